@@ -1,0 +1,20 @@
+//! Wire types of lictor: the Consul HTTP API's JSON shapes, the gRPC services that sidecars use,
+//! and a client for both. Every other member depends on this one; no server code lives here.
+//!
+//! The structs under [`types`] are also what the servers keep in their state, so a field added
+//! here is stored, replicated, answered and decoded without being written a second time.
+
+pub mod client;
+pub mod duration;
+pub mod error;
+pub mod mesh;
+pub mod names;
+pub mod query;
+pub mod spiffe;
+pub mod types;
+pub mod upstream;
+pub mod wire;
+
+pub use duration::GoDuration;
+pub use names::{CheckId, NodeName, ServiceId, ServiceName};
+pub use spiffe::SpiffeId;

@@ -1,0 +1,122 @@
+//! SPIFFE IDs as Consul's certificates carry them (SPIFFE-ID §2; Consul "Connect certificates").
+//!
+//! Only the forms that lictor issues or accepts are parsed; anything else is an error, so that a
+//! certificate with an unexpected identity is refused rather than half understood.
+
+use std::{fmt, str::FromStr};
+
+/// The identity in a certificate's URI subject alternative name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SpiffeId {
+    /// A service: `spiffe://<trust domain>/ns/default/dc/<dc>/svc/<service>`.
+    Service {
+        /// `<cluster id>.consul`.
+        trust_domain: String,
+        /// The datacenter that issued it.
+        datacenter: String,
+        /// The service's name.
+        service: String,
+    },
+    /// A certificate authority: `spiffe://<trust domain>`.
+    Signing {
+        /// `<cluster id>.consul`.
+        trust_domain: String,
+    },
+}
+
+/// The text is not a SPIFFE ID that lictor knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a SPIFFE ID of a service or a signing authority: {0:?}")]
+pub struct InvalidSpiffeId(pub String);
+
+impl SpiffeId {
+    /// The ID of a service in the default namespace.
+    pub fn service(trust_domain: &str, datacenter: &str, service: &str) -> Self {
+        Self::Service {
+            trust_domain: trust_domain.to_owned(),
+            datacenter: datacenter.to_owned(),
+            service: service.to_owned(),
+        }
+    }
+
+    /// The trust domain, in lower case.
+    pub fn trust_domain(&self) -> &str {
+        match self {
+            Self::Service { trust_domain, .. } | Self::Signing { trust_domain } => trust_domain,
+        }
+    }
+
+    /// The service's name, or `None` for an authority.
+    pub fn service_name(&self) -> Option<&str> {
+        match self {
+            Self::Service { service, .. } => Some(service),
+            Self::Signing { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { trust_domain, datacenter, service } => {
+                write!(f, "spiffe://{trust_domain}/ns/default/dc/{datacenter}/svc/{service}")
+            }
+            Self::Signing { trust_domain } => write!(f, "spiffe://{trust_domain}"),
+        }
+    }
+}
+
+impl FromStr for SpiffeId {
+    type Err = InvalidSpiffeId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidSpiffeId(text.to_owned());
+        let rest = text.strip_prefix("spiffe://").ok_or_else(invalid)?;
+        if rest.contains(['?', '#', '%', '@']) {
+            return Err(invalid());
+        }
+        let mut parts = rest.split('/');
+        let trust_domain = parts.next().filter(|part| !part.is_empty()).ok_or_else(invalid)?;
+        let trust_domain = trust_domain.to_ascii_lowercase();
+        let path: Vec<&str> = parts.collect();
+        match path[..] {
+            [] => Ok(Self::Signing { trust_domain }),
+            ["ns", "default", "dc", datacenter, "svc", service]
+                if !datacenter.is_empty() && !service.is_empty() =>
+            {
+                Ok(Self::Service {
+                    trust_domain,
+                    datacenter: datacenter.to_owned(),
+                    service: service.to_owned(),
+                })
+            }
+            _ => Err(invalid()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_id_round_trips() {
+        let id = SpiffeId::service("11111111-2222-3333-4444-555555555555.consul", "dc1", "web");
+        assert_eq!(id.to_string().parse::<SpiffeId>().unwrap(), id);
+        assert_eq!(id.service_name(), Some("web"));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            "https://a/ns/default/dc/dc1/svc/web",
+            "spiffe://",
+            "spiffe://td/ns/default/dc/dc1/svc/",
+            "spiffe://td/ns/other/dc/dc1/svc/web",
+            "spiffe://td/ns/default/dc/dc1/svc/web/extra",
+            "spiffe://td/ns/default/dc/dc1/svc/we%62",
+        ] {
+            assert!(text.parse::<SpiffeId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Starts real binaries for tests.
