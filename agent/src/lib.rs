@@ -1,1 +1,11 @@
-//! stub
+//! The lictor agent: a Consul-compatible catalog, KV, DNS and certificate authority.
+//!
+//! ARCHITECTURE.md says how the modules fit together; each module's header says what it keeps.
+
+pub mod acl;
+pub mod agent;
+pub mod config;
+pub mod fsm;
+pub mod raft;
+pub mod server;
+pub mod state;

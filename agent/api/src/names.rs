@@ -30,6 +30,11 @@ macro_rules! name {
                 &self.0
             }
         }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0

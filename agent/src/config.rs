@@ -1,0 +1,9 @@
+//! Configuration: what was written (`source`) becomes what it means (`runtime`).
+//!
+//! Two steps on purpose. The source has every key optional, mergeable and refused by name when
+//! unknown; the runtime configuration has no options left where there is a default, is validated,
+//! and is what the rest of the agent reads.
+
+pub mod runtime;
+
+pub use runtime::RuntimeConfig;

@@ -1,0 +1,132 @@
+//! The state machine: what each committed command does to the [`State`].
+//!
+//! INVARIANT: `apply` is a pure, total function of state and command. Times, UUIDs and keys are
+//! chosen by whoever proposes the command; a command that cannot be carried out changes nothing
+//! and answers [`Response::Rejected`]; nothing panics, because every server applies every entry.
+//!
+//! Entries outlive the process: MessagePack with field names behind a version byte. A new command
+//! is a new variant; a server that meets a variant it does not know stops instead of skipping it.
+
+pub mod catalog;
+pub mod certificate_authority;
+pub mod config_entry;
+pub mod kv;
+
+use lictor_api::types::catalog::{DeregisterRequest, RegisterRequest};
+use serde::{Deserialize, Serialize};
+
+use crate::state::{State, watch::Touched};
+pub use certificate_authority::CaCommand;
+pub use config_entry::{ConfigEntryCommand, IntentionCommand};
+pub use kv::KvCommand;
+
+/// Version of the entry encoding.
+const ENTRY_VERSION: u8 = 1;
+
+/// A change to the replicated state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Upsert a node, an instance, checks.
+    Register(Box<RegisterRequest>),
+    /// Remove a node, an instance or a check.
+    Deregister(DeregisterRequest),
+    /// Change keys.
+    Kv(KvCommand),
+    /// Change config entries.
+    ConfigEntry(Box<ConfigEntryCommand>),
+    /// Change one source of one destination's intentions.
+    Intention(Box<IntentionCommand>),
+    /// Change the certificate authority.
+    Ca(Box<CaCommand>),
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// It was carried out.
+    Done,
+    /// A conditional command: whether its condition held and it was carried out.
+    Applied(bool),
+    /// It was refused and changed nothing.
+    Rejected(Rejection),
+}
+
+/// Why a committed command changed nothing. The texts are Consul's, which clients print.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// A registration without a node name.
+    #[error("Must provide node")]
+    MissingNode,
+    /// A registration of a new or changed node without an address.
+    #[error("Must provide address if SkipNodeUpdate is not set")]
+    MissingAddress,
+    /// An instance or check for a node that does not exist.
+    #[error("node {0:?} does not exist")]
+    UnknownNode(String),
+    /// A check for an instance that does not exist.
+    #[error("service ID {service:?} does not exist on node {node:?}")]
+    UnknownService {
+        /// The node.
+        node: String,
+        /// The instance.
+        service: String,
+    },
+    /// There is no authority to change yet.
+    #[error("the certificate authority is not initialized")]
+    NoAuthority,
+}
+
+/// An entry that this version cannot read; the server must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Written by a newer lictor.
+    #[error("log entry format {0} is newer than {ENTRY_VERSION}, the newest this version reads")]
+    Version(u8),
+    /// Empty or damaged.
+    #[error("decoding log entry")]
+    Decode(#[source] Option<rmp_serde::decode::Error>),
+    /// Cannot be encoded.
+    #[error("encoding log entry")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+impl Command {
+    /// The command as a log entry's payload.
+    ///
+    /// # Errors
+    /// [`EntryError::Encode`], which no command causes.
+    pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
+        let mut bytes = vec![ENTRY_VERSION];
+        rmp_serde::encode::write_named(&mut bytes, self)?;
+        Ok(bytes)
+    }
+
+    /// Reads a log entry's payload.
+    ///
+    /// # Errors
+    /// [`EntryError`]: the entry is damaged or newer than this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        match bytes {
+            [] => Err(EntryError::Decode(None)),
+            [ENTRY_VERSION, body @ ..] => {
+                rmp_serde::from_slice(body).map_err(|e| EntryError::Decode(Some(e)))
+            }
+            [version, ..] => Err(EntryError::Version(*version)),
+        }
+    }
+}
+
+/// Carries out one committed command.
+pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touched) -> Response {
+    state.index = index;
+    match command {
+        Command::Register(request) => catalog::register(state, index, *request, touched),
+        Command::Deregister(request) => catalog::deregister(state, index, &request, touched),
+        Command::Kv(command) => kv::apply(state, index, command, touched),
+        Command::ConfigEntry(command) => config_entry::apply(state, index, *command, touched),
+        Command::Intention(command) => {
+            config_entry::apply_intention(state, index, *command, touched)
+        }
+        Command::Ca(command) => certificate_authority::apply(state, index, *command, touched),
+    }
+}

@@ -1,0 +1,145 @@
+//! Commands that change config entries, intentions among them (Consul "Config entries").
+
+use lictor_api::types::{
+    config_entry::{ConfigEntry, SERVICE_INTENTIONS},
+    intention::{ServiceIntentions, SourceIntention},
+};
+use serde::{Deserialize, Serialize};
+
+use super::Response;
+use crate::state::{State, watch::Touched};
+
+/// A change to one config entry, already validated by whoever proposes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ConfigEntryCommand {
+    /// Insert or replace; with `expected`, only if its `ModifyIndex` is that (0: does not exist).
+    Upsert {
+        /// The entry.
+        entry: ConfigEntry,
+        /// The `ModifyIndex` it must have.
+        expected: Option<u64>,
+    },
+    /// Remove; with `expected`, only if its `ModifyIndex` is that.
+    Delete {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The `ModifyIndex` it must have.
+        expected: Option<u64>,
+    },
+}
+
+/// A change to one source of one destination, merged into the destination's entry on the single
+/// writer, so that two clients changing different sources do not overwrite each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum IntentionCommand {
+    /// Insert or replace the source with the same name.
+    Upsert {
+        /// Service name or `*`.
+        destination: String,
+        /// The source.
+        source: SourceIntention,
+    },
+    /// Remove the source; the entry goes with its last source.
+    Delete {
+        /// Service name or `*`.
+        destination: String,
+        /// Service name or `*`.
+        source: String,
+    },
+}
+
+pub(super) fn apply(
+    state: &mut State,
+    index: u64,
+    command: ConfigEntryCommand,
+    touched: &mut Touched,
+) -> Response {
+    match command {
+        ConfigEntryCommand::Upsert { entry, expected } => {
+            let old = state.config_entries.get(entry.kind(), entry.name());
+            let modified = old.map_or(0, |old| old.modify_index());
+            if expected.is_some_and(|expected| expected != modified) {
+                return Response::Applied(false);
+            }
+            upsert(state, index, entry, touched);
+            Response::Applied(true)
+        }
+        ConfigEntryCommand::Delete { kind, name, expected } => {
+            let modified =
+                state.config_entries.get(&kind, &name).map_or(0, |old| old.modify_index());
+            if expected.is_some_and(|expected| expected != modified) {
+                return Response::Applied(false);
+            }
+            Response::Applied(state.config_entries.delete(index, &kind, &name, touched))
+        }
+    }
+}
+
+pub(super) fn apply_intention(
+    state: &mut State,
+    index: u64,
+    command: IntentionCommand,
+    touched: &mut Touched,
+) -> Response {
+    match command {
+        IntentionCommand::Upsert { destination, source } => {
+            let mut entry =
+                state.config_entries.intentions_for(&destination).cloned().unwrap_or_else(|| {
+                    ServiceIntentions { name: destination, ..ServiceIntentions::default() }
+                });
+            entry.sources.retain(|old| old.name != source.name);
+            entry.sources.push(source);
+            upsert(state, index, ConfigEntry::ServiceIntentions(entry), touched);
+            Response::Applied(true)
+        }
+        IntentionCommand::Delete { destination, source } => {
+            let Some(mut entry) = state.config_entries.intentions_for(&destination).cloned() else {
+                return Response::Applied(false);
+            };
+            let before = entry.sources.len();
+            entry.sources.retain(|old| old.name != source);
+            if entry.sources.len() == before {
+                return Response::Applied(false);
+            }
+            if entry.sources.is_empty() {
+                state.config_entries.delete(index, SERVICE_INTENTIONS, &destination, touched);
+            } else {
+                upsert(state, index, ConfigEntry::ServiceIntentions(entry), touched);
+            }
+            Response::Applied(true)
+        }
+    }
+}
+
+/// Writes an entry with its indexes; one that says nothing new changes nothing.
+fn upsert(state: &mut State, index: u64, entry: ConfigEntry, touched: &mut Touched) {
+    let ConfigEntry::ServiceIntentions(mut entry) = entry;
+    normalize(&mut entry);
+    let old = state.config_entries.intentions_for(&entry.name);
+    entry.create_index = old.map_or(index, |old| old.create_index);
+    entry.modify_index = old.map_or(index, |old| old.modify_index);
+    if old.is_some_and(|old| *old == entry) {
+        return;
+    }
+    entry.modify_index = index;
+    state.config_entries.upsert(index, ConfigEntry::ServiceIntentions(entry), touched);
+}
+
+/// Sets each source's precedence (Consul "Precedence and match order") and sorts by it.
+fn normalize(entry: &mut ServiceIntentions) {
+    let any_destination = entry.name == "*";
+    for source in &mut entry.sources {
+        source.precedence = match (any_destination, source.name == "*") {
+            (false, false) => 9,
+            (false, true) => 8,
+            (true, false) => 6,
+            (true, true) => 5,
+        };
+        if source.source_type.is_empty() {
+            source.source_type = "consul".to_owned();
+        }
+    }
+    entry.sources.sort_by(|a, b| b.precedence.cmp(&a.precedence).then_with(|| a.name.cmp(&b.name)));
+}

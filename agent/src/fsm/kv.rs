@@ -1,0 +1,102 @@
+//! Commands that change keys (Consul "KV Store HTTP API").
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Response;
+use crate::state::{State, watch::Touched};
+
+/// A change to one key or to all keys under a prefix.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KvCommand {
+    /// Write a key.
+    Set {
+        /// The key.
+        key: String,
+        /// The client's number.
+        flags: u64,
+        /// The value.
+        value: Bytes,
+    },
+    /// Write a key if its `ModifyIndex` is `expected`; 0 means that it must not exist.
+    CheckAndSet {
+        /// The key.
+        key: String,
+        /// The client's number.
+        flags: u64,
+        /// The value.
+        value: Bytes,
+        /// The `ModifyIndex` it must have.
+        expected: u64,
+    },
+    /// Delete a key.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Delete a key if its `ModifyIndex` is `expected`.
+    CheckAndDelete {
+        /// The key.
+        key: String,
+        /// The `ModifyIndex` it must have; 0 succeeds without deleting, as in Consul.
+        expected: u64,
+    },
+    /// Delete every key that begins with the prefix.
+    DeleteTree {
+        /// The prefix; empty means all keys.
+        prefix: String,
+    },
+}
+
+impl std::fmt::Debug for KvCommand {
+    /// Values stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (verb, key) = match self {
+            Self::Set { key, .. } => ("Set", key),
+            Self::CheckAndSet { key, .. } => ("CheckAndSet", key),
+            Self::Delete { key } => ("Delete", key),
+            Self::CheckAndDelete { key, .. } => ("CheckAndDelete", key),
+            Self::DeleteTree { prefix } => ("DeleteTree", prefix),
+        };
+        f.debug_tuple(verb).field(key).finish()
+    }
+}
+
+pub(super) fn apply(
+    state: &mut State,
+    index: u64,
+    command: KvCommand,
+    touched: &mut Touched,
+) -> Response {
+    match command {
+        KvCommand::Set { key, flags, value } => {
+            state.kv.set(index, &key, flags, value, touched);
+            Response::Applied(true)
+        }
+        KvCommand::CheckAndSet { key, flags, value, expected } => {
+            let holds = state.kv.get(&key).map_or(0, |pair| pair.modify_index) == expected;
+            if holds {
+                state.kv.set(index, &key, flags, value, touched);
+            }
+            Response::Applied(holds)
+        }
+        KvCommand::Delete { key } => {
+            state.kv.delete(index, &key, touched);
+            Response::Applied(true)
+        }
+        KvCommand::CheckAndDelete { key, expected } => {
+            let holds = match state.kv.get(&key) {
+                None => true,
+                Some(pair) => expected == 0 || pair.modify_index == expected,
+            };
+            if holds && expected != 0 {
+                state.kv.delete(index, &key, touched);
+            }
+            Response::Applied(holds)
+        }
+        KvCommand::DeleteTree { prefix } => {
+            state.kv.delete_tree(index, &prefix, touched);
+            Response::Applied(true)
+        }
+    }
+}

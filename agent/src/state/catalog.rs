@@ -1,0 +1,463 @@
+//! The catalog: nodes, the service instances on them, and their checks.
+//!
+//! Names are looked up without regard to case (DNS is case-insensitive), so keys are the lower-case
+//! forms and rows keep the spelling of their registration. Whatever can change an instance's
+//! answer (its node, itself, its checks, its node's checks) raises the index of its service, and
+//! of the service it is a mesh endpoint for.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use lictor_api::{
+    CheckId, NodeName, ServiceId, ServiceName,
+    types::{
+        catalog::{Node, NodeService},
+        health::{CheckServiceNode, CheckStatus, HealthCheck},
+    },
+};
+
+use super::{Topic, watch::Touched};
+
+/// The lower-case form of a name: the key under which it is found.
+pub fn fold<N: From<String> + AsRef<str> + Clone>(name: &N) -> N {
+    let text = name.as_ref();
+    if text.bytes().any(|c| c.is_ascii_uppercase()) {
+        N::from(text.to_ascii_lowercase())
+    } else {
+        name.clone()
+    }
+}
+
+type InstanceKey = (NodeName, ServiceId);
+
+/// Nodes, instances and checks.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub(super) nodes: OrdMap<NodeName, Arc<Node>>,
+    pub(super) services: OrdMap<InstanceKey, Arc<NodeService>>,
+    pub(super) checks: OrdMap<(NodeName, CheckId), Arc<HealthCheck>>,
+    pub(super) by_service: OrdMap<ServiceName, OrdSet<InstanceKey>>,
+    pub(super) by_destination: OrdMap<ServiceName, OrdSet<InstanceKey>>,
+    pub(super) indexes: Indexes,
+}
+
+/// When each part of the catalog last changed.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Indexes {
+    nodes: u64,
+    services: u64,
+    checks: u64,
+    by_node: OrdMap<NodeName, u64>,
+    by_service: OrdMap<ServiceName, u64>,
+    by_destination: OrdMap<ServiceName, u64>,
+    /// The last time a node, service or destination disappeared: the index of what is unknown.
+    extinction: u64,
+}
+
+/// A service instance joined with its node; borrowed, so that reading clones nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Instance<'a> {
+    catalog: &'a Catalog,
+    /// The node.
+    pub node: &'a Arc<Node>,
+    /// The instance.
+    pub service: &'a Arc<NodeService>,
+}
+
+impl<'a> Instance<'a> {
+    /// The node's own checks, then the instance's.
+    pub fn checks(&self) -> impl Iterator<Item = &'a Arc<HealthCheck>> + use<'a> {
+        let (catalog, id) = (self.catalog, &self.service.id);
+        let node = fold(&self.node.name);
+        let of_node =
+            catalog.node_checks_by_key(node.clone()).filter(|check| check.service_id.is_empty());
+        let of_service =
+            catalog.node_checks_by_key(node).filter(move |check| check.service_id == *id);
+        of_node.chain(of_service)
+    }
+
+    /// The worst state among the checks; passing without any.
+    pub fn status(&self) -> CheckStatus {
+        self.checks().map(|check| check.status).max().unwrap_or(CheckStatus::Passing)
+    }
+
+    /// The address clients connect to: the instance's own, or its node's.
+    pub fn address(&self) -> &'a str {
+        if self.service.address.is_empty() { &self.node.address } else { &self.service.address }
+    }
+
+    /// A row of the health endpoints.
+    pub fn to_check_service_node(&self) -> CheckServiceNode {
+        CheckServiceNode {
+            node: (**self.node).clone(),
+            service: (**self.service).clone(),
+            checks: self.checks().map(|check| (**check).clone()).collect(),
+        }
+    }
+}
+
+// === impl Catalog: reading ===
+
+impl Catalog {
+    /// All nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// One node, whatever the name's case.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(&fold(&NodeName::from(name)))
+    }
+
+    /// The instances on a node, by ID.
+    pub fn node_services<'a>(
+        &'a self,
+        node: &str,
+    ) -> impl Iterator<Item = &'a Arc<NodeService>> + use<'a> {
+        let key = fold(&NodeName::from(node));
+        self.services
+            .range((key.clone(), ServiceId::default())..)
+            .take_while(move |((of, _), _)| *of == key)
+            .map(|(_, service)| service)
+    }
+
+    /// One instance.
+    pub fn service(&self, node: &str, id: &str) -> Option<&Arc<NodeService>> {
+        self.services.get(&(fold(&NodeName::from(node)), ServiceId::from(id)))
+    }
+
+    /// The checks on a node, those of its instances included, by ID.
+    pub fn node_checks<'a>(
+        &'a self,
+        node: &str,
+    ) -> impl Iterator<Item = &'a Arc<HealthCheck>> + use<'a> {
+        self.node_checks_by_key(fold(&NodeName::from(node)))
+    }
+
+    /// One check.
+    pub fn check(&self, node: &str, id: &str) -> Option<&Arc<HealthCheck>> {
+        self.checks.get(&(fold(&NodeName::from(node)), CheckId::from(id)))
+    }
+
+    /// All checks.
+    pub fn checks(&self) -> impl Iterator<Item = &Arc<HealthCheck>> {
+        self.checks.values()
+    }
+
+    /// All instances of all services, by node and ID.
+    pub fn instances(&self) -> impl Iterator<Item = Instance<'_>> {
+        self.services.keys().filter_map(|key| self.instance(key))
+    }
+
+    /// The names of all services, as registered, in order.
+    pub fn service_names(&self) -> impl Iterator<Item = &ServiceName> {
+        self.by_service
+            .values()
+            .filter_map(|keys| Some(&self.services.get(keys.get_min()?)?.service))
+    }
+
+    /// The instances of a service, whatever the name's case.
+    pub fn service_instances<'a>(
+        &'a self,
+        service: &str,
+    ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
+        self.joined(self.by_service.get(&fold(&ServiceName::from(service))))
+    }
+
+    /// The mesh endpoints of a service: its proxies and connect-native instances.
+    pub fn connect_instances<'a>(
+        &'a self,
+        service: &str,
+    ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
+        self.joined(self.by_destination.get(&fold(&ServiceName::from(service))))
+    }
+
+    /// The last change to what a topic of this table names; 0 when never.
+    pub(super) fn topic_index(&self, topic: &Topic) -> u64 {
+        let indexes = &self.indexes;
+        match topic {
+            Topic::Nodes => indexes.nodes,
+            Topic::Services => indexes.services,
+            Topic::Checks => indexes.checks,
+            Topic::Node(name) => indexes.by_node.get(name).copied().unwrap_or(indexes.extinction),
+            Topic::Service(name) => {
+                indexes.by_service.get(name).copied().unwrap_or(indexes.extinction)
+            }
+            Topic::Connect(name) => {
+                indexes.by_destination.get(name).copied().unwrap_or(indexes.extinction)
+            }
+            _ => 0,
+        }
+    }
+
+    fn joined<'a>(
+        &'a self,
+        keys: Option<&'a OrdSet<InstanceKey>>,
+    ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
+        keys.into_iter().flatten().filter_map(|key| self.instance(key))
+    }
+
+    fn instance<'a>(&'a self, key: &InstanceKey) -> Option<Instance<'a>> {
+        Some(Instance {
+            catalog: self,
+            node: self.nodes.get(&key.0)?,
+            service: self.services.get(key)?,
+        })
+    }
+
+    fn node_checks_by_key(
+        &self,
+        key: NodeName,
+    ) -> impl Iterator<Item = &Arc<HealthCheck>> + use<'_> {
+        self.checks
+            .range((key.clone(), CheckId::default())..)
+            .take_while(move |((of, _), _)| *of == key)
+            .map(|(_, check)| check)
+    }
+}
+
+// === impl Catalog: changing (by the FSM alone) ===
+
+impl Catalog {
+    /// Inserts or changes a node. A registration that says nothing new changes nothing.
+    pub(crate) fn upsert_node(&mut self, index: u64, mut node: Node, touched: &mut Touched) {
+        let key = fold(&node.name);
+        let old = self.nodes.get(&key);
+        node.create_index = old.map_or(index, |old| old.create_index);
+        node.modify_index = old.map_or(index, |old| old.modify_index);
+        if old.is_some_and(|old| **old == node) {
+            return;
+        }
+        node.modify_index = index;
+        self.nodes.insert(key.clone(), Arc::new(node));
+        self.indexes.nodes = index;
+        touched.touch(Topic::Nodes);
+        self.touch_node(index, &key, touched);
+        self.touch_instances_of(index, &key, touched);
+    }
+
+    /// Inserts or changes an instance. Its node must exist.
+    pub(crate) fn upsert_service(
+        &mut self,
+        index: u64,
+        node: &NodeName,
+        mut service: NodeService,
+        touched: &mut Touched,
+    ) {
+        let key = (fold(node), service.id.clone());
+        let old = self.services.get(&key).cloned();
+        service.create_index = old.as_ref().map_or(index, |old| old.create_index);
+        service.modify_index = index;
+        if let Some(old) = &old {
+            if old.same_registration(&service) {
+                return;
+            }
+            self.unindex(index, &key, old, touched);
+        }
+        self.by_service.entry(fold(&service.service)).or_default().insert(key.clone());
+        if let Some(destination) = service.mesh_destination() {
+            self.by_destination
+                .entry(fold(&ServiceName::from(destination)))
+                .or_default()
+                .insert(key.clone());
+        }
+        self.touch_service(index, &service, touched);
+        self.indexes.services = index;
+        touched.touch(Topic::Services);
+        self.touch_node(index, &key.0, touched);
+        self.services.insert(key, Arc::new(service));
+    }
+
+    /// Inserts or changes a check. Its node and instance must exist.
+    pub(crate) fn upsert_check(
+        &mut self,
+        index: u64,
+        mut check: HealthCheck,
+        touched: &mut Touched,
+    ) {
+        let key = (fold(&check.node), check.check_id.clone());
+        if let Some(service) = self.services.get(&(key.0.clone(), check.service_id.clone())) {
+            check.service_name = service.service.clone();
+            check.service_tags = service.tags.clone();
+        }
+        let old = self.checks.get(&key);
+        check.create_index = old.map_or(index, |old| old.create_index);
+        check.modify_index = index;
+        if old.is_some_and(|old| old.same_check(&check)) {
+            return;
+        }
+        self.touch_check(index, &key.0, &check, touched);
+        self.checks.insert(key, Arc::new(check));
+    }
+
+    /// Removes a node with everything on it; false when there was none.
+    pub(crate) fn delete_node(
+        &mut self,
+        index: u64,
+        node: &NodeName,
+        touched: &mut Touched,
+    ) -> bool {
+        let key = fold(node);
+        if !self.nodes.contains_key(&key) {
+            return false;
+        }
+        let services: Vec<ServiceId> =
+            self.node_services(&key).map(|service| service.id.clone()).collect();
+        for id in services {
+            self.delete_service(index, &key, &id, touched);
+        }
+        let checks: Vec<CheckId> =
+            self.node_checks(&key).map(|check| check.check_id.clone()).collect();
+        for id in checks {
+            self.delete_check(index, &key, &id, touched);
+        }
+        self.nodes.remove(&key);
+        self.indexes.nodes = index;
+        self.indexes.by_node.remove(&key);
+        self.indexes.extinction = index;
+        touched.touch(Topic::Nodes);
+        touched.touch(Topic::Node(key));
+        true
+    }
+
+    /// Removes an instance with its checks; false when there was none.
+    pub(crate) fn delete_service(
+        &mut self,
+        index: u64,
+        node: &NodeName,
+        id: &ServiceId,
+        touched: &mut Touched,
+    ) -> bool {
+        let key = (fold(node), id.clone());
+        let Some(service) = self.services.get(&key).cloned() else { return false };
+        let checks: Vec<CheckId> = self
+            .node_checks(&key.0)
+            .filter(|check| check.service_id == *id)
+            .map(|check| check.check_id.clone())
+            .collect();
+        for check in checks {
+            self.delete_check(index, &key.0, &check, touched);
+        }
+        self.services.remove(&key);
+        self.unindex(index, &key, &service, touched);
+        self.indexes.services = index;
+        touched.touch(Topic::Services);
+        self.touch_node(index, &key.0, touched);
+        true
+    }
+
+    /// Removes a check; false when there was none.
+    pub(crate) fn delete_check(
+        &mut self,
+        index: u64,
+        node: &NodeName,
+        id: &CheckId,
+        touched: &mut Touched,
+    ) -> bool {
+        let node = fold(node);
+        let Some(check) = self.checks.remove(&(node.clone(), id.clone())) else { return false };
+        self.touch_check(index, &node, &check, touched);
+        true
+    }
+
+    /// Rebuilds what is derived from the rows; used when a snapshot is loaded.
+    pub(super) fn reindex(&mut self) {
+        for (key, service) in &self.services {
+            self.by_service.entry(fold(&service.service)).or_default().insert(key.clone());
+            if let Some(destination) = service.mesh_destination() {
+                self.by_destination
+                    .entry(fold(&ServiceName::from(destination)))
+                    .or_default()
+                    .insert(key.clone());
+            }
+        }
+    }
+
+    /// Takes an instance out of the name indexes.
+    fn unindex(
+        &mut self,
+        index: u64,
+        key: &InstanceKey,
+        service: &NodeService,
+        touched: &mut Touched,
+    ) {
+        let name = fold(&service.service);
+        remove_key(&mut self.by_service, &name, key);
+        if self.by_service.contains_key(&name) {
+            self.indexes.by_service.insert(name.clone(), index);
+        } else {
+            self.indexes.by_service.remove(&name);
+            self.indexes.extinction = index;
+        }
+        touched.touch(Topic::Service(name));
+        let Some(destination) =
+            service.mesh_destination().map(|name| fold(&ServiceName::from(name)))
+        else {
+            return;
+        };
+        remove_key(&mut self.by_destination, &destination, key);
+        if self.by_destination.contains_key(&destination) {
+            self.indexes.by_destination.insert(destination.clone(), index);
+        } else {
+            self.indexes.by_destination.remove(&destination);
+            self.indexes.extinction = index;
+        }
+        touched.touch(Topic::Connect(destination));
+    }
+
+    fn touch_node(&mut self, index: u64, node: &NodeName, touched: &mut Touched) {
+        self.indexes.by_node.insert(node.clone(), index);
+        touched.touch(Topic::Node(node.clone()));
+    }
+
+    fn touch_service(&mut self, index: u64, service: &NodeService, touched: &mut Touched) {
+        let name = fold(&service.service);
+        self.indexes.by_service.insert(name.clone(), index);
+        touched.touch(Topic::Service(name));
+        if let Some(destination) = service.mesh_destination() {
+            let destination = fold(&ServiceName::from(destination));
+            self.indexes.by_destination.insert(destination.clone(), index);
+            touched.touch(Topic::Connect(destination));
+        }
+    }
+
+    fn touch_instances_of(&mut self, index: u64, node: &NodeName, touched: &mut Touched) {
+        let services: Vec<Arc<NodeService>> = self.node_services(node).cloned().collect();
+        for service in services {
+            self.touch_service(index, &service, touched);
+        }
+    }
+
+    /// A check changes the answer of its instance, or of every instance on its node.
+    fn touch_check(
+        &mut self,
+        index: u64,
+        node: &NodeName,
+        check: &HealthCheck,
+        touched: &mut Touched,
+    ) {
+        self.indexes.checks = index;
+        touched.touch(Topic::Checks);
+        self.touch_node(index, node, touched);
+        if check.service_id.is_empty() {
+            self.touch_instances_of(index, node, touched);
+        } else if let Some(service) =
+            self.services.get(&(node.clone(), check.service_id.clone())).cloned()
+        {
+            self.touch_service(index, &service, touched);
+        }
+    }
+}
+
+fn remove_key(
+    map: &mut OrdMap<ServiceName, OrdSet<InstanceKey>>,
+    name: &ServiceName,
+    key: &InstanceKey,
+) {
+    if let Some(keys) = map.get_mut(name) {
+        keys.remove(key);
+        if keys.is_empty() {
+            map.remove(name);
+        }
+    }
+}

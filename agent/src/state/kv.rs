@@ -1,0 +1,189 @@
+//! The key/value table and its graveyard.
+//!
+//! A deleted key leaves a tombstone, so that a blocking query on its prefix sees the index rise.
+//! The graveyard is bounded: when it is full, its older half is forgotten and their highest index
+//! becomes a floor under every prefix's index. That may wake a reader once too often; it never
+//! lets one sleep through a delete.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use lictor_api::types::kv::KvPair;
+
+use super::{Topic, watch::Touched};
+
+/// How many tombstones are kept.
+const GRAVEYARD_LIMIT: usize = 8192;
+
+/// All keys, in byte order.
+#[derive(Debug, Clone, Default)]
+pub struct Kv {
+    pub(super) pairs: OrdMap<Arc<str>, Arc<KvPair>>,
+    pub(super) graveyard: OrdMap<Arc<str>, u64>,
+    /// Highest index among forgotten tombstones.
+    pub(super) graveyard_floor: u64,
+    /// Raft index of the last change to any key.
+    pub(super) index: u64,
+}
+
+impl Kv {
+    /// One key.
+    pub fn get(&self, key: &str) -> Option<&Arc<KvPair>> {
+        self.pairs.get(key)
+    }
+
+    /// All keys that begin with `prefix`, in order.
+    pub fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<KvPair>> + 'a {
+        self.pairs
+            .range(Arc::<str>::from(prefix)..)
+            .map(|(_, pair)| pair)
+            .take_while(move |pair| pair.key.starts_with(prefix))
+    }
+
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// True without any key.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Writes a key. The lock fields and the creation index of an existing key are kept. Writing
+    /// the value and flags that are there already changes nothing.
+    pub(crate) fn set(
+        &mut self,
+        index: u64,
+        key: &str,
+        flags: u64,
+        value: bytes::Bytes,
+        touched: &mut Touched,
+    ) {
+        let old = self.pairs.get(key);
+        if old.is_some_and(|old| old.flags == flags && old.value == value) {
+            return;
+        }
+        let pair = KvPair {
+            lock_index: old.map_or(0, |old| old.lock_index),
+            key: key.to_owned(),
+            flags,
+            value,
+            session: old.map(|old| old.session.clone()).unwrap_or_default(),
+            create_index: old.map_or(index, |old| old.create_index),
+            modify_index: index,
+        };
+        let key: Arc<str> = Arc::from(key);
+        self.graveyard.remove(&key);
+        self.pairs.insert(key.clone(), Arc::new(pair));
+        self.index = index;
+        touched.touch(Topic::KvKey(key));
+    }
+
+    /// Deletes a key; false when there was none.
+    pub(crate) fn delete(&mut self, index: u64, key: &str, touched: &mut Touched) -> bool {
+        let Some((key, _)) = self.pairs.remove_with_key(key) else { return false };
+        self.bury(index, key.clone());
+        touched.touch(Topic::KvKey(key));
+        true
+    }
+
+    /// Deletes every key that begins with `prefix`.
+    pub(crate) fn delete_tree(&mut self, index: u64, prefix: &str, touched: &mut Touched) {
+        let keys: Vec<String> = self.list(prefix).map(|pair| pair.key.clone()).collect();
+        for key in keys {
+            self.delete(index, &key, touched);
+        }
+    }
+
+    /// The last change to one key, or to the table when the key does not exist.
+    pub(super) fn key_index(&self, key: &str) -> u64 {
+        self.get(key).map_or(self.index, |pair| pair.modify_index)
+    }
+
+    /// The last change under a prefix, deletes included, or to the table when nothing is there.
+    pub(super) fn prefix_index(&self, prefix: &str) -> u64 {
+        let Some(newest) = self.list(prefix).map(|pair| pair.modify_index).max() else {
+            return self.index;
+        };
+        let buried = self
+            .graveyard
+            .range(Arc::<str>::from(prefix)..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(_, index)| *index)
+            .max();
+        newest.max(buried.unwrap_or(0)).max(self.graveyard_floor)
+    }
+
+    fn bury(&mut self, index: u64, key: Arc<str>) {
+        self.index = index;
+        self.graveyard.insert(key, index);
+        if self.graveyard.len() <= GRAVEYARD_LIMIT {
+            return;
+        }
+        let mut ages: Vec<u64> = self.graveyard.values().copied().collect();
+        ages.sort_unstable();
+        self.graveyard_floor = ages[ages.len() / 2];
+        let floor = self.graveyard_floor;
+        self.graveyard = self
+            .graveyard
+            .iter()
+            .filter(|(_, index)| **index > floor)
+            .map(|(key, index)| (key.clone(), *index))
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(writes: &[(u64, &str)]) -> (Kv, Touched) {
+        let (mut kv, mut touched) = (Kv::default(), Touched::default());
+        for (index, key) in writes {
+            kv.set(*index, key, 0, bytes::Bytes::from_static(b"v"), &mut touched);
+        }
+        (kv, touched)
+    }
+
+    #[test]
+    fn a_prefix_lists_its_keys_in_order_and_nothing_else() {
+        let (kv, _) = kv(&[(1, "b"), (2, "a/2"), (3, "a/1"), (4, "a0"), (5, "a")]);
+        let keys = |prefix| kv.list(prefix).map(|pair| pair.key.as_str()).collect::<Vec<_>>();
+        assert_eq!(keys("a/"), ["a/1", "a/2"]);
+        assert_eq!(keys(""), ["a", "a/1", "a/2", "a0", "b"]);
+        assert!(keys("c").is_empty());
+    }
+
+    #[test]
+    fn a_delete_raises_the_index_of_its_prefix_only() {
+        let (mut kv, mut touched) = kv(&[(1, "a/1"), (2, "a/2"), (3, "b/1")]);
+        assert!(kv.delete(9, "a/2", &mut touched));
+        assert!(!kv.delete(10, "a/2", &mut touched));
+        assert_eq!((kv.prefix_index("a/"), kv.prefix_index("b/")), (9, 3));
+        assert_eq!(kv.key_index("a/2"), 9, "a missing key has the table's index");
+    }
+
+    #[test]
+    fn a_full_graveyard_forgets_the_old_half_without_lowering_any_index() {
+        let (mut kv, mut touched) = kv(&[(1, "keep")]);
+        for i in 0..=GRAVEYARD_LIMIT as u64 {
+            kv.set(2 + 2 * i, &format!("t/{i}"), 0, bytes::Bytes::new(), &mut touched);
+            kv.delete(3 + 2 * i, &format!("t/{i}"), &mut touched);
+        }
+        assert!(kv.graveyard.len() <= GRAVEYARD_LIMIT);
+        assert_eq!(kv.prefix_index("keep"), kv.graveyard_floor);
+        assert!(kv.graveyard_floor > 1);
+    }
+
+    #[test]
+    fn writing_the_same_value_again_changes_nothing() {
+        let (mut kv, _) = kv(&[(1, "a")]);
+        let mut touched = Touched::default();
+        kv.set(7, "a", 0, bytes::Bytes::from_static(b"v"), &mut touched);
+        assert_eq!(kv.get("a").unwrap().modify_index, 1);
+        kv.set(8, "a", 1, bytes::Bytes::from_static(b"v"), &mut touched);
+        let pair = kv.get("a").unwrap();
+        assert_eq!((pair.create_index, pair.modify_index), (1, 8));
+    }
+}

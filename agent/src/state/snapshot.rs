@@ -1,0 +1,177 @@
+//! The snapshot codec: a whole [`State`] as bytes, versioned and checksummed.
+//!
+//! Format: magic `LICTSNAP`, version (u32, big-endian), CRC-32 of the body (u32), length of the
+//! body (u64), body (MessagePack with field names). A field added to a stored type reads as its
+//! default from older snapshots; anything else needs a new version and a golden of the old one.
+
+use std::sync::Arc;
+
+use lictor_api::{
+    CheckId, NodeName, ServiceId,
+    types::{
+        catalog::{Node, NodeService},
+        config_entry::ConfigEntry,
+        health::HealthCheck,
+        kv::KvPair,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Catalog, CertificateAuthority, ConfigEntries, Kv, State, catalog::Indexes};
+
+const MAGIC: &[u8; 8] = b"LICTSNAP";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 24;
+
+/// Why bytes are not a snapshot. Nothing was loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Not a snapshot at all.
+    #[error("not a lictor snapshot")]
+    Magic,
+    /// Written by a newer lictor.
+    #[error("snapshot format {found} is newer than {VERSION}, the newest this version reads")]
+    Version {
+        /// The format found.
+        found: u32,
+    },
+    /// Cut short or damaged.
+    #[error("snapshot is damaged: its checksum does not match")]
+    Checksum,
+    /// The body cannot be decoded.
+    #[error("decoding snapshot")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// The state cannot be encoded.
+    #[error("encoding snapshot")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    index: u64,
+    nodes: Vec<Arc<Node>>,
+    services: Vec<(NodeName, Arc<NodeService>)>,
+    checks: Vec<Arc<HealthCheck>>,
+    catalog_indexes: Indexes,
+    kv: Vec<Arc<KvPair>>,
+    kv_index: u64,
+    graveyard: Vec<(Arc<str>, u64)>,
+    graveyard_floor: u64,
+    config_entries: Vec<Arc<ConfigEntry>>,
+    config_indexes: Vec<(Arc<str>, u64)>,
+    ca: Option<Arc<CertificateAuthority>>,
+}
+
+impl State {
+    /// The state as bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Encode`], which no valid state causes.
+    pub fn to_snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
+        let body = rmp_serde::to_vec_named(&Body {
+            index: self.index,
+            nodes: self.catalog.nodes.values().cloned().collect(),
+            services: self
+                .catalog
+                .services
+                .iter()
+                .map(|((node, _), service)| (node.clone(), service.clone()))
+                .collect(),
+            checks: self.catalog.checks.values().cloned().collect(),
+            catalog_indexes: self.catalog.indexes.clone(),
+            kv: self.kv.pairs.values().cloned().collect(),
+            kv_index: self.kv.index,
+            graveyard: self.kv.graveyard.iter().map(|(key, index)| (key.clone(), *index)).collect(),
+            graveyard_floor: self.kv.graveyard_floor,
+            config_entries: self.config_entries.entries.values().cloned().collect(),
+            config_indexes: self
+                .config_entries
+                .indexes
+                .iter()
+                .map(|(kind, index)| (kind.clone(), *index))
+                .collect(),
+            ca: self.ca.clone(),
+        })?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// The state in `bytes`, every byte of which is checked.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] says what is wrong with them.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(SnapshotError::Magic)?;
+        if magic != MAGIC {
+            return Err(SnapshotError::Magic);
+        }
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or(SnapshotError::Checksum)?;
+        let found = u32::from_be_bytes(*version);
+        if found > VERSION {
+            return Err(SnapshotError::Version { found });
+        }
+        let (checksum, rest) = rest.split_first_chunk::<4>().ok_or(SnapshotError::Checksum)?;
+        let (length, body) = rest.split_first_chunk::<8>().ok_or(SnapshotError::Checksum)?;
+        if u64::from_be_bytes(*length) != body.len() as u64
+            || u32::from_be_bytes(*checksum) != crc32fast::hash(body)
+        {
+            return Err(SnapshotError::Checksum);
+        }
+        Ok(rmp_serde::from_slice::<Body>(body)?.into_state())
+    }
+}
+
+impl Body {
+    fn into_state(self) -> State {
+        let mut catalog = Catalog {
+            nodes: self
+                .nodes
+                .into_iter()
+                .map(|node| (super::catalog::fold(&node.name), node))
+                .collect(),
+            services: self
+                .services
+                .into_iter()
+                .map(|(node, service)| ((node, ServiceId::clone(&service.id)), service))
+                .collect(),
+            checks: self
+                .checks
+                .into_iter()
+                .map(|check| {
+                    ((super::catalog::fold(&check.node), CheckId::clone(&check.check_id)), check)
+                })
+                .collect(),
+            indexes: self.catalog_indexes,
+            ..Catalog::default()
+        };
+        catalog.reindex();
+        State {
+            index: self.index,
+            catalog,
+            kv: Kv {
+                pairs: self
+                    .kv
+                    .into_iter()
+                    .map(|pair| (Arc::from(pair.key.as_str()), pair))
+                    .collect(),
+                graveyard: self.graveyard.into_iter().collect(),
+                graveyard_floor: self.graveyard_floor,
+                index: self.kv_index,
+            },
+            config_entries: ConfigEntries {
+                entries: self
+                    .config_entries
+                    .into_iter()
+                    .map(|entry| ((Arc::from(entry.kind()), Arc::from(entry.name())), entry))
+                    .collect(),
+                indexes: self.config_indexes.into_iter().collect(),
+            },
+            ca: self.ca,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Publication of the state: one writer, any number of readers, no locks between them.
+//!
+//! INVARIANT: readers see a whole batch of commands or nothing of it, and a topic is woken only
+//! after the state that changed it is visible.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{
+    State, WatchSet,
+    watch::{Registry, Touched, Waiter},
+};
+
+/// The published state and its sleepers.
+#[derive(Debug, Default)]
+pub struct Store {
+    current: ArcSwap<State>,
+    registry: Arc<Registry>,
+}
+
+impl Store {
+    /// The state as of now. Cheap; take it once per answer and read everything from it.
+    pub fn snapshot(&self) -> Arc<State> {
+        self.current.load_full()
+    }
+
+    /// Makes `state` visible, then wakes those who sleep on what was touched.
+    pub fn publish(&self, state: State, touched: &Touched) {
+        self.current.store(Arc::new(state));
+        self.registry.wake(touched);
+    }
+
+    /// Registers a sleeper; see [`Registry::register`] for the order to keep.
+    pub fn watch(&self, topics: WatchSet) -> Waiter {
+        self.registry.register(topics)
+    }
+
+    /// The number of sleepers; for metrics and tests.
+    pub fn sleepers(&self) -> usize {
+        self.registry.sleepers()
+    }
+
+    /// Reads until the answer's index exceeds `index`: the heart of every blocking query. Returns
+    /// the answer with its index. The caller bounds the time (the future never ends by itself when
+    /// nothing changes) and answers with a last [`Store::read`] at the timeout.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: nothing is changed.
+    pub async fn read_after<T>(
+        &self,
+        index: u64,
+        read: impl Fn(&State, &mut WatchSet) -> T,
+    ) -> (u64, T) {
+        loop {
+            let (current, topics, answer) = self.read_topics(&read);
+            if current > index {
+                return (current, answer);
+            }
+            let waiter = self.watch(topics);
+            if self.read_topics(&read).0 > index {
+                continue;
+            }
+            waiter.changed().await;
+        }
+    }
+
+    /// Reads once; the answer with its index.
+    pub fn read<T>(&self, read: impl Fn(&State, &mut WatchSet) -> T) -> (u64, T) {
+        let (index, _, answer) = self.read_topics(&read);
+        (index, answer)
+    }
+
+    fn read_topics<T>(&self, read: &impl Fn(&State, &mut WatchSet) -> T) -> (u64, WatchSet, T) {
+        let state = self.snapshot();
+        let mut topics = WatchSet::default();
+        let answer = read(&state, &mut topics);
+        (topics.index(&state), topics, answer)
+    }
+}
