@@ -1,0 +1,22 @@
+{{/* Agent configuration of the servers, as JSON; `server.extraConfig` is laid over it. */}}
+{{- define "lictor.serverConfig" -}}
+{{- $name := include "lictor.fullname" . -}}
+{{- $host := include "lictor.serverHost" . -}}
+{{- $config := dict
+  "server" true
+  "bootstrap_expect" 1
+  "datacenter" .Values.global.datacenter
+  "domain" .Values.global.domain
+  "data_dir" "/data"
+  "addresses" (dict "http" "127.0.0.1" "https" "0.0.0.0" "grpc_tls" "0.0.0.0" "dns" "0.0.0.0")
+  "ports" (dict "http" 8500 "https" 8501 "grpc" -1 "grpc_tls" 8503 "dns" 8600)
+  "tls" (dict "auto" true "auto_names" (list $host (printf "*.%s" $host) (printf "%s.cluster.local" $host)))
+  "kubernetes" (dict
+    "enabled" true
+    "audience" .Values.connectInject.audience
+    "namespace" .Release.Namespace
+    "roots_config_map" "lictor-roots"
+    "operator_service_account" (printf "%s-operator" $name))
+  "default_intention_policy" .Values.mesh.defaultIntention -}}
+{{- mergeOverwrite $config (deepCopy .Values.server.extraConfig) | toPrettyJson -}}
+{{- end }}
