@@ -18,3 +18,7 @@ pub mod wire;
 pub use duration::GoDuration;
 pub use names::{CheckId, NodeName, ServiceId, ServiceName};
 pub use spiffe::SpiffeId;
+
+/// The Consul release whose API this is. Clients decide by it what they may ask for, so agents
+/// report it as their build (member tag `build`, node meta `consul-version`, `version`).
+pub const CONSUL_VERSION: &str = "1.21.4";
