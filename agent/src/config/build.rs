@@ -1,0 +1,257 @@
+//! From source to runtime configuration: defaults, older spellings, validation.
+
+mod addresses;
+mod dns;
+mod mesh;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use super::{
+    runtime::{Limits, Log, RuntimeConfig},
+    source::Source,
+};
+
+/// Why a configuration is refused. Names the key and its value.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value out of bounds or of the wrong form.
+    #[error("{key} {problem}")]
+    Invalid {
+        /// The key as written in files.
+        key: String,
+        /// What is wrong, with the value.
+        problem: String,
+    },
+    /// `data_dir` is required unless `-dev`.
+    #[error("data_dir cannot be empty")]
+    DataDir,
+    /// The machine has several addresses to choose from.
+    #[error(
+        "Multiple private IPv4 addresses found. Please configure one with 'bind' and/or 'advertise'."
+    )]
+    ManyPrivateAddresses,
+    /// The machine has no private address to advertise.
+    #[error("No private IPv4 address found. Please configure one with 'bind' and/or 'advertise'.")]
+    NoPrivateAddress,
+    /// The agent is to be a client.
+    #[error("this version runs servers only: start with -server -bootstrap-expect 1, or with -dev")]
+    ClientAgent,
+}
+
+impl ConfigError {
+    fn invalid(key: &str, problem: impl Into<String>) -> Self {
+        Self::Invalid { key: key.to_owned(), problem: problem.into() }
+    }
+}
+
+/// Makes the runtime configuration. `dev` lays Consul's development defaults below everything.
+///
+/// # Errors
+/// [`ConfigError`] for the first key that cannot be.
+pub fn build(
+    source: Source,
+    dev: bool,
+    sources: Vec<PathBuf>,
+) -> Result<RuntimeConfig, ConfigError> {
+    let warnings = warnings(&source);
+    let server = source.server.unwrap_or(dev);
+    if !server {
+        return Err(ConfigError::ClientAgent);
+    }
+    let data_dir = source.data_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    if data_dir.is_none() && !dev {
+        return Err(ConfigError::DataDir);
+    }
+    let bind_addr = addresses::ip("bind_addr", source.bind_addr.as_deref(), dev)?;
+    let advertise_addr = addresses::advertise(source.advertise_addr.as_deref(), bind_addr)?;
+    let advertise_addr_wan = match source.advertise_addr_wan.as_deref() {
+        None => advertise_addr,
+        Some(text) => addresses::parse_ip("advertise_addr_wan", text)?,
+    };
+    let datacenter = datacenter(source.datacenter.as_deref())?;
+    Ok(RuntimeConfig {
+        node_name: node_name(source.node_name.clone())?,
+        node_id: source.node_id.clone(),
+        node_meta: node_meta(source.node_meta.clone())?,
+        datacenter,
+        domain: domain("domain", source.domain.as_deref().unwrap_or("consul"))?,
+        alt_domain: domain("alt_domain", source.alt_domain.as_deref().unwrap_or_default())?,
+        server,
+        dev,
+        bootstrap_expect: bootstrap_expect(&source, dev)?,
+        data_dir: if dev { None } else { data_dir },
+        bind_addr,
+        advertise_addr,
+        advertise_addr_wan,
+        tagged_addresses: source.tagged_addresses.clone(),
+        listen: addresses::listen(&source, dev)?,
+        server_port: addresses::port("ports.server", source.ports.server, 8300)?.unwrap_or(0),
+        serf_lan_port: addresses::port("ports.serf_lan", source.ports.serf_lan, 8301)?.unwrap_or(0),
+        serf_wan_port: addresses::port("ports.serf_wan", source.ports.serf_wan, 8302)?.unwrap_or(0),
+        sidecar_ports: addresses::sidecar_ports(&source.ports)?,
+        dns: dns::build(&source)?,
+        enable_local_script_checks: source.enable_local_script_checks.unwrap_or(false)
+            || source.enable_script_checks.unwrap_or(false),
+        enable_remote_script_checks: source.enable_script_checks.unwrap_or(false),
+        check_update_interval: source
+            .check_update_interval
+            .map_or(Duration::from_secs(300), |d| d.0),
+        connect: mesh::connect(&source)?,
+        tls: mesh::tls(&source),
+        kubernetes: mesh::kubernetes(source.kubernetes.as_ref())?,
+        log: log(&source, dev)?,
+        limits: limits(&source),
+        pretty_json: dev,
+        leave_on_terminate: source.leave_on_terminate.unwrap_or(!server),
+        skip_leave_on_interrupt: source.skip_leave_on_interrupt.unwrap_or(server),
+        enable_debug: source.enable_debug.unwrap_or(dev),
+        ui_enabled: source.ui_config.enabled.or(source.ui).unwrap_or(dev),
+        services: source.services,
+        checks: source.checks,
+        sources,
+        warnings,
+    })
+}
+
+fn warnings(source: &Source) -> Vec<String> {
+    let mut warnings: Vec<String> = source
+        .without_effect()
+        .into_iter()
+        .map(|key| format!("the configuration key {key:?} is accepted but has no effect yet"))
+        .collect();
+    if !source.start_join.is_empty() {
+        warnings
+            .push("the key \"start_join\" (-join) is deprecated; use \"retry_join\"".to_owned());
+    }
+    if !source.retry_join.is_empty() || !source.start_join.is_empty() {
+        warnings
+            .push("joining other agents is not possible yet; this server runs alone".to_owned());
+    }
+    for (key, set) in [("ui", source.ui.is_some()), ("ui_dir", source.ui_dir.is_some())] {
+        if set {
+            warnings.push(format!("the key {key:?} is deprecated; use \"ui_config.enabled\""));
+        }
+    }
+    warnings
+}
+
+fn node_name(given: Option<String>) -> Result<String, ConfigError> {
+    let name = match given {
+        Some(name) => name,
+        None => {
+            nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).ok_or_else(
+                || ConfigError::invalid("node_name", "is not set and the host has no name"),
+            )?
+        }
+    };
+    if name.trim().is_empty() {
+        return Err(ConfigError::invalid("node_name", "cannot be empty"));
+    }
+    Ok(name)
+}
+
+/// At most 64 pairs, keys of 128 and values of 512 bytes, `consul-` reserved.
+fn node_meta(
+    meta: std::collections::BTreeMap<String, String>,
+) -> Result<std::collections::BTreeMap<String, String>, ConfigError> {
+    let invalid = |problem: String| Err(ConfigError::invalid("node_meta", problem));
+    if meta.len() > 64 {
+        return invalid(format!("has {} pairs; at most 64 are allowed", meta.len()));
+    }
+    for (key, value) in &meta {
+        if key.is_empty() || key.len() > 128 {
+            return invalid(format!("key {key:?} must have 1 to 128 bytes"));
+        }
+        if value.len() > 512 {
+            return invalid(format!(
+                "value of {key:?} has {} bytes; at most 512 are allowed",
+                value.len()
+            ));
+        }
+        if key.starts_with("consul-") {
+            return invalid(format!("key {key:?} begins with the reserved prefix 'consul-'"));
+        }
+    }
+    Ok(meta)
+}
+
+fn datacenter(given: Option<&str>) -> Result<String, ConfigError> {
+    let name = given.unwrap_or("dc1").to_ascii_lowercase();
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || !name.chars().all(valid) {
+        return Err(ConfigError::invalid(
+            "datacenter",
+            format!("{name:?} can only contain lowercase alphanumeric, - or _ characters."),
+        ));
+    }
+    Ok(name)
+}
+
+/// Lower case without dots at its ends.
+fn domain(key: &str, text: &str) -> Result<String, ConfigError> {
+    let name = text.trim_matches('.').to_ascii_lowercase();
+    let valid = |label: &str| !label.is_empty() && label.len() <= 63;
+    if !name.is_empty() && !name.split('.').all(valid) {
+        return Err(ConfigError::invalid(key, format!("{text:?} is not a DNS domain")));
+    }
+    Ok(name)
+}
+
+fn bootstrap_expect(source: &Source, dev: bool) -> Result<u32, ConfigError> {
+    let bootstrap = source.bootstrap.unwrap_or(dev);
+    match source.bootstrap_expect {
+        Some(_) if source.bootstrap == Some(true) => {
+            Err(ConfigError::invalid("bootstrap_expect", "and bootstrap cannot both be set"))
+        }
+        None | Some(0) if bootstrap => Ok(1),
+        // A server that is told nothing waits for others in Consul; alone it would wait for ever.
+        None | Some(0 | 1) => Ok(1),
+        Some(expect) => Err(ConfigError::invalid(
+            "bootstrap_expect",
+            format!("is {expect}; this version runs one server, so it must be 1"),
+        )),
+    }
+}
+
+fn log(source: &Source, dev: bool) -> Result<Log, ConfigError> {
+    let default = if dev { "debug" } else { "info" };
+    let written = source.log_level.as_deref().unwrap_or(default);
+    let level = match written.to_ascii_lowercase().as_str() {
+        "err" | "error" => "error",
+        "warn" => "warn",
+        "info" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        _ => {
+            return Err(ConfigError::invalid(
+                "log_level",
+                format!("{written:?} is none of trace, debug, info, warn, error"),
+            ));
+        }
+    };
+    Ok(Log { level: level.to_owned(), json: source.log_json.unwrap_or(false) })
+}
+
+fn limits(source: &Source) -> Limits {
+    let limits = &source.limits;
+    Limits {
+        http_max_conns_per_client: limits.http_max_conns_per_client.unwrap_or(200),
+        kv_max_value_bytes: limits
+            .kv_max_value_size
+            .unwrap_or(lictor_api::types::kv::MAX_VALUE_BYTES),
+        https_handshake_timeout: limits
+            .https_handshake_timeout
+            .map_or(Duration::from_secs(5), |d| d.0),
+    }
+}
+
+/// Whether an address is one that only the own machine or site reaches.
+fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

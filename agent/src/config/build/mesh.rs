@@ -1,0 +1,99 @@
+//! `connect`, `tls` and `kubernetes`.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::ConfigError;
+use crate::config::{
+    runtime::{Connect, Kubernetes, Tls},
+    source::{KubernetesSource, Source},
+};
+
+pub(super) fn connect(source: &Source) -> Result<Connect, ConfigError> {
+    let config = &source.connect;
+    if let Some(provider) =
+        config.ca_provider.as_deref().filter(|name| !matches!(*name, "" | "consul"))
+    {
+        return Err(ConfigError::invalid(
+            "connect.ca_provider",
+            format!("{provider:?} is not supported; the built-in \"consul\" is the only one"),
+        ));
+    }
+    let ca = config.ca_config.clone().unwrap_or_default();
+    let hour = Duration::from_secs(3600);
+    if ca.leaf_cert_ttl.0 < hour || ca.leaf_cert_ttl.0 > 8760 * hour {
+        return Err(ConfigError::invalid(
+            "connect.ca_config.leaf_cert_ttl",
+            format!("is {}; it must be between 1h and 8760h", ca.leaf_cert_ttl),
+        ));
+    }
+    if !ca.cluster_id.is_empty() && uuid::Uuid::parse_str(&ca.cluster_id).is_err() {
+        return Err(ConfigError::invalid(
+            "connect.ca_config.cluster_id",
+            format!("was supplied but was not a valid UUID: {:?}", ca.cluster_id),
+        ));
+    }
+    let default_allow = match source.default_intention_policy.as_deref() {
+        None | Some("" | "allow") => true,
+        Some("deny") => false,
+        Some(other) => {
+            return Err(ConfigError::invalid(
+                "default_intention_policy",
+                format!("{other:?} is neither \"allow\" nor \"deny\""),
+            ));
+        }
+    };
+    Ok(Connect { enabled: config.enabled.unwrap_or(true), ca, default_allow })
+}
+
+pub(super) fn tls(source: &Source) -> Tls {
+    let (tls, defaults) = (&source.tls, &source.tls.defaults);
+    let first = |choices: [&Option<String>; 3]| {
+        choices.into_iter().flatten().find(|path| !path.is_empty()).map(PathBuf::from)
+    };
+    Tls {
+        auto: tls.auto.unwrap_or(false),
+        auto_names: tls.auto_names.clone(),
+        cert_file: first([&tls.https.cert_file, &defaults.cert_file, &source.cert_file]),
+        key_file: first([&tls.https.key_file, &defaults.key_file, &source.key_file]),
+        ca_file: first([&tls.https.ca_file, &defaults.ca_file, &source.ca_file]),
+        verify_incoming: tls
+            .https
+            .verify_incoming
+            .or(defaults.verify_incoming)
+            .or(source.verify_incoming)
+            .unwrap_or(false),
+    }
+}
+
+pub(super) fn kubernetes(
+    source: Option<&KubernetesSource>,
+) -> Result<Option<Kubernetes>, ConfigError> {
+    let Some(source) = source.filter(|source| source.enabled.unwrap_or(true)) else {
+        return Ok(None);
+    };
+    let required = |key: &str, value: &Option<String>| {
+        value.clone().filter(|text| !text.is_empty()).ok_or_else(|| {
+            ConfigError::invalid(
+                &format!("kubernetes.{key}"),
+                "is required when the block is enabled",
+            )
+        })
+    };
+    let operator_service_account =
+        required("operator_service_account", &source.operator_service_account)?;
+    if operator_service_account.split('/').filter(|part| !part.is_empty()).count() != 2 {
+        return Err(ConfigError::invalid(
+            "kubernetes.operator_service_account",
+            format!("{operator_service_account:?} is not of the form namespace/name"),
+        ));
+    }
+    Ok(Some(Kubernetes {
+        audience: source.audience.clone().unwrap_or_else(|| "lictor".to_owned()),
+        namespace: required("namespace", &source.namespace)?,
+        roots_config_map: source
+            .roots_config_map
+            .clone()
+            .unwrap_or_else(|| "lictor-roots".to_owned()),
+        operator_service_account,
+    }))
+}
