@@ -6,6 +6,7 @@ pub mod acl;
 pub mod agent;
 pub mod config;
 pub mod fsm;
+pub mod http;
 pub mod raft;
 pub mod server;
 pub mod state;

@@ -120,7 +120,13 @@ impl Server {
                 Err(_) => self.store.read(read),
             }
         };
-        Ok((QueryMeta { index, last_contact_ms: 0, known_leader: self.known_leader() }, answer))
+        let meta = QueryMeta {
+            index,
+            last_contact_ms: 0,
+            known_leader: self.known_leader(),
+            consistency: options.consistency,
+        };
+        Ok((meta, answer))
     }
 
     /// Whether this server knows who leads.

@@ -40,4 +40,6 @@ pub struct QueryMeta {
     pub last_contact_ms: u64,
     /// `X-Consul-KnownLeader`.
     pub known_leader: bool,
+    /// `X-Consul-Effective-Consistency`.
+    pub consistency: Consistency,
 }

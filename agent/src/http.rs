@@ -1,0 +1,81 @@
+//! The HTTP API: Consul's `/v1/` endpoints, answered from the published state.
+//!
+//! INVARIANT: answering is a function of the agent and a [`Request`]; no handler touches a socket.
+//! [`server`] turns connections into requests, and another server's forwarded request can be
+//! answered the same way. [`routes::ROUTES`] is the one table of endpoints, [`error`] the one table
+//! of error texts.
+//!
+//! Source: Consul "HTTP API Structure", "Blocking Queries", "Consistency Modes".
+
+pub mod error;
+pub mod query;
+mod ready;
+pub mod request;
+pub mod response;
+pub mod routes;
+pub mod server;
+mod status;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use http::{Method, StatusCode};
+
+pub use error::HttpError;
+pub use request::{Context, Peer, Request};
+pub use response::Response;
+use routes::{Found, Route};
+
+use crate::agent::Agent;
+
+/// Header that says what holds without a token; sent with every answer.
+const DEFAULT_ACL_POLICY: &str = "x-consul-default-acl-policy";
+
+/// Answers one request. Errors and panics of handlers become answers too.
+pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
+    let indented = agent.config.load().pretty_json;
+    let pretty = request.has("pretty");
+    let gzip = request.accepts_gzip();
+    let result = match AssertUnwindSafe(dispatch(agent, request)).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => Err(HttpError::Panicked),
+    };
+    let response = result.unwrap_or_else(HttpError::into_response);
+    response.with_header(DEFAULT_ACL_POLICY, "allow").finish(indented, pretty, gzip)
+}
+
+async fn dispatch(agent: &Arc<Agent>, mut request: Request) -> Result<Response, HttpError> {
+    match routes::find(request.path()) {
+        Found::Route(route) => {
+            request.strip(route)?;
+            call(agent, route, request).await
+        }
+        Found::Moved(path) => Ok(Response::moved(&path, &request)),
+        Found::Root if agent.config.load().ui_enabled => Ok(Response::moved("/ui/", &request)),
+        Found::Root => Ok(Response::text(
+            StatusCode::OK,
+            "Consul Agent: UI disabled. To enable, set ui_config.enabled=true in the agent \
+             configuration and restart.",
+        )),
+        Found::Nothing => Err(HttpError::UnknownPath { v1: request.path().contains("/v1/") }),
+    }
+}
+
+async fn call(
+    agent: &Arc<Agent>,
+    route: &'static Route,
+    request: Request,
+) -> Result<Response, HttpError> {
+    if request.method() == Method::OPTIONS {
+        return Ok(Response::empty(StatusCode::OK).with_header("allow", &route.allow()));
+    }
+    let Some(handler) = route.handler(request.method()) else {
+        return Err(HttpError::MethodNotAllowed {
+            method: request.method().clone(),
+            allow: route.allow(),
+        });
+    };
+    request.check_parameters(&agent.config.load().datacenter)?;
+    let context = Context::identify(agent, &request);
+    handler(context, request).await
+}

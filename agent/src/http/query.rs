@@ -1,0 +1,67 @@
+//! Parameters of reads: index, wait, consistency; and the read itself.
+//!
+//! Source: Consul "Blocking Queries" and "Consistency Modes". `?cached` is accepted and answered
+//! from the state like a default read: there is nothing slower to cache in front of.
+
+use lictor_api::{
+    GoDuration,
+    query::{Consistency, QueryMeta, QueryOptions},
+};
+
+use super::{Context, HttpError, Request};
+use crate::state::{State, WatchSet};
+
+impl Request {
+    /// What the client asks of a read.
+    ///
+    /// # Errors
+    /// [`HttpError`] for a value that cannot be read, and for contradictions.
+    pub fn options(&self) -> Result<QueryOptions, HttpError> {
+        let index = match self.param("index").filter(|text| !text.is_empty()) {
+            Some(text) => text.parse().map_err(|_| HttpError::InvalidIndex)?,
+            None => 0,
+        };
+        let wait = match self.param("wait").filter(|text| !text.is_empty()) {
+            Some(text) => Some(text.parse::<GoDuration>().map_err(|_| HttpError::InvalidWait)?),
+            None => None,
+        };
+        Ok(QueryOptions {
+            index,
+            wait: wait.filter(|wait| !wait.is_zero()).map(|wait| wait.0),
+            consistency: self.consistency()?,
+            ..QueryOptions::default()
+        })
+    }
+
+    fn consistency(&self) -> Result<Consistency, HttpError> {
+        if let Some(text) = self.param("max_stale").filter(|text| !text.is_empty())
+            && text.parse::<GoDuration>().is_err()
+        {
+            return Err(HttpError::InvalidMaxStale(text.to_owned()));
+        }
+        let stale = self.has("stale") || self.param("max_stale").is_some_and(|age| !age.is_empty());
+        let consistent = self.has("consistent");
+        match (stale, consistent) {
+            (true, true) => Err(HttpError::StaleWithConsistent),
+            (_, true) if self.has("cached") => Err(HttpError::CachedWithConsistent),
+            (_, true) => Ok(Consistency::Consistent),
+            (true, _) if !self.has("leader") => Ok(Consistency::Stale),
+            _ => Ok(Consistency::Default),
+        }
+    }
+}
+
+impl Context {
+    /// Reads as the request asks: as fresh, and after its index. Notes in the `WatchSet` what the
+    /// answer depends on.
+    ///
+    /// # Errors
+    /// [`HttpError`] for bad parameters, and [`HttpError::Server`].
+    pub async fn read<T>(
+        &self,
+        request: &Request,
+        read: impl Fn(&State, &mut WatchSet) -> T,
+    ) -> Result<(QueryMeta, T), HttpError> {
+        Ok(self.agent.server.query(&request.options()?, read).await?)
+    }
+}

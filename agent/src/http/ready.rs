@@ -1,0 +1,22 @@
+//! `GET /v1/agent/ready`: whether this agent can serve its clients. lictor's own, for probes; it
+//! needs no token and says nothing but what is missing.
+
+use http::StatusCode;
+
+use super::{Context, HttpError, Request, Response};
+
+/// 200 `ready`, or 503 with what is missing.
+pub(super) async fn ready(cx: Context, _: Request) -> Result<Response, HttpError> {
+    let server = &cx.agent.server;
+    let missing = if !server.known_leader() {
+        Some("no cluster leader")
+    } else if cx.agent.config.load().connect.enabled && server.store().snapshot().ca.is_none() {
+        Some("no mesh roots")
+    } else {
+        None
+    };
+    Ok(match missing {
+        None => Response::text(StatusCode::OK, "ready"),
+        Some(missing) => Response::text(StatusCode::SERVICE_UNAVAILABLE, missing),
+    })
+}

@@ -1,0 +1,241 @@
+//! One request, parsed once: path, query parameters, headers and body; and who sends it.
+//!
+//! The caller's identity is established here ([`Context::identify`]) and nowhere else.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, Method,
+    header::{ACCEPT_ENCODING, AUTHORIZATION},
+    request::Parts,
+};
+use lictor_api::wire::{self, DecodeError};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::{HttpError, routes::Route};
+use crate::{
+    acl::{Access, Caller},
+    agent::Agent,
+    fsm::Command,
+};
+
+/// Who is on the other end of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A client of a Unix socket; the file's permissions have let it in.
+    Unix,
+}
+
+impl Peer {
+    /// On this machine: loopback or a Unix socket.
+    pub fn is_local(self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+/// What a handler works with besides the request.
+#[derive(Clone)]
+pub struct Context {
+    /// The agent that answers.
+    pub agent: Arc<Agent>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+impl Context {
+    /// Establishes who sends `request`.
+    pub fn identify(agent: &Arc<Agent>, request: &Request) -> Self {
+        let caller = if request.peer.is_local() { Caller::Local } else { Caller::Anonymous };
+        Self { agent: agent.clone(), caller }
+    }
+
+    /// Asks the one gate.
+    ///
+    /// # Errors
+    /// [`HttpError::PermissionDenied`].
+    pub fn authorize(&self, access: &Access<'_>) -> Result<(), HttpError> {
+        Ok(self.agent.authorizer.authorize(&self.caller, access)?)
+    }
+
+    /// Replicates a command; `false` when its condition did not hold.
+    ///
+    /// # Errors
+    /// [`HttpError::Server`].
+    pub async fn propose(&self, command: Command) -> Result<bool, HttpError> {
+        Ok(self.agent.server.propose(command).await?)
+    }
+}
+
+/// A request without its socket.
+#[derive(Clone)]
+pub struct Request {
+    method: Method,
+    path: String,
+    tail: String,
+    query: Vec<(String, String)>,
+    headers: HeaderMap,
+    /// The body, already bounded.
+    pub body: Bytes,
+    /// Who sent it.
+    pub peer: Peer,
+}
+
+impl Request {
+    /// Parses the head of a request.
+    ///
+    /// # Errors
+    /// [`HttpError::Encoding`] for a query that is not percent-encoded UTF-8.
+    pub fn new(head: Parts, body: Bytes, peer: Peer) -> Result<Self, HttpError> {
+        Ok(Self {
+            query: parse_query(head.uri.query().unwrap_or_default())?,
+            path: head.uri.path().to_owned(),
+            tail: String::new(),
+            method: head.method,
+            headers: head.headers,
+            body,
+            peer,
+        })
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path as it was sent, without the query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What follows the route's path, percent-decoded: a key, a service's name. May be empty and
+    /// may contain slashes.
+    pub fn tail(&self) -> &str {
+        &self.tail
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// All query parameters in the order given, decoded.
+    pub fn query(&self) -> &[(String, String)] {
+        &self.query
+    }
+
+    /// The first value of a query parameter; empty text when it has none.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params(name).next()
+    }
+
+    /// Every value of a repeatable query parameter.
+    pub fn params(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a query parameter is there, whatever its value.
+    pub fn has(&self, name: &str) -> bool {
+        self.param(name).is_some()
+    }
+
+    /// A header's text, if it is text.
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The client's token: `?token=`, else `X-Consul-Token`, else `Authorization: Bearer`.
+    pub fn token(&self) -> Option<&str> {
+        let bearer = || {
+            let (scheme, token) = self.header(AUTHORIZATION)?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        };
+        self.param("token")
+            .filter(|token| !token.is_empty())
+            .or_else(|| self.header("x-consul-token"))
+            .or_else(bearer)
+    }
+
+    /// Decodes the body as JSON written for Go.
+    ///
+    /// # Errors
+    /// [`HttpError::Decode`] names the field.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        wire::from_slice(&self.body).map_err(HttpError::Decode)
+    }
+
+    /// Whether the answer may be compressed.
+    pub(super) fn accepts_gzip(&self) -> bool {
+        self.header(ACCEPT_ENCODING).is_some_and(|accepted| {
+            accepted.split(',').any(|coding| {
+                let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+                let refused =
+                    weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+                matches!(name.trim(), "gzip" | "*") && !refused
+            })
+        })
+    }
+
+    /// Refuses what lictor does not have: enterprise parameters and other datacenters.
+    pub(super) fn check_parameters(&self, datacenter: &str) -> Result<(), HttpError> {
+        for (parameter, feature) in [("ns", "Namespaces"), ("partition", "Partitions")] {
+            if self.param(parameter).is_some_and(|value| !value.is_empty()) {
+                return Err(HttpError::EnterpriseParameter { parameter, feature });
+            }
+        }
+        for (header, feature) in
+            [("X-Consul-Namespace", "Namespaces"), ("X-Consul-Partition", "Partitions")]
+        {
+            if self.header(header).is_some_and(|value| !value.is_empty()) {
+                return Err(HttpError::EnterpriseHeader { header, feature });
+            }
+        }
+        // Paths of the agent are about this agent, whatever datacenter is named.
+        let asked = ["datacenter", "dc"]
+            .into_iter()
+            .find_map(|name| self.param(name).filter(|value| !value.is_empty()));
+        if asked.is_some_and(|asked| asked != datacenter) && !self.path.starts_with("/v1/agent/") {
+            return Err(HttpError::NoDatacenter);
+        }
+        Ok(())
+    }
+
+    /// Sets the tail to what follows the route's path.
+    pub(super) fn strip(&mut self, route: &Route) -> Result<(), HttpError> {
+        let rest = self.path.strip_prefix(route.path).unwrap_or_default();
+        self.tail = decode_component(rest)?;
+        Ok(())
+    }
+}
+
+fn parse_query(query: &str) -> Result<Vec<(String, String)>, HttpError> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| decode_component(&text.replace('+', " "));
+            Ok((decode(key)?, decode(value)?))
+        })
+        .collect()
+}
+
+fn decode_component(text: &str) -> Result<String, HttpError> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(|text| text.into_owned()).map_err(|_| HttpError::Encoding)
+}
+
+/// What Consul adds to the message for a field of its paid edition.
+pub(super) fn enterprise_field(error: &DecodeError) -> Option<&'static str> {
+    match error {
+        DecodeError::UnknownField(field) if field == "Namespace" => Some("Namespaces"),
+        DecodeError::UnknownField(field) if field == "Partition" => Some("Partitions"),
+        _ => None,
+    }
+}

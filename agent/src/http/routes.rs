@@ -1,0 +1,147 @@
+//! The table of endpoints, and how a path finds its row.
+//!
+//! A row whose path ends in `/` answers everything below it, as in Go's ServeMux; the handler gets
+//! the rest of the path with [`super::Request::tail`]. The longest row wins. To add an endpoint,
+//! write `async fn name(cx: Context, request: Request) -> Result<Response, HttpError>` in its
+//! family's file and add a row.
+
+use std::{borrow::Cow, future::Future, pin::Pin};
+
+use http::Method;
+
+use super::{Context, HttpError, Request, Response, ready, status};
+
+/// What a handler returns.
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Response, HttpError>> + Send>>;
+/// Answers a request of one method on one path.
+pub type Handler = fn(Context, Request) -> HandlerFuture;
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Route {
+    /// The path; everything below it when it ends in `/`.
+    pub path: &'static str,
+    /// Accepted methods, in the order of the `Allow` header.
+    pub methods: &'static [(Method, Handler)],
+}
+
+impl Route {
+    /// The handler for a method.
+    pub fn handler(&self, method: &Method) -> Option<Handler> {
+        self.methods.iter().find(|(accepted, _)| accepted == method).map(|(_, handler)| *handler)
+    }
+
+    /// The `Allow` header.
+    pub fn allow(&self) -> String {
+        let mut allow = "OPTIONS".to_owned();
+        for (method, _) in self.methods {
+            allow.push(',');
+            allow.push_str(method.as_str());
+        }
+        allow
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        if self.path.ends_with('/') { path.starts_with(self.path) } else { path == self.path }
+    }
+}
+
+macro_rules! routes {
+    ($($path:literal { $($method:ident $handler:path),+ $(,)? })*) => {
+        &[$(Route {
+            path: $path,
+            methods: &[$((Method::$method, |cx, request| Box::pin($handler(cx, request)))),+],
+        }),*]
+    };
+}
+
+/// Every endpoint.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = routes! {
+    "/v1/agent/ready"  { GET ready::ready }
+    "/v1/status/leader" { GET status::leader }
+    "/v1/status/peers"  { GET status::peers }
+};
+
+/// Where a path leads.
+#[derive(Debug)]
+pub enum Found {
+    /// To an endpoint.
+    Route(&'static Route),
+    /// To the same path written properly.
+    Moved(String),
+    /// To `/`.
+    Root,
+    /// Nowhere.
+    Nothing,
+}
+
+/// Looks up a path as it was sent (percent-encoded, without the query).
+pub fn find(path: &str) -> Found {
+    let clean = clean(path);
+    if clean != path {
+        return Found::Moved(clean.into_owned());
+    }
+    let matching = ROUTES.iter().filter(|route| route.answers(path));
+    if let Some(route) = matching.max_by_key(|route| route.path.len()) {
+        return Found::Route(route);
+    }
+    let is_subtree = |route: &Route| route.path.strip_suffix('/') == Some(path);
+    match path {
+        "/" => Found::Root,
+        _ if ROUTES.iter().any(is_subtree) => Found::Moved(format!("{path}/")),
+        _ => Found::Nothing,
+    }
+}
+
+/// The path without empty, `.` and `..` segments; a trailing slash stays. COMPAT: Go's `cleanPath`.
+fn clean(path: &str) -> Cow<'_, str> {
+    let is_clean = path.starts_with('/')
+        && !path.contains("//")
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if is_clean {
+        return Cow::Borrowed(path);
+    }
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    let mut clean = format!("/{}", segments.join("/"));
+    if path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    Cow::Owned(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_cleans_them() {
+        for (sent, cleaned) in [
+            ("/v1/kv/a", "/v1/kv/a"),
+            ("/v1//kv/a", "/v1/kv/a"),
+            ("/v1/kv//a/", "/v1/kv/a/"),
+            ("/v1/kv/a/../b", "/v1/kv/b"),
+            ("/v1/kv/./b", "/v1/kv/b"),
+            ("/../..", "/"),
+            ("//", "/"),
+            ("/v1/kv/a%2F%2Fb", "/v1/kv/a%2F%2Fb"),
+            ("/v1/kv/..a", "/v1/kv/..a"),
+        ] {
+            assert_eq!(clean(sent), cleaned, "{sent}");
+        }
+    }
+
+    #[test]
+    fn no_path_has_two_rows() {
+        let mut paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
+        paths.sort_unstable();
+        assert!(paths.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
