@@ -1,1 +1,9 @@
-fn main() {}
+//! Prints the custom resource definitions that the chart carries.
+
+use std::io::Write as _;
+
+fn main() -> anyhow::Result<()> {
+    let text = lictor_operator::crds::rendered()?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Which service a pod belongs to, and whether it may say so.
+//!
+//! **Name**, first that applies: annotation `connect-service`; annotation `kubernetes-service`;
+//! the Service that selects the pod; label `app.kubernetes.io/name`; the controlling workload; the
+//! pod's own name.
+//!
+//! **Claim.** The pod's ServiceAccount has the service's name, or a Service of that name in the
+//! pod's namespace selects the pod and no other namespace owns the name. First come: a name belongs
+//! to the namespaces whose pods are registered under it. A refused claim means no registration, and
+//! so no certificate and no DNS answer; otherwise anybody could receive the traffic of `payments`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use kube::ResourceExt as _;
+
+use crate::{annotations, webhook::validate::resolve_port};
+
+/// The service of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Its name in the catalog.
+    pub service: String,
+    /// The Kubernetes Service it was taken from, or that carries the same name.
+    pub kubernetes_service: Option<String>,
+    /// The Services that could have been meant, when there were several.
+    pub ambiguous: Vec<String>,
+}
+
+/// A pod may not use the name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Neither the ServiceAccount nor a Service stands for the name.
+    #[error(
+        "service name {service:?} is not this pod's: name its ServiceAccount {service:?} (it is \
+         {account:?}), or let a Service {service:?} in namespace {namespace:?} select the pod"
+    )]
+    NotEarned {
+        /// The name asked for.
+        service: String,
+        /// The pod's ServiceAccount.
+        account: String,
+        /// The pod's namespace.
+        namespace: String,
+    },
+    /// Another namespace was first.
+    #[error("service name {service:?} belongs to namespace {owner:?}")]
+    Taken {
+        /// The name asked for.
+        service: String,
+        /// Who has it.
+        owner: String,
+    },
+}
+
+/// Namespaces by the service name they own.
+pub type Owners = BTreeMap<String, BTreeSet<String>>;
+
+/// The Services that select a pod, without ignored ones, by name.
+pub fn selecting<'a>(pod: &Pod, services: impl Iterator<Item = &'a Service>) -> Vec<&'a Service> {
+    let mut found: Vec<_> = services.filter(|service| selects(service, pod)).collect();
+    found.sort_by_key(|service| service.name_any());
+    found
+}
+
+fn selects(service: &Service, pod: &Pod) -> bool {
+    let ignored = annotations::get(service.labels(), "service-ignore") == Some("true");
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let Some(selector) = selector.filter(|selector| !selector.is_empty() && !ignored) else {
+        return false;
+    };
+    service.namespace() == pod.namespace()
+        && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+}
+
+/// The pod's service name; `selecting` are the Services that select it.
+pub fn name(pod: &Pod, selecting: &[&Service]) -> Name {
+    let known = |name: &str| {
+        selecting.iter().any(|service| service.name_any() == name).then(|| name.to_owned())
+    };
+    for annotation in ["connect-service", "kubernetes-service"] {
+        if let Some(service) = annotations::get(pod.annotations(), annotation) {
+            let (service, kubernetes_service) = (service.to_owned(), known(service));
+            return Name { service, kubernetes_service, ambiguous: Vec::new() };
+        }
+    }
+    if let Some(service) = pick(pod, selecting) {
+        let names = selecting.iter().map(|service| service.name_any()).collect();
+        let ambiguous = if selecting.len() > 1 { names } else { Vec::new() };
+        return Name { service: service.clone(), kubernetes_service: Some(service), ambiguous };
+    }
+    let labeled = pod.labels().get("app.kubernetes.io/name").cloned();
+    let service = labeled.or_else(|| workload(pod)).unwrap_or_else(|| pod.name_any());
+    Name { service, kubernetes_service: None, ambiguous: Vec::new() }
+}
+
+/// Of several Services, the one whose target port is the annotated one, else the first by name.
+fn pick(pod: &Pod, selecting: &[&Service]) -> Option<String> {
+    let wanted = annotations::get(pod.annotations(), "connect-service-port");
+    let wanted = wanted.and_then(|port| resolve_port(pod, port));
+    let matches = |service: &&&Service| {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let mut targets = ports.map(|port| match &port.target_port {
+            Some(IntOrString::String(name)) => resolve_port(pod, name),
+            Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
+            None => u16::try_from(port.port).ok(),
+        });
+        wanted.is_some() && targets.any(|target| target == wanted)
+    };
+    let chosen = selecting.iter().find(matches).or_else(|| selecting.first())?;
+    Some(chosen.name_any())
+}
+
+/// The controller's name; for a ReplicaSet, that of its Deployment.
+fn workload(pod: &Pod) -> Option<String> {
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let hash = pod.labels().get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
+    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
+    Some(deployment.unwrap_or(&owner.name).to_owned())
+}
+
+/// Decides whether the pod may use `name`.
+///
+/// # Errors
+/// Why it may not; the text goes into the Event.
+pub fn claim(
+    pod: &Pod,
+    name: &Name,
+    selecting: &[&Service],
+    owners: &Owners,
+) -> Result<(), ClaimError> {
+    let spec = pod.spec.as_ref();
+    let account = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
+    if account == name.service {
+        return Ok(());
+    }
+    let service = name.service.clone();
+    let namespace = pod.namespace().unwrap_or_default();
+    if !selecting.iter().any(|selecting| selecting.name_any() == service) {
+        return Err(ClaimError::NotEarned { service, account: account.to_owned(), namespace });
+    }
+    let mut owners = owners.get(&service).into_iter().flatten();
+    match owners.find(|owner| **owner != namespace) {
+        Some(owner) => Err(ClaimError::Taken { owner: owner.clone(), service }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
