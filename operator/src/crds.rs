@@ -24,10 +24,8 @@ pub fn rendered() -> Result<String, serde_yaml::Error> {
 mod tests {
     #[test]
     fn the_chart_carries_the_current_definitions() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../charts/lictor/files/serviceintentions.yaml"
-        );
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/lictor/files/serviceintentions.yaml");
         let carried = std::fs::read_to_string(path).unwrap();
         let fresh = carried == super::rendered().unwrap();
         assert!(fresh, "stale; run: cargo run -p lictor-operator --bin crdgen > {path}");

@@ -3,6 +3,7 @@
 //! One object becomes one `service-intentions` config entry, named after `spec.destination.name`.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
+#![expect(clippy::duplicated_attributes, reason = "each printcolumn has its own type")]
 
 use kube::{CustomResource, KubeSchema};
 use lictor_api::types::intention::IntentionAction;
