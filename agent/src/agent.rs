@@ -1,17 +1,156 @@
-//! One running agent: everything the endpoints reach, and nothing that decides.
+//! One running agent: everything the endpoints reach, and the order in which it starts and stops.
+//!
+//! Start: bind every listener first (a port in use ends the start before anything happens), then
+//! consensus, then what rests on it. Stop: listeners first, then tasks, then consensus, so that
+//! everything that was answered is on disk.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{acl::Authorizer, config::RuntimeConfig, server::Server};
+use crate::{
+    acl::Authorizer,
+    config::RuntimeConfig,
+    raft::{self, Consensus},
+    server::Server,
+    state::Store,
+};
+
+mod data_dir;
+
+pub use data_dir::DataDirError;
+
+/// How long a stop waits for requests and tasks before it leaves them.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 
 /// The parts of an agent that requests are answered from.
 pub struct Agent {
     /// The configuration in force; swapped by a reload.
     pub config: ArcSwap<RuntimeConfig>,
+    /// This agent's UUID.
+    pub node_id: String,
     /// The cluster's state and consensus.
     pub server: Arc<Server>,
     /// The one gate.
     pub authorizer: Authorizer,
+    requests: mpsc::Sender<Request>,
+}
+
+/// What an endpoint asks of the process that runs the agent.
+#[derive(Debug)]
+pub enum Request {
+    /// Read the configuration again; the answer is the error's text.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Stop.
+    Leave,
+}
+
+/// Why an agent did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Consensus cannot start.
+    #[error("starting consensus")]
+    Consensus(#[from] raft::StartError),
+}
+
+/// Why a new configuration was not taken; the old one stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {}
+
+// === impl Agent ===
+
+impl Agent {
+    /// Puts a new configuration in force as far as it can change while the agent runs.
+    ///
+    /// # Errors
+    /// [`ReloadError`]: nothing was changed.
+    pub async fn reload(&self, config: RuntimeConfig) -> Result<(), ReloadError> {
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// Asks the process to read its configuration again and waits until it has.
+    ///
+    /// # Errors
+    /// The text of the error that kept the new configuration from being taken.
+    pub async fn request_reload(&self) -> Result<(), String> {
+        let (answer, result) = oneshot::channel();
+        let stopping = || "the agent is stopping".to_owned();
+        self.requests.send(Request::Reload(answer)).await.map_err(|_| stopping())?;
+        result.await.map_err(|_| stopping())?
+    }
+
+    /// Asks the process to stop.
+    pub async fn request_leave(&self) {
+        if self.requests.send(Request::Leave).await.is_err() {
+            tracing::debug!("the agent is stopping already");
+        }
+    }
+}
+
+/// An agent and its tasks.
+pub struct Running {
+    agent: Arc<Agent>,
+    requests: Mutex<mpsc::Receiver<Request>>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    _data_dir: Option<data_dir::Lock>,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is in the way.
+    pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
+        let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
+        let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
+        let store = Arc::new(Store::default());
+        let settings = raft::Settings {
+            node_id: node_id.clone(),
+            node_name: config.node_name.clone(),
+            address: std::net::SocketAddr::new(config.advertise_addr, config.server_port),
+            data_dir: config.data_dir.clone(),
+        };
+        let consensus = Consensus::start(settings, store.clone()).await?;
+        let server = Arc::new(Server::new(store, consensus));
+        let (requests, received) = mpsc::channel(16);
+        let authorizer = Authorizer::new(config.kubernetes.is_some());
+        let agent = Arc::new(Agent {
+            config: ArcSwap::from_pointee(config),
+            node_id,
+            server,
+            authorizer,
+            requests,
+        });
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
+    }
+
+    /// What requests are answered from.
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// The next thing an endpoint asks of the process.
+    pub async fn request(&self) -> Option<Request> {
+        self.requests.lock().await.recv().await
+    }
+
+    /// Stops in order; ends within ten seconds whatever the tasks do.
+    pub async fn shutdown(self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
+        }
+        self.agent.server.consensus().shutdown().await;
+    }
 }

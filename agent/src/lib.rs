@@ -4,9 +4,11 @@
 
 pub mod acl;
 pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod fsm;
 pub mod http;
 pub mod raft;
 pub mod server;
 pub mod state;
+pub mod telemetry;

@@ -1,0 +1,104 @@
+//! The command line: one table of verbs, Go-style flags, exit codes as Consul's.
+//!
+//! How to add a verb: a file under `cli/` with a `clap::Args` struct that implements [`Verb`], and a
+//! line in [`VERBS`]. Parsing, `-h`, completion scripts and the command list follow from it.
+
+pub mod agent;
+mod go_flags;
+mod help;
+pub mod version;
+
+use std::{future::Future, pin::Pin, process::ExitCode};
+
+use clap::{ArgMatches, Command};
+
+/// One verb of the command line.
+pub trait Verb: clap::Args + 'static {
+    /// The words that select it: `kv put`.
+    const PATH: &'static str;
+    /// One line for the command list.
+    const ABOUT: &'static str;
+    /// Examples and explanations below the flags, or empty.
+    const DETAILS: &'static str = "";
+
+    /// Carries it out. An error is printed to stderr with its causes, and the exit code is 1.
+    fn run(self) -> impl Future<Output = anyhow::Result<ExitCode>>;
+}
+
+type Run = fn(&ArgMatches) -> Result<Running, clap::Error>;
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
+
+/// A row of [`VERBS`].
+pub struct Entry {
+    path: &'static str,
+    about: &'static str,
+    command: fn() -> Command,
+    run: Run,
+}
+
+const fn entry<V: Verb>() -> Entry {
+    Entry {
+        path: V::PATH,
+        about: V::ABOUT,
+        command: || help::style(V::augment_args(Command::new(V::PATH)), V::ABOUT, V::DETAILS),
+        run: |matches| {
+            let verb = V::from_arg_matches(matches)?;
+            Ok(Box::pin(verb.run()))
+        },
+    }
+}
+
+/// Every verb, in the order of the command list.
+const VERBS: &[Entry] = &[entry::<agent::AgentVerb>(), entry::<version::VersionVerb>()];
+
+/// Runs the program: `args` are the process's arguments, its name first.
+pub async fn main(args: Vec<String>) -> ExitCode {
+    let words = &args[1.min(args.len())..];
+    match words.first().map(String::as_str) {
+        None => {
+            help::print_list(VERBS);
+            return ExitCode::from(127);
+        }
+        Some("-h" | "-help" | "--help" | "help") => {
+            help::print_list(VERBS);
+            return ExitCode::SUCCESS;
+        }
+        Some("-v" | "-version" | "--version") => {
+            version::print();
+            return ExitCode::SUCCESS;
+        }
+        Some(_) => {}
+    }
+    let Some((entry, rest)) = select(words) else {
+        return help::print_unknown(VERBS, words);
+    };
+    let command = (entry.command)();
+    let started = go_flags::normalize(&command, rest)
+        .and_then(|flags| Ok(command.try_get_matches_from(flags)?))
+        .and_then(|matches| Ok((entry.run)(&matches)?));
+    match started {
+        Ok(running) => finish(running.await),
+        Err(error) => error.print(entry.path),
+    }
+}
+
+/// The verb with the longest path that the words begin with, and the words after it.
+fn select(words: &[String]) -> Option<(&'static Entry, &[String])> {
+    let matches = |entry: &Entry| {
+        let path: Vec<&str> = entry.path.split(' ').collect();
+        (words.len() >= path.len() && path.iter().zip(words).all(|(a, b)| a == b))
+            .then_some(path.len())
+    };
+    VERBS
+        .iter()
+        .filter_map(|entry| Some((entry, matches(entry)?)))
+        .max_by_key(|(_, length)| *length)
+        .map(|(entry, length)| (entry, &words[length..]))
+}
+
+fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        help::print_error(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}

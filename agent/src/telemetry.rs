@@ -1,0 +1,3 @@
+//! What the process says about itself: log lines now, metrics with the endpoints that show them.
+
+pub mod log;

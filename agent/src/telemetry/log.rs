@@ -1,0 +1,150 @@
+//! Log lines in Consul's form, or as JSON:
+//! `2026-01-02T15:04:05.000Z [INFO]  agent.server: message: key=value`.
+//!
+//! Lines go to stdout unbuffered and without colors, because scripts and tutorials grep them. A
+//! value with blanks is quoted. The level can be changed while the agent runs.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt,
+};
+
+use crate::config::runtime::Log;
+
+/// Changes the level of a running agent.
+#[derive(Clone)]
+pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
+
+impl LevelHandle {
+    /// Puts a new level in force.
+    ///
+    /// # Errors
+    /// The subscriber is gone, which only happens at the process's end.
+    pub fn set(&self, level: &str) -> Result<(), reload::Error> {
+        self.0.reload(filter(level))
+    }
+}
+
+/// Starts logging for this process. Called once, before the agent starts; a second call (an agent
+/// inside a test) keeps the first one's settings.
+pub fn init(log: &Log) -> LevelHandle {
+    let (filter, handle) = reload::Layer::new(filter(&log.level));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if log.json {
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(std::io::stdout);
+        registry.with(layer).try_init()
+    } else {
+        let layer =
+            tracing_subscriber::fmt::layer().event_format(ConsulLines).with_writer(std::io::stdout);
+        registry.with(layer).try_init()
+    };
+    if started.is_err() {
+        tracing::debug!("logging was already started");
+    }
+    LevelHandle(handle)
+}
+
+/// Our own lines at `level`, the libraries' only from warnings up.
+fn filter(level: &str) -> EnvFilter {
+    let libraries = if level == "error" { "error" } else { "warn" };
+    let ours = ["lictor", "lictor_api", "lictor_sidecar", "agent", "connect"];
+    let directives: String = ours.iter().map(|target| format!(",{target}={level}")).collect();
+    // openraft reports a lost peer or vote as an error of its own; the wrapper says it once.
+    EnvFilter::new(format!("{libraries},openraft=off,tower=off{directives}"))
+}
+
+/// Consul's line format.
+struct ConsulLines;
+
+impl<S, N> FormatEvent<S, N> for ConsulLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let level = match *event.metadata().level() {
+            Level::ERROR => "[ERROR]",
+            Level::WARN => "[WARN] ",
+            Level::INFO => "[INFO] ",
+            Level::DEBUG => "[DEBUG]",
+            Level::TRACE => "[TRACE]",
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        write!(
+            writer,
+            "{now} {level} {}: {}",
+            component(event.metadata().target()),
+            fields.message
+        )?;
+        if !fields.rest.is_empty() {
+            write!(writer, ":{}", fields.rest)?;
+        }
+        writeln!(writer)
+    }
+}
+
+/// `lictor::raft::log_store` becomes `agent.raft.log_store`; Consul's own names stay.
+fn component(target: &str) -> String {
+    match target.strip_prefix("lictor::") {
+        Some(path) => format!("agent.{}", path.replace("::", ".")),
+        None => target.replace("::", "."),
+    }
+}
+
+/// The message, and the other fields as ` key=value`.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: String,
+}
+
+impl Fields {
+    fn add(&mut self, name: &str, value: &str) {
+        let quoted = value.is_empty() || value.contains([' ', '"', '\n', '=']);
+        let written = if quoted {
+            write!(self.rest, " {name}={value:?}")
+        } else {
+            write!(self.rest, " {name}={value}")
+        };
+        written.expect("writing to a String cannot fail");
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.add(field.name(), &format!("{value:?}"));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.add(field.name(), value);
+        }
+    }
+}
