@@ -98,3 +98,25 @@ fn every_role_is_bound_and_no_role_has_wildcards() {
         }
     }
 }
+
+#[test]
+fn the_chart_sets_every_setting_of_the_operator_and_no_other() {
+    let Some(shipped) = shipped() else { return };
+    let config = fs::read_to_string(root().join("operator/src/config.rs"))
+        .expect("the operator has settings");
+    let known: BTreeSet<_> =
+        config.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for (name, object) in
+        shipped.iter().filter(|(name, _)| name.contains("Deployment/") && name.contains("operator"))
+    {
+        let pod = pod(object).expect("a Deployment makes pods");
+        let container = containers(pod).next().expect("pods have containers");
+        let set: BTreeSet<_> = container["env"]
+            .as_sequence()
+            .expect("settings")
+            .iter()
+            .map(|variable| text(&variable["name"]))
+            .collect();
+        assert_eq!(set, known, "{name}");
+    }
+}

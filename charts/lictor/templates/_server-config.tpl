@@ -16,7 +16,7 @@
     "audience" .Values.connectInject.audience
     "namespace" .Release.Namespace
     "roots_config_map" "lictor-roots"
-    "operator_service_account" (printf "%s-operator" $name))
+    "operator_service_account" (printf "%s/%s-operator" .Release.Namespace $name))
   "default_intention_policy" .Values.mesh.defaultIntention -}}
 {{- mergeOverwrite $config (deepCopy .Values.server.extraConfig) | toPrettyJson -}}
 {{- end }}
