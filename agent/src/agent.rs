@@ -13,14 +13,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     acl::Authorizer,
     config::RuntimeConfig,
+    http,
     raft::{self, Consensus},
     server::Server,
     state::Store,
 };
 
-mod data_dir;
+pub(crate) mod data_dir;
+mod listeners;
 
 pub use data_dir::DataDirError;
+pub use listeners::ListenError;
 
 /// How long a stop waits for requests and tasks before it leaves them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
@@ -53,6 +56,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] raft::StartError),
@@ -110,6 +116,9 @@ impl Running {
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
+        let tls = http::server::TlsConfig::default();
+        let http = listeners::http(&config.listen, &tls).await?;
+        let grpc = listeners::grpc(&config.listen, &tls).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
         let store = Arc::new(Store::default());
@@ -131,6 +140,8 @@ impl Running {
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let listeners = http.into_iter().chain(grpc).collect();
+        tasks.spawn(http::server::serve(agent.clone(), listeners, None, shutdown.clone()));
         Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
     }
 
