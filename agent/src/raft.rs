@@ -30,12 +30,16 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {}
 
-/// Why a proposal or barrier failed. Nothing says whether a timed-out proposal was applied.
+/// Why a proposal or barrier failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsensusError {
-    /// Nobody leads right now; try again.
+    /// Nobody leads right now; nothing was changed, try again.
     #[error("no cluster leader")]
     NoLeader,
+    /// The command reached the log, and whether it was committed is unknown: another leader took
+    /// over, or no answer came in time.
+    #[error("leadership lost while committing log")]
+    LeadershipLost,
     /// This server is stopping.
     #[error("shutting down")]
     ShuttingDown,

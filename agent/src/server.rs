@@ -28,6 +28,9 @@ pub enum ServerError {
     /// Nobody leads, and nobody did for the hold timeout. Retryable.
     #[error("no cluster leader")]
     NoLeader,
+    /// The command may or may not have been committed; whoever asked has to look.
+    #[error("leadership lost while committing log")]
+    LeadershipLost,
     /// The server is stopping. Retryable elsewhere.
     #[error("shutting down")]
     ShuttingDown,
@@ -40,6 +43,7 @@ impl From<ConsensusError> for ServerError {
     fn from(error: ConsensusError) -> Self {
         match error {
             ConsensusError::NoLeader => Self::NoLeader,
+            ConsensusError::LeadershipLost => Self::LeadershipLost,
             ConsensusError::ShuttingDown => Self::ShuttingDown,
         }
     }
