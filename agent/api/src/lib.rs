@@ -4,6 +4,7 @@
 //! The structs under [`types`] are also what the servers keep in their state, so a field added
 //! here is stored, replicated, answered and decoded without being written a second time.
 
+#[cfg(feature = "client")]
 pub mod client;
 pub mod duration;
 pub mod error;

@@ -1,0 +1,352 @@
+//! Connections: TCP with names looked up by hickory-resolver, Unix sockets, TLS around either.
+
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hickory_resolver::TokioResolver;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+use tower_service::Service;
+
+use super::{Config, ConfigError};
+
+/// Time for one connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the HTTP client connects with.
+pub(super) type Connector = HttpsConnector<Dial>;
+
+/// The connector, and the URL that paths are appended to.
+pub(super) fn connector(config: &Config) -> Result<(Connector, String), ConfigError> {
+    let (scheme, target) = target(config)?;
+    let (socket, base) = match target {
+        Target::Unix(path) => (Some(path), format!("{scheme}://localhost")),
+        Target::Authority(authority) => (None, format!("{scheme}://{authority}")),
+    };
+    let uri: Uri = base.parse().map_err(|_| ConfigError::Address(config.address.clone()))?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(ConfigError::Address(config.address.clone()));
+    }
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls(config)?).https_or_http();
+    let dial = Dial { socket };
+    let connector = match &config.tls_server_name {
+        None => builder.enable_http1().wrap_connector(dial),
+        Some(name) => {
+            let name = ServerName::try_from(name.clone())
+                .map_err(|_| ConfigError::Tls(format!("{name:?} is not a server name")))?;
+            builder
+                .with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+                .enable_http1()
+                .wrap_connector(dial)
+        }
+    };
+    Ok((connector, base))
+}
+
+enum Target {
+    Unix(PathBuf),
+    Authority(String),
+}
+
+fn target(config: &Config) -> Result<(&'static str, Target), ConfigError> {
+    let address = if config.address.is_empty() {
+        "127.0.0.1:8500"
+    } else {
+        config.address.trim_end_matches('/')
+    };
+    let plain = if config.tls { "https" } else { "http" };
+    if let Some(path) = address.strip_prefix("unix://") {
+        return Ok((plain, Target::Unix(PathBuf::from(path))));
+    }
+    let (scheme, authority) = match address.split_once("://") {
+        None => (plain, address),
+        Some(("http", authority)) => (plain, authority),
+        Some(("https", authority)) => ("https", authority),
+        Some(_) => return Err(ConfigError::Address(config.address.clone())),
+    };
+    Ok((scheme, Target::Authority(authority.to_owned())))
+}
+
+/// The innermost cause in Go's words, which users of Consul's CLI and their scripts know.
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        if deepest.downcast_ref::<DialError>().is_some() {
+            break;
+        }
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// Opens connections.
+#[derive(Clone)]
+pub(super) struct Dial {
+    socket: Option<PathBuf>,
+}
+
+/// A connection that could not be opened.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("dial tcp {address}: connect: {}", go_text(.source))]
+    Tcp { address: SocketAddr, source: io::Error },
+    #[error("dial unix {}: connect: {}", path.display(), go_text(.source))]
+    Unix { path: PathBuf, source: io::Error },
+    #[error("dial tcp: lookup {0}: no such host")]
+    NoSuchHost(String),
+}
+
+fn go_text(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = Stream;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let socket = self.socket.clone();
+        Box::pin(async move {
+            let opened = match socket {
+                Some(path) => unix(&path).await,
+                None => tcp(&uri).await,
+            };
+            Ok(opened?)
+        })
+    }
+}
+
+async fn unix(path: &Path) -> Result<Stream, DialError> {
+    match UnixStream::connect(path).await {
+        Ok(stream) => Ok(Stream::Unix(TokioIo::new(stream))),
+        Err(source) => Err(DialError::Unix { path: path.to_owned(), source }),
+    }
+}
+
+async fn tcp(uri: &Uri) -> Result<Stream, DialError> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let mut failed = DialError::NoSuchHost(host.to_owned());
+    for ip in lookup(host).await {
+        let address = SocketAddr::new(ip, port);
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                if let Err(source) = stream.set_nodelay(true) {
+                    return Err(DialError::Tcp { address, source });
+                }
+                return Ok(Stream::Tcp(TokioIo::new(stream)));
+            }
+            Err(source) => failed = DialError::Tcp { address, source },
+        }
+    }
+    Err(failed)
+}
+
+/// A host's addresses; `localhost` is known without any file or server.
+async fn lookup(host: &str) -> Vec<IpAddr> {
+    if let Ok(ip) = host.parse() {
+        return vec![ip];
+    }
+    if host.eq_ignore_ascii_case("localhost") {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    let Ok(resolver) =
+        TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
+    else {
+        return Vec::new();
+    };
+    resolver.lookup_ip(host).await.map(|found| found.iter().collect()).unwrap_or_default()
+}
+
+/// A TCP or Unix connection.
+pub(super) enum Stream {
+    Tcp(TokioIo<TcpStream>),
+    Unix(TokioIo<UnixStream>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The TLS settings; roots are those given, else the system's.
+fn tls(config: &Config) -> Result<ClientConfig, ConfigError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError::Tls(error.to_string()))?;
+    let builder = if config.tls_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+    } else {
+        builder.with_root_certificates(roots(config)?)
+    };
+    let (Some(cert), Some(key)) = (&config.client_cert, &config.client_key) else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = read_pem(cert, CertificateDer::pem_file_iter(cert))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| ConfigError::File { path: key.clone(), problem: error.to_string() })?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| ConfigError::Tls(error.to_string()))
+}
+
+fn roots(config: &Config) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    let mut given = Vec::new();
+    if let Some(path) = &config.ca_file {
+        given.extend(read_pem(path, CertificateDer::pem_file_iter(path))?);
+    }
+    if let Some(pem) = &config.ca_pem {
+        given.extend(read_pem(
+            Path::new("roots"),
+            Ok(CertificateDer::pem_slice_iter(pem.as_bytes())),
+        )?);
+    }
+    if config.ca_file.is_none() && config.ca_pem.is_none() {
+        // A machine without system roots can still speak plain HTTP; HTTPS then fails by itself.
+        given = rustls_native_certs::load_native_certs().certs;
+        roots.add_parsable_certificates(given);
+        return Ok(roots);
+    }
+    for certificate in given {
+        roots.add(certificate).map_err(|error| ConfigError::Tls(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn read_pem(
+    path: &Path,
+    certificates: Result<
+        impl Iterator<Item = Result<CertificateDer<'static>, rustls_pki_types::pem::Error>>,
+        rustls_pki_types::pem::Error,
+    >,
+) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    certificates
+        .and_then(Iterator::collect)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), problem: error.to_string() })
+}
+
+/// Accepts any certificate, for `CONSUL_HTTP_SSL_VERIFY=false`; signatures are still checked.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
