@@ -73,11 +73,7 @@ enum Target {
 }
 
 fn target(config: &Config) -> Result<(&'static str, Target), ConfigError> {
-    let address = if config.address.is_empty() {
-        "127.0.0.1:8500"
-    } else {
-        config.address.trim_end_matches('/')
-    };
+    let address = if config.address.is_empty() { "127.0.0.1:8500" } else { &config.address };
     let plain = if config.tls { "https" } else { "http" };
     if let Some(path) = address.strip_prefix("unix://") {
         return Ok((plain, Target::Unix(PathBuf::from(path))));
@@ -88,7 +84,7 @@ fn target(config: &Config) -> Result<(&'static str, Target), ConfigError> {
         Some(("https", authority)) => ("https", authority),
         Some(_) => return Err(ConfigError::Address(config.address.clone())),
     };
-    Ok((scheme, Target::Authority(authority.to_owned())))
+    Ok((scheme, Target::Authority(authority.trim_end_matches('/').to_owned())))
 }
 
 /// The innermost cause in Go's words, which users of Consul's CLI and their scripts know.
