@@ -1,1 +1,104 @@
-fn main() {}
+//! The `lictor-sidecar` binary: flags and environment to a `Config`, signals to a shutdown.
+
+mod flags;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use lictor_sidecar::{probe, report};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::{Command, Flags};
+
+/// Gives memory back after a burst of connections, where the system's allocator would keep it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let outcome = match &flags.command {
+        Some(Command::Probe { admin }) => ask(*admin),
+        _ => start(flags),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("lictor-sidecar: {}", report::chain(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one line a failed start leaves")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a probe")]
+fn ask(admin: std::net::SocketAddr) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(probe::probe(admin)) {
+        Ok(line) => {
+            println!("{line}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(line) => {
+            println!("{line}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn start(flags: Flags) -> anyhow::Result<ExitCode> {
+    flags.log.start()?;
+    raise_file_limit();
+    let threads = flags.threads();
+    let config = flags.into_config()?;
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = builder
+        .worker_threads(threads)
+        .max_blocking_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let signals = on_signals(shutdown.clone())?;
+        tokio::select! {
+            ended = lictor_sidecar::run(config, shutdown) => ended?,
+            () = signals => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// First SIGTERM or SIGINT: drain. Second: leave at once, which is when this future ends.
+fn on_signals(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            shutdown.cancel();
+        }
+    })
+}
+
+/// Every proxied connection takes two descriptors; the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}

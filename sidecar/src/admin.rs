@@ -1,0 +1,118 @@
+//! The two small HTTP doors: readiness on loopback, metrics where Prometheus can reach them.
+//!
+//! `GET /ready` on the admin listener, `GET /metrics` on the metrics listener, nothing else on
+//! either. Requests are served one connection at a time with a limit each, which bounds what a
+//! stranger on the network can make this process hold.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tracing::debug;
+
+use crate::{app::Error, listener, metrics::Metrics, readiness::Handle};
+
+const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+
+/// The listeners that were asked for.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    admin: Option<TcpListener>,
+    metrics: Option<(TcpListener, Metrics)>,
+}
+
+impl Listeners {
+    /// # Errors
+    /// A port is taken.
+    pub(crate) fn open(
+        admin: Option<SocketAddr>,
+        metrics: Option<(SocketAddr, Metrics)>,
+    ) -> Result<Self, Error> {
+        let open = |what, address| {
+            listener::bind(address).map_err(|source| Error::Listener { what, source })
+        };
+        let admin = admin.map(|address| open("admin", address)).transpose()?;
+        let metrics = metrics
+            .map(|(address, metrics)| open("metrics", address).map(|listener| (listener, metrics)))
+            .transpose()?;
+        Ok(Self { admin, metrics })
+    }
+
+    pub(crate) async fn run(self, handle: Handle) -> Infallible {
+        let admin = async {
+            match &self.admin {
+                Some(listener) => serve(listener, |path| readiness(path, &handle)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let metrics = async {
+            match &self.metrics {
+                Some((listener, metrics)) => {
+                    serve(listener, |path| (path == "/metrics").then(|| ok(metrics.render()))).await
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = admin => never,
+            never = metrics => never,
+        }
+    }
+}
+
+type Answer = (StatusCode, String);
+
+fn ok(body: String) -> Answer {
+    (StatusCode::OK, body)
+}
+
+fn readiness(path: &str, handle: &Handle) -> Option<Answer> {
+    (path == "/ready").then(|| match handle.check() {
+        Ok(()) => ok("ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    })
+}
+
+async fn serve(listener: &TcpListener, answer: impl Fn(&str) -> Option<Answer>) -> Infallible {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!(%error, "accepting an admin connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = service_fn(|request: Request<Incoming>| {
+            let response = respond(&request, &answer);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let connection =
+            http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIMIT, connection).await {
+            debug!(%error, "an admin connection failed");
+        }
+    }
+}
+
+fn respond(
+    request: &Request<Incoming>,
+    answer: &impl Fn(&str) -> Option<Answer>,
+) -> Response<Full<Bytes>> {
+    let (status, body) = match answer(request.uri().path()) {
+        None => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
+        Some(_) if request.method() != Method::GET => {
+            (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
+        }
+        Some(answer) => answer,
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let text = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}

@@ -1,0 +1,147 @@
+//! The pod's annotations: the downward-API file, read again whenever kubelet changes it.
+//!
+//! One `key="value"` per line, values quoted as Go's `strconv.Quote` does. kubelet swaps a
+//! symbolic link, so the path's metadata is looked at every few seconds rather than watched with
+//! inotify, which would see the link's directory only. A list with a bad item changes nothing.
+
+use std::{
+    convert::Infallible,
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use lictor_api::upstream::{self, InvalidUpstream, Upstream};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::report;
+
+const PREFIXES: [&str; 2] = ["lictor.dev/", "consul.hashicorp.com/"];
+const POLL: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("reading the annotations file")]
+    Read(#[from] io::Error),
+    #[error("annotation connect-service-upstreams")]
+    Upstreams(#[from] InvalidUpstream),
+}
+
+/// The list at start; empty, with an error in the log, if it is bad.
+pub(crate) fn first(path: &Path) -> Vec<Upstream> {
+    read(path).unwrap_or_else(|failure| {
+        error!(path = ?path, error = %report::chain(&failure), "starting without upstreams");
+        Vec::new()
+    })
+}
+
+/// The service that annotation `connect-service` in the file at `path` names, if any.
+pub fn service(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    value(&text, "connect-service").filter(|name| !name.is_empty())
+}
+
+/// The value of annotation `name` in a file's `text`, under either prefix.
+fn value(text: &str, name: &str) -> Option<String> {
+    let find = |prefix: &&str| {
+        text.lines().find_map(|line| {
+            let value = line.strip_prefix(*prefix)?.strip_prefix(name)?.strip_prefix('=')?;
+            Some(unquote(value))
+        })
+    };
+    PREFIXES.iter().find_map(find)
+}
+
+/// Follows the file into `upstreams` for as long as it is polled.
+pub(crate) async fn follow(
+    path: &Path,
+    upstreams: &watch::Sender<Arc<Vec<Upstream>>>,
+) -> Infallible {
+    let mut seen = modified(path);
+    loop {
+        tokio::time::sleep(POLL).await;
+        let now = modified(path);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match read(path) {
+            Ok(list) => {
+                let changed = upstreams.send_if_modified(|current| {
+                    let changed = **current != list;
+                    *current = Arc::new(list);
+                    changed
+                });
+                if changed {
+                    info!(count = upstreams.borrow().len(), "upstreams changed by annotation");
+                }
+            }
+            Err(failure @ Error::Upstreams(_)) => {
+                error!(error = %report::chain(&failure), "keeping the upstreams as they were");
+            }
+            Err(failure) => {
+                warn!(error = %report::chain(&failure), "keeping the upstreams as they were");
+            }
+        }
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
+}
+
+fn read(path: &Path) -> Result<Vec<Upstream>, Error> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(upstream::parse(&value(&text, "connect-service-upstreams").unwrap_or_default())?)
+}
+
+/// Undoes Go's `strconv.Quote`; what is not quoted that way is taken as it stands.
+fn unquote(text: &str) -> String {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+        return text.to_owned();
+    };
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let digits = match chars.next() {
+            Some('n') => '\n'.into(),
+            Some('t') => '\t'.into(),
+            Some('r') => '\r'.into(),
+            Some('x') => escaped(&mut chars, 2),
+            Some('u') => escaped(&mut chars, 4),
+            Some('U') => escaped(&mut chars, 8),
+            other => other,
+        };
+        out.push(digits.unwrap_or(char::REPLACEMENT_CHARACTER));
+    }
+    out
+}
+
+fn escaped(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
+    let hex: String = chars.take(digits).collect();
+    char::from_u32(u32::from_str_radix(&hex, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_prefix_wins_and_go_quoting_is_undone() {
+        let text = concat!(
+            "a=\"b\"\n",
+            "consul.hashicorp.com/connect-service=\"other\"\n",
+            "consul.hashicorp.com/connect-service-upstreams=\"a:1\"\n",
+            "lictor.dev/connect-service-upstreams=\"b:2,\\n\\tc:3 \\u00e4\\\"\\\\\"\n",
+        );
+        assert_eq!(value(text, "connect-service-upstreams").unwrap(), "b:2,\n\tc:3 ä\"\\");
+        assert_eq!(value(text, "connect-service").unwrap(), "other");
+        assert_eq!(value(text, "service"), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a sidecar is told: typed and checked, with no options left to decide later.
+//!
+//! Built by `main.rs` from flags and environment and by the agent's `connect proxy`. Environment
+//! and files named here are read by others: [`Credential::TokenFile`] at every call (kubelet
+//! rotates it), the annotations file whenever it changes.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use http::Uri;
+use lictor_api::upstream::Upstream;
+
+use crate::{metrics::Metrics, policy::Policy, snapshot::Target, tls::certs};
+
+/// Everything a sidecar needs to start.
+#[derive(Debug)]
+pub struct Config {
+    /// Where certificate and configuration come from.
+    pub source: Source,
+    /// Upstreams beyond those of the registration.
+    pub upstreams: Upstreams,
+    /// The public listener; `None` takes what the registration says.
+    pub public_listener: Option<SocketAddr>,
+    /// The application; `None` takes what the registration says.
+    pub local_app: Option<SocketAddr>,
+    /// Readiness for `probe`: `GET /ready`. Loopback only.
+    pub admin: Option<SocketAddr>,
+    /// Prometheus metrics: `GET /metrics`.
+    pub metrics: Option<(SocketAddr, Metrics)>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Where certificate and configuration come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The agent or the servers.
+    Servers(Servers),
+    /// Fixed at start; nothing is asked of anyone.
+    Static(Box<Static>),
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct Servers {
+    /// `http://host:8500` (an agent) or `https://host:8503`; tried in random order, names looked
+    /// up again at every connection.
+    pub uris: Vec<Uri>,
+    /// Needed when a URI is `https`.
+    pub tls: Option<ServerTls>,
+    /// Who we say we are.
+    pub credential: Credential,
+    /// Which proxy to be.
+    pub subject: Subject,
+}
+
+/// How the servers' certificate is checked.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// PEM file with the only roots trusted for this; read at every connection.
+    pub roots_file: PathBuf,
+    /// DNS name in the servers' certificate: `server.<dc>.<domain>`.
+    pub server_name: String,
+}
+
+/// Who the sidecar says it is.
+#[derive(Clone)]
+pub enum Credential {
+    /// Nobody; enough for an agent in `-dev`.
+    Anonymous,
+    /// A Kubernetes token, read from this file at every call.
+    TokenFile(PathBuf),
+    /// An ACL token.
+    AclToken(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::TokenFile(path) => f.debug_tuple("TokenFile").field(path).finish(),
+            Self::AclToken(_) => f.write_str("AclToken(<redacted>)"),
+        }
+    }
+}
+
+/// Which proxy to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The registered proxy with this service ID.
+    ProxyId(String),
+    /// The one sidecar registered for the service with this ID.
+    SidecarFor(String),
+    /// A service by name, registered or not. In a pod it may be empty: the servers know the name.
+    Service(String),
+}
+
+/// Upstreams beyond those of the registration.
+#[derive(Debug, Clone)]
+pub enum Upstreams {
+    /// From flags.
+    Fixed(Vec<Upstream>),
+    /// From the downward-API file of the pod's annotations, followed as it changes.
+    Annotations(PathBuf),
+}
+
+/// A sidecar without a control plane.
+#[derive(Debug)]
+pub struct Static {
+    /// Own certificate.
+    pub leaf: certs::Leaf,
+    /// Trusted roots.
+    pub roots: certs::Roots,
+    /// Who may connect to the public listener.
+    pub policy: Policy,
+    /// Upstream listeners and their endpoints.
+    pub targets: Vec<Target>,
+}
+
+/// Bounds of time and number.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections per listener; more are refused. Default 10000.
+    pub max_connections: usize,
+    /// TLS handshake, either side. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// To an endpoint, when its upstream does not say. Default 5 s.
+    pub connect_timeout: Duration,
+    /// What open connections get after a stop is asked for. Default 5 s.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The Watch stream: opened, followed, opened again for as long as the sidecar lives.
+//!
+//! Every stream begins with a snapshot, so resuming is simply asking again. Between streams the
+//! last configuration stays in force: a sidecar does not need its servers to go on serving. A
+//! change of the own upstreams (annotations) ends the stream and asks with the new list.
+
+use std::{convert::Infallible, ops::ControlFlow, time::Duration};
+
+use lictor_api::mesh::{PROTOCOL_VERSION, v1};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    app,
+    backoff::Backoff,
+    config::{Servers, Subject},
+    metrics, report, servers,
+    state::State,
+};
+
+/// The stream could not be opened, or broke.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("opening the configuration stream")]
+    Servers(#[from] servers::Error),
+    #[error("following the configuration stream")]
+    Status(#[from] Box<tonic::Status>),
+    #[error("the server ended the configuration stream")]
+    Ended,
+}
+
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Keeps `state` up to date for as long as it is polled.
+///
+/// # Errors
+/// Only if the server refuses for good before it has ever answered.
+pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, app::Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut served = false;
+    let mut complained = false;
+    loop {
+        let mut answered = false;
+        let ended = follow(config, state, &mut answered, &mut complained).await;
+        metrics::server_connected(false);
+        if answered {
+            served = true;
+            backoff.reset();
+        }
+        let failure = match ended {
+            Ok(ControlFlow::Continue(())) => continue,
+            Ok(ControlFlow::Break(())) => Error::Ended,
+            Err(Error::Status(source)) if !served && app::is_final(source.code()) => {
+                return Err(app::Error::Refused { what: "a configuration", source });
+            }
+            Err(failure) => failure,
+        };
+        metrics::stream_failed();
+        let pause = backoff.next();
+        let text = report::chain(&failure);
+        match &failure {
+            Error::Status(status) if app::is_final(status.code()) => {
+                error!(error = %text, "configuration refused, keeping the last known");
+            }
+            // Once per outage: a server that is gone for hours is one fact, not thousands.
+            _ if !complained => {
+                warn!(error = %text, "no server, keeping the last known configuration");
+            }
+            _ => debug!(error = %text, retry_in = ?pause, "still no server"),
+        }
+        complained = true;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One stream. `Continue`: open the next at once, our own wishes have changed.
+async fn follow(
+    config: &Servers,
+    state: &State,
+    answered: &mut bool,
+    complained: &mut bool,
+) -> Result<ControlFlow<()>, Error> {
+    let mut wishes = state.own_upstreams.subscribe();
+    let message = request(config, &wishes.borrow_and_update());
+    let mut client = servers::connect(config).await?;
+    let request = servers::request(&config.credential, message).await?;
+    let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.watch(request))
+        .await
+        .map_err(|_| Box::new(tonic::Status::deadline_exceeded("no answer within 10s")))?
+        .map_err(Box::new)?
+        .into_inner();
+    let mut snapshot = state.snapshot.borrow().as_ref().clone();
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message.map_err(Box::new)?,
+            changed = wishes.changed() => {
+                return Ok(if changed.is_ok() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                });
+            }
+        };
+        let Some(message) = message else { return Ok(ControlFlow::Break(())) };
+        if !*answered {
+            *answered = true;
+            *complained = false;
+            metrics::server_connected(true);
+            info!(index = message.index, "configuration stream open");
+        }
+        for rejected in snapshot.apply(message) {
+            error!(error = %report::chain(&rejected), "configuration from the server not used");
+        }
+        state.publish(snapshot.clone());
+    }
+}
+
+fn request(config: &Servers, upstreams: &[lictor_api::upstream::Upstream]) -> v1::WatchRequest {
+    use v1::watch_request::Subject as Wire;
+    let subject = match &config.subject {
+        Subject::ProxyId(id) => Wire::ProxyId(id.clone()),
+        Subject::SidecarFor(id) => Wire::SidecarFor(id.clone()),
+        Subject::Service(name) => Wire::Service(name.clone()),
+    };
+    let upstream = |upstream: &lictor_api::upstream::Upstream| v1::UpstreamRequest {
+        service: upstream.service.clone(),
+        datacenter: upstream.datacenter.clone().unwrap_or_default(),
+        bind_address: upstream.bind_address.to_string(),
+        bind_port: upstream.bind_port.into(),
+    };
+    v1::WatchRequest {
+        protocol_version: PROTOCOL_VERSION,
+        subject: Some(subject),
+        upstreams: upstreams.iter().map(upstream).collect(),
+    }
+}

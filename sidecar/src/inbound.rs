@@ -1,0 +1,199 @@
+//! From the mesh to the application: client certificate, intention, local port.
+//!
+//! Order matters: TLS names the peer, the policy decides, and only then is the application
+//! touched. The decision is made again for every open connection whenever the policy changes; one
+//! that is no longer allowed is reset at once.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use lictor_api::SpiffeId;
+use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    access_log::{Class, End, Record, Side},
+    config::Limits,
+    copy,
+    drain::Drain,
+    listener::{Accepted, prepare, reset},
+    names,
+    outbound::TLS_BUFFER_BYTES,
+    policy::Policy,
+    state::{State, known},
+    tls::verify::{handshake_failure, spiffe_id},
+};
+
+/// As the Consul proxy's `local_connect_timeout_ms`.
+const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The public listener's connections.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) state: Arc<State>,
+    pub(crate) limits: Limits,
+    pub(crate) drain: Drain,
+    /// Where the application is, if the registration need not say.
+    pub(crate) local_app: Option<SocketAddr>,
+}
+
+impl Inbound {
+    /// One connection from accept to the end.
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
+        let Accepted { stream, peer, place } = accepted;
+        let service =
+            self.state.snapshot.borrow().proxy.as_ref().map(|proxy| proxy.service.clone());
+        let mut record = Record::open(Side::Inbound, &service.unwrap_or_default(), peer);
+        let end = if place.is_some() {
+            let proxied = self.proxy(stream, &mut record);
+            tokio::select! {
+                end = proxied => end,
+                () = self.drain.cut.cancelled() => End::new(Class::Drained),
+            }
+        } else {
+            reset(stream);
+            End::new(Class::TooMany)
+        };
+        record.close(&end);
+    }
+
+    async fn proxy(&self, stream: TcpStream, record: &mut Record) -> End {
+        let (mut peer, id) = match Box::pin(self.handshake(stream, record)).await {
+            Ok(accepted) => accepted,
+            Err(end) => return end,
+        };
+        let source = id.service_name().unwrap_or_default();
+        let mut policy = self.state.policy.subscribe();
+        let end = match self.admit(source, &mut policy).await {
+            Err(end) => end,
+            Ok(()) => match self.dial(record).await {
+                Err(end) => end,
+                Ok(mut application) => {
+                    let end = tokio::select! {
+                        copied = copy::bidirectional(&mut peer, &mut application, &mut record.bytes) => {
+                            copied.map_or_else(
+                                |error| End::because(Class::Reset, error),
+                                |()| End::new(Class::Ok),
+                            )
+                        }
+                        () = denied(source, &mut policy) => {
+                            End::because(Class::Revoked, "an intention now denies it")
+                        }
+                    };
+                    if end.class != Class::Ok {
+                        reset(application);
+                    }
+                    end
+                }
+            },
+        };
+        if end.class != Class::Ok {
+            reset(peer.into_inner().0);
+        }
+        end
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        record: &mut Record,
+    ) -> Result<(TlsStream<TcpStream>, SpiffeId), End> {
+        let limit = self.limits.handshake_timeout;
+        prepare(&stream).map_err(|error| End::because(Class::Probe, error))?;
+        let Some(identity) = known(self.state.certs.current(), limit).await else {
+            return Err(End::because(Class::NotReady, "no certificate yet"));
+        };
+        let accept = TlsAcceptor::from(identity.server()).accept(stream);
+        let mut stream = match timeout(limit, accept).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if is_gone(&error) => return Err(End::because(Class::Probe, error)),
+            Ok(Err(error)) => return Err(handshake_failure(&error)),
+            Err(_) => {
+                let reason = format_args!("no handshake within {limit:?}");
+                return Err(End::because(Class::HandshakeFailed, reason));
+            }
+        };
+        let session = stream.get_mut().1;
+        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        let id = session
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .ok_or_else(|| End::because(Class::IdentityRefused, "no client certificate"))
+            .and_then(|certificate| {
+                spiffe_id(certificate).map_err(|error| End::because(Class::IdentityRefused, error))
+            })?;
+        record.identity = Some(id.clone());
+        Ok((stream, id))
+    }
+
+    /// Lets `source` in if the policy, once known, allows it.
+    async fn admit(
+        &self,
+        source: &str,
+        policy: &mut watch::Receiver<Option<Arc<Policy>>>,
+    ) -> Result<(), End> {
+        let first = timeout(self.limits.handshake_timeout, policy.wait_for(Option::is_some)).await;
+        let Ok(Ok(policy)) = first else {
+            return Err(End::because(Class::NotReady, "no intentions known yet"));
+        };
+        match policy.as_ref() {
+            Some(policy) if policy.allows(source) => Ok(()),
+            _ => Err(End::because(Class::Denied, "no intention allows it")),
+        }
+    }
+
+    /// Connects to the application.
+    async fn dial(&self, record: &mut Record) -> Result<TcpStream, End> {
+        let proxy = self.state.snapshot.borrow().proxy.clone();
+        if let Some(proxy) = &proxy {
+            record.service.clone_from(&proxy.service);
+        }
+        let configured = proxy.as_ref().map_or(0, |proxy| proxy.local_connect_timeout_ms);
+        let limit = match configured {
+            0 => LOCAL_CONNECT_TIMEOUT,
+            millis => Duration::from_millis(millis.into()),
+        };
+        let (host, port) = match (self.local_app, &proxy) {
+            (Some(address), _) => (address.ip().to_string(), address.port()),
+            (None, Some(proxy)) if proxy.local_port != 0 => {
+                let host = match proxy.local_address.as_str() {
+                    "" => "127.0.0.1",
+                    host => host,
+                };
+                (host.to_owned(), u16::try_from(proxy.local_port).unwrap_or_default())
+            }
+            _ => return Err(End::because(Class::NotReady, "the application's port is not known")),
+        };
+        let failed = |error: &dyn std::error::Error| {
+            let reason = crate::report::chain(error);
+            End::because(Class::DialFailed, format_args!("dialing {host}:{port}: {reason}"))
+        };
+        let connect = async {
+            let addresses = names::lookup(&host, port).await.map_err(|error| failed(&error))?;
+            let stream =
+                TcpStream::connect(&addresses[..]).await.map_err(|error| failed(&error))?;
+            prepare(&stream).map_err(|error| failed(&error))?;
+            Ok(stream)
+        };
+        let stream = timeout(limit, connect).await.unwrap_or_else(|_| {
+            let reason = format_args!("dialing {host}:{port}: no answer within {limit:?}");
+            Err(End::because(Class::DialFailed, reason))
+        })?;
+        record.dst_addr = stream.peer_addr().ok();
+        Ok(stream)
+    }
+}
+
+/// Ends when `source` is no longer allowed.
+async fn denied(source: &str, policy: &mut watch::Receiver<Option<Arc<Policy>>>) {
+    let allowed = |policy: &Option<Arc<Policy>>| policy.as_ref().is_some_and(|p| p.allows(source));
+    if policy.wait_for(|policy| !allowed(policy)).await.is_err() {
+        // No more changes can come; the connection lives on.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The peer left without having said anything wrong: a health check, a scanner.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe)
+}

@@ -1,0 +1,46 @@
+//! `lictor-sidecar probe`: asks the admin listener whether the sidecar is ready.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+const LIMIT: Duration = Duration::from_secs(2);
+const MAX_ANSWER_BYTES: usize = 4096;
+
+/// One line about the sidecar behind `admin`: `Ok` ready, `Err` not, or not reachable.
+///
+/// # Errors
+/// The line says why.
+pub async fn probe(admin: SocketAddr) -> Result<String, String> {
+    let asked = tokio::time::timeout(LIMIT, ask(admin)).await;
+    match asked {
+        Ok(Ok((true, text))) => Ok(text),
+        Ok(Ok((false, text))) => Err(format!("not ready: {text}")),
+        Ok(Err(error)) => Err(format!("asking {admin}: {error}")),
+        Err(_) => Err(format!("asking {admin}: no answer within {LIMIT:?}")),
+    }
+}
+
+async fn ask(
+    admin: SocketAddr,
+) -> Result<(bool, String), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(admin).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get("/ready")
+        .header(header::HOST, admin.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let ready = response.status().is_success();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await?;
+        Ok((ready, String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()))
+    };
+    let (answer, connection) = tokio::join!(answer, connection);
+    connection?;
+    answer
+}

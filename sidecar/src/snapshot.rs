@@ -1,0 +1,174 @@
+//! The configuration as the Watch stream has told it so far.
+//!
+//! A core: [`Snapshot::apply`] is the whole protocol of `lictor.mesh.v1.WatchResponse`. A part
+//! that is absent from a message is unchanged; a message marked as snapshot replaces everything.
+//! What cannot be understood (a bind address, an endpoint's identity) is left out and reported,
+//! never half used.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use lictor_api::{SpiffeId, mesh::v1, upstream::Upstream};
+
+use crate::{policy::Policy, tls::certs::Roots};
+
+/// Everything the control plane has said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) index: u64,
+    pub(crate) roots: Option<Arc<Roots>>,
+    pub(crate) proxy: Option<Arc<v1::Proxy>>,
+    /// `None` until the server has spoken; nothing is let in before.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// By the identifier used in the stream.
+    pub(crate) targets: BTreeMap<String, Arc<Target>>,
+}
+
+/// A local listener's name: the service it leads to and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) service: String,
+    pub(crate) bind: SocketAddr,
+}
+
+/// An upstream with its endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The destination service.
+    pub service: String,
+    /// Where the application connects.
+    pub bind: SocketAddr,
+    /// To one endpoint; `None` takes the sidecar's own limit.
+    pub connect_timeout: Option<Duration>,
+    /// Healthy instances.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One instance of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// IP address or host name.
+    pub host: String,
+    /// The public port of its sidecar.
+    pub port: u16,
+    /// What its certificate must say, exactly.
+    pub spiffe_id: SpiffeId,
+    /// Share of connections relative to the others; at least 1.
+    pub weight: u32,
+}
+
+/// A part of a message that is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejected {
+    #[error("upstream {id:?}: bind address {address:?} port {port} is not an address to listen on")]
+    Bind { id: String, address: String, port: u32 },
+    #[error("upstream {id:?}: endpoint {host:?} port {port} is not an address to connect to")]
+    Endpoint { id: String, host: String, port: u32 },
+    #[error("upstream {id:?}: endpoint {host}:{port} has no usable identity")]
+    Identity { id: String, host: String, port: u32, source: lictor_api::spiffe::InvalidSpiffeId },
+    #[error("the roots cannot be used")]
+    Roots(#[source] crate::tls::certs::CertificateError),
+}
+
+impl Snapshot {
+    /// Takes one message in; what had to be left out is returned.
+    pub(crate) fn apply(&mut self, message: v1::WatchResponse) -> Vec<Rejected> {
+        let mut rejected = Vec::new();
+        if message.snapshot {
+            let roots = self.roots.take();
+            // Roots are kept until replaced: without them not even a renewal could be verified.
+            *self = Self { roots, ..Self::default() };
+            self.policy = Some(Arc::new(Policy::without_rules(false)));
+        }
+        self.index = message.index;
+        if let Some(roots) = message.roots {
+            match Roots::try_from(roots) {
+                Ok(roots) => self.roots = Some(Arc::new(roots)),
+                Err(error) => rejected.push(Rejected::Roots(error)),
+            }
+        }
+        if let Some(proxy) = message.proxy {
+            self.proxy = Some(Arc::new(proxy));
+        }
+        if let Some(intentions) = message.intentions {
+            self.policy = Some(Arc::new(intentions.into()));
+        }
+        for id in &message.removed_upstreams {
+            self.targets.remove(id);
+        }
+        for upstream in message.upstreams {
+            let id = upstream.id.clone();
+            match target(upstream, &mut rejected) {
+                Ok(target) => drop(self.targets.insert(id, Arc::new(target))),
+                Err(error) => rejected.push(error),
+            }
+        }
+        rejected
+    }
+}
+
+impl Target {
+    /// An upstream that the servers do not know.
+    pub(crate) fn without_endpoints(key: &Key) -> Self {
+        let (service, bind) = (key.service.clone(), key.bind);
+        Self { service, bind, connect_timeout: None, endpoints: Vec::new() }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key { service: self.service.clone(), bind: self.bind }
+    }
+}
+
+impl From<&Upstream> for Key {
+    fn from(upstream: &Upstream) -> Self {
+        Self { service: upstream.service.clone(), bind: upstream.bind() }
+    }
+}
+
+fn target(upstream: v1::Upstream, rejected: &mut Vec<Rejected>) -> Result<Target, Rejected> {
+    let bind =
+        bind_address(&upstream.bind_address, upstream.bind_port).ok_or_else(|| Rejected::Bind {
+            id: upstream.id.clone(),
+            address: upstream.bind_address.clone(),
+            port: upstream.bind_port,
+        })?;
+    let mut endpoints = Vec::with_capacity(upstream.endpoints.len());
+    for wire in upstream.endpoints {
+        match endpoint(&upstream.id, wire) {
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(error) => rejected.push(error),
+        }
+    }
+    let timeout = Duration::from_millis(upstream.connect_timeout_ms.into());
+    Ok(Target {
+        service: upstream.service,
+        bind,
+        connect_timeout: (!timeout.is_zero()).then_some(timeout),
+        endpoints,
+    })
+}
+
+/// Address and port of a listener; an empty address is 127.0.0.1, port 0 is none.
+pub(crate) fn bind_address(address: &str, port: u32) -> Option<SocketAddr> {
+    let ip = match address {
+        "" | "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        text => text.parse().ok()?,
+    };
+    Some(SocketAddr::new(ip, u16::try_from(port).ok().filter(|port| *port > 0)?))
+}
+
+fn endpoint(id: &str, wire: v1::Endpoint) -> Result<Endpoint, Rejected> {
+    let (id, host) = (id.to_owned(), wire.address);
+    let port = match u16::try_from(wire.port) {
+        Ok(port) if port > 0 && !host.is_empty() => port,
+        _ => return Err(Rejected::Endpoint { id, host, port: wire.port }),
+    };
+    match wire.spiffe_id.parse() {
+        Ok(spiffe_id) => Ok(Endpoint { host, port, spiffe_id, weight: wire.weight.max(1) }),
+        Err(source) => Err(Rejected::Identity { id, host, port: wire.port, source }),
+    }
+}

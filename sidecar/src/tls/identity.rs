@@ -1,0 +1,160 @@
+//! The certificate's life: key, request, `Mesh.Sign`, renewal.
+//!
+//! The P-256 key is made here, lives in memory and is never reused. Renewal happens at 70 % of a
+//! certificate's life less a little jitter, and within half a minute of a change of the roots (or
+//! a fifth of the remaining life, if that is shorter). While renewals fail the old certificate
+//! goes on being used; peers refuse it once it has expired.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
+
+use lictor_api::mesh::{PROTOCOL_VERSION, v1};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tracing::{error, info, warn};
+
+use super::certs::{CertificateError, Leaf, LeafSummary, Roots};
+use crate::{
+    app,
+    backoff::Backoff,
+    config::{Servers, Subject},
+    metrics, report, servers,
+    state::State,
+};
+
+const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+const RENEW_AT: f64 = 0.7;
+const RENEW_JITTER: f64 = 0.05;
+const ROOTS_JITTER: Duration = Duration::from_secs(30);
+/// The wall clock is looked at this often, so that a suspended machine does not renew too late.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// Clocks that disagree must not turn renewal into a storm.
+const MIN_WAIT: Duration = Duration::from_millis(200);
+
+/// A certificate could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("making a key and a certificate request")]
+    Request(#[from] rcgen::Error),
+    #[error("asking for a certificate")]
+    Servers(#[from] servers::Error),
+    #[error("asking for a certificate for service {service:?}")]
+    Status { service: String, source: Box<tonic::Status> },
+    #[error("using the certificate that the server signed")]
+    Certificate(#[from] CertificateError),
+}
+
+/// Keeps a valid certificate in `state` for as long as it is polled.
+///
+/// # Errors
+/// Only if the very first request is refused for good.
+pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, app::Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut issued = false;
+    loop {
+        let service = service_name(config, state).await;
+        match sign(config, &service).await {
+            Ok((leaf, roots)) => {
+                let summary = leaf.summary().clone();
+                info!(spiffe_id = %summary.spiffe_id, lifetime = ?lifetime(&summary),
+                    "certificate issued");
+                metrics::certificate_issued(&summary);
+                if let Some(roots) = roots {
+                    state.certs.set_first_roots(roots);
+                }
+                state.certs.set_leaf(leaf);
+                issued = true;
+                backoff.reset();
+                wait_for_renewal(&summary, state).await;
+            }
+            Err(Error::Status { source, .. }) if !issued && app::is_final(source.code()) => {
+                return Err(app::Error::Refused { what: "a certificate", source });
+            }
+            Err(failure) => {
+                metrics::certificate_failed();
+                let pause = backoff.next();
+                let text = report::chain(&failure);
+                match &failure {
+                    Error::Status { source, .. } if app::is_final(source.code()) => {
+                        error!(error = %text, "certificate refused, still trying");
+                    }
+                    _ => warn!(error = %text, retry_in = ?pause, "no certificate yet"),
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// The name to ask for; for a registered proxy it is known once the stream has told it.
+async fn service_name(config: &Servers, state: &State) -> String {
+    if let Subject::Service(name) = &config.subject {
+        return name.clone();
+    }
+    let mut snapshots = state.snapshot.subscribe();
+    match snapshots.wait_for(|snapshot| snapshot.proxy.is_some()).await {
+        Ok(snapshot) => snapshot.proxy.as_ref().map_or_else(String::new, |p| p.service.clone()),
+        Err(_) => String::new(),
+    }
+}
+
+async fn sign(config: &Servers, service: &str) -> Result<(Leaf, Option<Roots>), Error> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let csr = CertificateParams::default().serialize_request(&key)?;
+    let message = v1::SignRequest {
+        protocol_version: PROTOCOL_VERSION,
+        csr_der: csr.der().to_vec(),
+        service: service.to_owned(),
+    };
+    let status = |source: tonic::Status| Error::Status {
+        service: service.to_owned(),
+        source: Box::new(source),
+    };
+    let mut client = servers::connect(config).await?;
+    let request = servers::request(&config.credential, message).await?;
+    let answer = tokio::time::timeout(SIGN_TIMEOUT, client.sign(request))
+        .await
+        .map_err(|_| status(tonic::Status::deadline_exceeded("no answer within 10s")))?
+        .map_err(status)?
+        .into_inner();
+    let chain = answer.chain_der.into_iter().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let roots = answer.roots.map(Roots::try_from).transpose()?;
+    Ok((Leaf::from_der(chain, key)?, roots))
+}
+
+fn lifetime(leaf: &LeafSummary) -> Duration {
+    leaf.not_after.duration_since(leaf.not_before).unwrap_or_default()
+}
+
+async fn wait_for_renewal(leaf: &LeafSummary, state: &State) {
+    let share = RENEW_AT - RENEW_JITTER * rand::random::<f64>();
+    let floor = lifetime(leaf).mul_f64(0.1).clamp(MIN_WAIT, CLOCK_CHECK);
+    let mut due = (leaf.not_before + lifetime(leaf).mul_f64(share)).max(SystemTime::now() + floor);
+    let mut snapshots = state.snapshot.subscribe();
+    let roots = snapshots.borrow_and_update().roots.clone();
+    let mut watching = true;
+    loop {
+        let now = SystemTime::now();
+        let Ok(remaining) = due.duration_since(now) else { return };
+        if remaining.is_zero() {
+            return;
+        }
+        let pause = remaining.min(CLOCK_CHECK);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = snapshots.wait_for(|s| s.roots.is_some() && s.roots != roots), if watching => {
+                // Either the roots are new, which is acted on once, or the sidecar is ending.
+                watching = false;
+                if changed.is_ok() && roots.is_some() {
+                    let left = leaf.not_after.duration_since(now).unwrap_or_default();
+                    let window = ROOTS_JITTER.min(left / 5);
+                    due = due.min(now + window.mul_f64(rand::random::<f64>()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Who is on the other side: chain to the mesh's roots, then exactly one SPIFFE ID.
+//!
+//! rustls-webpki verifies the chain; host names play no part. As a client we accept only the ID
+//! that the endpoint is known by; as a server any service of our own trust domain (whether it may
+//! connect is the policy's business, not TLS's). SPIFFE X.509-SVID §4 and §5.2: exactly one URI.
+//! Revocation lists are not used: leaves are short-lived and intentions cut sooner.
+
+use std::{io, sync::Arc};
+
+use lictor_api::SpiffeId;
+use rustls::{
+    CertificateError as TlsCertificateError, DigitallySignedStruct, DistinguishedName, OtherError,
+    SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::WebPkiSupportedAlgorithms,
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::certs::Roots;
+use crate::access_log::{Class, End};
+
+/// Why a peer's certificate was refused although TLS itself is in order.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the certificate cannot be read: {0}")]
+    Unreadable(String),
+    #[error("the certificate does not chain to a root of the mesh: {0}")]
+    Chain(String),
+    #[error("the certificate has {0} URI names, expected exactly one SPIFFE ID")]
+    NotOneUri(usize),
+    #[error("the certificate's name is {0}")]
+    Name(lictor_api::spiffe::InvalidSpiffeId),
+    #[error("the peer is {actual}, expected {expected}")]
+    OtherService { actual: Box<SpiffeId>, expected: Box<SpiffeId> },
+    #[error("the peer is {actual}, which is no service of trust domain {expected}")]
+    OtherTrustDomain { actual: Box<SpiffeId>, expected: String },
+}
+
+impl From<Refused> for rustls::Error {
+    fn from(refused: Refused) -> Self {
+        Self::InvalidCertificate(TlsCertificateError::Other(OtherError(Arc::new(refused))))
+    }
+}
+
+/// The one SPIFFE ID in a certificate.
+pub(crate) fn spiffe_id(certificate: &CertificateDer<'_>) -> Result<SpiffeId, Refused> {
+    let parsed = EndEntityCert::try_from(certificate).map_err(unreadable)?;
+    let uris: Vec<&str> = parsed.valid_uri_names().collect();
+    match uris[..] {
+        [uri] => uri.parse().map_err(Refused::Name),
+        _ => Err(Refused::NotOneUri(uris.len())),
+    }
+}
+
+/// Why a handshake failed: over who the peer is, in the verifier's words, or over anything else.
+pub(crate) fn handshake_failure(error: &io::Error) -> End {
+    use rustls::Error as Tls;
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) {
+        Some(Tls::InvalidCertificate(TlsCertificateError::Other(other))) => {
+            match other.0.downcast_ref::<Refused>() {
+                Some(refused) => End::because(Class::IdentityRefused, refused),
+                None => End::because(Class::IdentityRefused, error),
+            }
+        }
+        Some(Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented) => {
+            End::because(Class::IdentityRefused, error)
+        }
+        _ => End::because(Class::HandshakeFailed, error),
+    }
+}
+
+fn unreadable(error: webpki::Error) -> Refused {
+    Refused::Unreadable(error.to_string())
+}
+
+fn verify_chain(
+    roots: &Roots,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    usage: KeyUsage,
+) -> Result<(), Refused> {
+    EndEntityCert::try_from(end_entity)
+        .map_err(unreadable)?
+        .verify_for_usage(algorithms().all, roots.anchors(), intermediates, now, usage, None, None)
+        .map(drop)
+        .map_err(|error| Refused::Chain(error.to_string()))
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms
+}
+
+/// Accepts the one endpoint we mean to reach.
+#[derive(Debug)]
+pub(crate) struct ExactPeer {
+    pub(crate) roots: Arc<Roots>,
+    pub(crate) expected: SpiffeId,
+}
+
+/// Accepts every service of our trust domain, and no connection without a certificate.
+#[derive(Debug)]
+pub(crate) struct AnyService {
+    pub(crate) roots: Arc<Roots>,
+}
+
+/// TLS 1.2 is not offered, so its signatures never get here; both traits demand the method.
+macro_rules! tls13_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            algorithms().supported_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for ExactPeer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        verify_chain(&self.roots, end_entity, intermediates, now, KeyUsage::server_auth())?;
+        let actual = spiffe_id(end_entity)?;
+        if actual != self.expected {
+            let (actual, expected) = (Box::new(actual), Box::new(self.expected.clone()));
+            return Err(Refused::OtherService { actual, expected }.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    tls13_signatures!();
+}
+
+impl ClientCertVerifier for AnyService {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        verify_chain(&self.roots, end_entity, intermediates, now, KeyUsage::client_auth())?;
+        let actual = spiffe_id(end_entity)?;
+        let expected = self.roots.trust_domain();
+        if actual.trust_domain() != expected || actual.service_name().is_none() {
+            let (actual, expected) = (Box::new(actual), expected.to_owned());
+            return Err(Refused::OtherTrustDomain { actual, expected }.into());
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    tls13_signatures!();
+}
