@@ -4,6 +4,7 @@
 
 pub mod acl;
 pub mod agent;
+pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod fsm;

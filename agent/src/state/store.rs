@@ -65,6 +65,26 @@ impl Store {
         }
     }
 
+    /// Reads until `read` finds something, again whenever a topic that it noted is touched. Unlike
+    /// [`Store::read_after`] it compares no indexes, so what it looks for may depend on topics that
+    /// change from read to read. The caller bounds the time.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: nothing is changed.
+    pub async fn wait_for<T>(&self, read: impl Fn(&State, &mut WatchSet) -> Option<T>) -> T {
+        loop {
+            let (_, topics, found) = self.read_topics(&read);
+            if let Some(found) = found {
+                return found;
+            }
+            let waiter = self.watch(topics);
+            if let (_, Some(found)) = self.read(&read) {
+                return found;
+            }
+            waiter.changed().await;
+        }
+    }
+
     /// Reads once; the answer with its index.
     pub fn read<T>(&self, read: impl Fn(&State, &mut WatchSet) -> T) -> (u64, T) {
         let (index, _, answer) = self.read_topics(&read);

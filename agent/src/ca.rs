@@ -1,0 +1,275 @@
+//! The built-in certificate authority: the mesh's roots, and certificates signed by them.
+//!
+//! The leader makes the first root; roots, settings and the signing key are replicated, so that any
+//! server signs without asking another. INVARIANT: the signing key leaves this module in no answer,
+//! and the identity in a certificate is decided by the caller of [`Authority::sign`], never by the
+//! request.
+//!
+//! Consul pages: "Connect certificate authority", "Connect certificates". Deliberately absent:
+//! providers other than the built-in one, intermediates for other datacenters, pruning of old
+//! roots.
+
+pub mod leaf;
+pub mod limit;
+pub mod roots;
+pub mod server_tls;
+pub mod sign;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use lictor_api::{
+    SpiffeId,
+    types::connect::{BuiltinCaConfig, LeafCert},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fsm::{CaCommand, Command},
+    server::{Server, ServerError},
+    state::{CertificateAuthority, State, Topic, WatchSet},
+};
+use leaf::Leaves;
+use limit::Limit;
+use roots::NewRoot;
+use sign::{Identity, Issued, RequestError};
+
+/// How long a request waits for the first leader to make the authority.
+const START_WAIT: Duration = Duration::from_secs(7);
+/// How long the leader waits before it tries again to make the authority.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why the authority could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The first leader has not made it yet. Retryable.
+    #[error("the certificate authority is not initialized")]
+    NotInitialized,
+    /// More requests than `CSRMaxPerSecond`. Retryable.
+    #[error("Rate limit reached, try again later")]
+    RateLimited,
+    /// The request is wrong; final.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The name cannot stand in a certificate; final.
+    #[error("service name {0:?} must be 1 to 128 letters, digits, '-', '_' or '.'")]
+    ServiceName(String),
+    /// New settings that cannot hold; final.
+    #[error("invalid certificate authority configuration: {0}")]
+    Config(String),
+    /// The root's time is over: the operator must rotate it.
+    #[error("the active root certificate has expired")]
+    RootExpired,
+    /// A root that is not a readable certificate.
+    #[error("the root is not a valid certificate")]
+    BadRoot,
+    /// The certificate library refused.
+    #[error("{action}")]
+    Certificate {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// The cluster could not be asked.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+impl CaError {
+    fn certificate(action: &'static str) -> impl FnOnce(rcgen::Error) -> Self {
+        move |source| Self::Certificate { action, source }
+    }
+}
+
+/// Makes aws-lc-rs the process's TLS and certificate provider; calling it again changes nothing.
+pub fn install_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have won the race, with the same provider.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    }
+}
+
+/// A signed service certificate and the authority as it was then.
+#[derive(Debug)]
+pub struct Signed {
+    /// The certificate.
+    pub issued: Issued,
+    /// Its identity.
+    pub spiffe_id: SpiffeId,
+    /// The authority that signed it.
+    pub ca: Arc<CertificateAuthority>,
+}
+
+/// This agent's access to the authority.
+pub struct Authority {
+    server: Arc<Server>,
+    datacenter: String,
+    limit: Limit,
+    leaves: Leaves,
+}
+
+impl Authority {
+    /// The authority that `server`'s cluster shares.
+    pub fn new(server: Arc<Server>, datacenter: impl Into<String>) -> Self {
+        Self {
+            server,
+            datacenter: datacenter.into(),
+            limit: Limit::default(),
+            leaves: Leaves::default(),
+        }
+    }
+
+    /// Makes the first authority whenever this server leads and there is none, until `shutdown`.
+    pub async fn run(&self, config: &BuiltinCaConfig, shutdown: CancellationToken) {
+        let mut leader = self.server.consensus().leader();
+        loop {
+            let leads = leader.borrow_and_update().as_ref().is_some_and(|leader| leader.is_self);
+            let mut retry = false;
+            if leads && self.server.store().snapshot().ca.is_none() {
+                match self.initialize(config).await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "certificate authority not made yet, trying again");
+                        retry = true;
+                    }
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = leader.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if retry => {}
+            }
+        }
+    }
+
+    /// Makes the authority unless there is one.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub async fn initialize(&self, config: &BuiltinCaConfig) -> Result<(), CaError> {
+        // What the log holds must be applied before "there is none" can be trusted.
+        self.server.barrier(lictor_api::query::Consistency::Consistent).await?;
+        if self.server.store().snapshot().ca.is_some() {
+            return Ok(());
+        }
+        let cluster_id = match config.cluster_id.as_str() {
+            "" => uuid::Uuid::new_v4().to_string(),
+            given => given.to_ascii_lowercase(),
+        };
+        let NewRoot { root, key } = roots::create(&cluster_id, config, None, SystemTime::now())?;
+        let id = root.id.clone();
+        let made = self
+            .propose(CaCommand::Initialize {
+                cluster_id: cluster_id.clone(),
+                config: config.clone(),
+                root,
+                signing_key: key,
+            })
+            .await?;
+        if made {
+            tracing::info!(trust_domain = %format!("{cluster_id}.consul"), root = %id,
+                "certificate authority made");
+        }
+        Ok(())
+    }
+
+    /// The authority; waits for the first leader to make it.
+    ///
+    /// # Errors
+    /// [`CaError::NotInitialized`] after some seconds without one.
+    pub async fn current(&self) -> Result<Arc<CertificateAuthority>, CaError> {
+        let made = self.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
+            topics.add(Topic::Roots);
+            state.ca.clone()
+        });
+        tokio::time::timeout(START_WAIT, made).await.map_err(|_| CaError::NotInitialized)
+    }
+
+    /// Signs a certificate request in the name of `service`, which the caller has authorized.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub async fn sign(&self, csr_der: &[u8], service: &str) -> Result<Signed, CaError> {
+        sign::check_service_name(service)?;
+        let ca = self.current().await?;
+        let spiffe_id = SpiffeId::service(&ca.trust_domain(), &self.datacenter, service);
+        let key = sign::public_key(csr_der, &spiffe_id)?;
+        self.limit.take(ca.config.csr_max_per_second)?;
+        let identity = Identity::Service { datacenter: &self.datacenter, service };
+        let issued = sign::issue(&ca, &key, identity, SystemTime::now())?;
+        Ok(Signed { issued, spiffe_id, ca })
+    }
+
+    /// The certificate and key of `service` that this agent keeps for its clients; blocks while its
+    /// index is `index`, up to `wait`.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub async fn leaf(
+        &self,
+        service: &str,
+        index: u64,
+        wait: Duration,
+    ) -> Result<LeafCert, CaError> {
+        self.leaves.get(self, service, index, wait).await
+    }
+
+    /// Changes settings; a private key among them makes a new root, cross-signed by the old one
+    /// unless `force` gives that up.
+    ///
+    /// # Errors
+    /// [`CaError::Config`] names what cannot hold; nothing is changed.
+    pub async fn configure(
+        &self,
+        config: BuiltinCaConfig,
+        key_pem: Option<&str>,
+        root_pem: Option<&str>,
+        force: bool,
+    ) -> Result<(), CaError> {
+        check_config(&config)?;
+        let old = self.current().await?;
+        let Some(key_pem) = key_pem.filter(|pem| *pem != old.signing_key.expose()) else {
+            self.propose(CaCommand::Configure { config }).await?;
+            return Ok(());
+        };
+        let now = SystemTime::now();
+        let mut new = match root_pem {
+            Some(root_pem) => roots::adopt(&old.cluster_id, root_pem, key_pem)?,
+            None => roots::create(&old.cluster_id, &config, Some(key_pem), now)?,
+        };
+        if !force {
+            new.root.intermediate_certs.push(roots::cross_sign(&old, &new, now)?);
+        }
+        let id = new.root.id.clone();
+        self.propose(CaCommand::Rotate { config, root: new.root, signing_key: new.key }).await?;
+        tracing::info!(root = %id, "root certificate rotated");
+        Ok(())
+    }
+
+    async fn propose(&self, command: CaCommand) -> Result<bool, ServerError> {
+        self.server.propose(Command::Ca(Box::new(command))).await
+    }
+}
+
+fn check_config(config: &BuiltinCaConfig) -> Result<(), CaError> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (leaf, root) = (config.leaf_cert_ttl.0, config.root_cert_ttl.0);
+    if leaf < HOUR {
+        return Err(CaError::Config("leaf cert TTL must be greater or equal than 1h0m0s".into()));
+    }
+    if leaf > HOUR * 8760 {
+        return Err(CaError::Config("leaf cert TTL must be less than 8760h0m0s".into()));
+    }
+    if root <= leaf {
+        return Err(CaError::Config(
+            "root cert TTL must be greater than the leaf cert TTL".into(),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
