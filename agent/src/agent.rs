@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acl::Authorizer,
+    ca::Authority,
     config::RuntimeConfig,
     http,
     raft::{self, Consensus},
@@ -38,6 +39,8 @@ pub struct Agent {
     pub server: Arc<Server>,
     /// The one gate.
     pub authorizer: Authorizer,
+    /// The mesh's certificates.
+    pub ca: Arc<Authority>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -132,11 +135,13 @@ impl Running {
         let server = Arc::new(Server::new(store, consensus));
         let (requests, received) = mpsc::channel(16);
         let authorizer = Authorizer::new(config.kubernetes.is_some());
+        let ca = Arc::new(Authority::new(server.clone(), config.datacenter.clone()));
         let agent = Arc::new(Agent {
             config: ArcSwap::from_pointee(config),
             node_id,
             server,
             authorizer,
+            ca,
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());

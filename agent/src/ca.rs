@@ -264,9 +264,7 @@ fn check_config(config: &BuiltinCaConfig) -> Result<(), CaError> {
         return Err(CaError::Config("leaf cert TTL must be less than 8760h0m0s".into()));
     }
     if root <= leaf {
-        return Err(CaError::Config(
-            "root cert TTL must be greater than the leaf cert TTL".into(),
-        ));
+        return Err(CaError::Config("root cert TTL must be greater than the leaf cert TTL".into()));
     }
     Ok(())
 }

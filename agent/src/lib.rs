@@ -7,6 +7,7 @@ pub mod agent;
 pub mod ca;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod fsm;
 pub mod http;
 pub mod raft;

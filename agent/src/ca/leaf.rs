@@ -90,9 +90,13 @@ impl Slot {
         let mut slot = self.0.lock().await;
         let now = Instant::now();
         if let Some(kept) = &*slot {
-            let active = authority.server.store().snapshot().ca.as_ref().and_then(|ca| {
-                ca.active_root().map(|root| root.id.clone())
-            });
+            let active = authority
+                .server
+                .store()
+                .snapshot()
+                .ca
+                .as_ref()
+                .and_then(|ca| ca.active_root().map(|root| root.id.clone()));
             if now < kept.renew_at && active.is_none_or(|id| id == kept.root_id) {
                 return Ok(kept.clone());
             }

@@ -1,0 +1,1 @@
+//! TLS of the agent's own listeners.

@@ -149,9 +149,21 @@ pub struct BuiltinCaConfig {
     /// Life of a root; default 87600 h.
     #[serde(rename = "RootCertTTL")]
     pub root_cert_ttl: GoDuration,
+    /// Life of an intermediate of another datacenter; kept for clients, default 8760 h.
+    #[serde(rename = "IntermediateCertTTL")]
+    pub intermediate_cert_ttl: GoDuration,
     /// Signing requests per second before clients are asked to come back later; 0 is no limit.
-    #[serde(rename = "CSRMaxPerSecond")]
+    #[serde(rename = "CSRMaxPerSecond", skip_serializing_if = "is_default_csr_rate")]
     pub csr_max_per_second: u32,
+    /// COMPAT: the Go client's tests store provider state through this key and read it back.
+    #[serde(rename = "test_state", skip_serializing_if = "is_default")]
+    pub test_state: BTreeMap<String, String>,
+}
+
+/// Consul shows the rate only where an operator has set it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_default_csr_rate(rate: &u32) -> bool {
+    *rate == BuiltinCaConfig::default().csr_max_per_second
 }
 
 impl Default for BuiltinCaConfig {
@@ -160,7 +172,9 @@ impl Default for BuiltinCaConfig {
             cluster_id: String::new(),
             leaf_cert_ttl: GoDuration::from_secs(72 * 3600),
             root_cert_ttl: GoDuration::from_secs(87600 * 3600),
+            intermediate_cert_ttl: GoDuration::from_secs(8760 * 3600),
             csr_max_per_second: 50,
+            test_state: BTreeMap::new(),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! What a `service-intentions` entry must satisfy before it is proposed.
+
+use std::collections::BTreeSet;
+
+use lictor_api::types::intention::{ServiceIntentions, SourceIntention};
+
+use super::ANY;
+
+/// The longest description and meta value, in bytes.
+const MAX_TEXT: usize = 512;
+/// The most meta pairs.
+const MAX_META: usize = 64;
+/// The longest meta key, in bytes.
+const MAX_META_KEY: usize = 128;
+
+/// What is wrong with an entry; the texts are Consul's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum InvalidIntention {
+    #[error("Name is required")]
+    Name,
+    #[error("Name: wildcard character '*' cannot be used with partial values")]
+    PartialWildcard,
+    #[error("At least one source is required")]
+    NoSources,
+    #[error("Sources[{0}].Name is required")]
+    SourceName(usize),
+    #[error("Sources[{0}].Name: wildcard character '*' cannot be used with partial values")]
+    SourcePartialWildcard(usize),
+    #[error("Sources[{0}].Type must be set to 'consul'")]
+    SourceType(usize),
+    #[error("Sources[{0}].Description exceeds maximum length {MAX_TEXT}")]
+    Description(usize),
+    #[error("Sources[{0}].Action must be set to 'allow' or 'deny'")]
+    ActionMissing(usize),
+    #[error("Sources[{0}].Action must be omitted if Permissions are specified")]
+    ActionWithPermissions(usize),
+    #[error(
+        "Sources[{0}].Permissions cannot be specified on intentions with wildcarded destinations"
+    )]
+    PermissionsOnWildcard(usize),
+    #[error("Sources[{0}] defines {1:?} more than once")]
+    SourceTwice(usize, String),
+    #[error("invalid Meta: Node metadata cannot contain more than {MAX_META} key/value pairs")]
+    MetaPairs,
+    #[error("invalid Meta: Key cannot be blank")]
+    MetaKeyBlank,
+    #[error("invalid Meta: Key is too long (limit: {MAX_META_KEY} characters)")]
+    MetaKey,
+    #[error("invalid Meta: Value is too long (limit: {MAX_TEXT} characters)")]
+    MetaValue,
+}
+
+/// Checks an entry that a client wants to write.
+///
+/// # Errors
+/// [`InvalidIntention`]: the first thing that is wrong.
+pub fn validate(entry: &ServiceIntentions) -> Result<(), InvalidIntention> {
+    if entry.name.is_empty() {
+        return Err(InvalidIntention::Name);
+    }
+    if partial_wildcard(&entry.name) {
+        return Err(InvalidIntention::PartialWildcard);
+    }
+    if entry.sources.is_empty() {
+        return Err(InvalidIntention::NoSources);
+    }
+    let mut seen = BTreeSet::new();
+    for (index, source) in entry.sources.iter().enumerate() {
+        validate_source(index, source, entry.name == ANY)?;
+        if !seen.insert(&source.name) {
+            return Err(InvalidIntention::SourceTwice(index, source.name.clone()));
+        }
+    }
+    if entry.meta.len() > MAX_META {
+        return Err(InvalidIntention::MetaPairs);
+    }
+    for (key, value) in &entry.meta {
+        match (key.len(), value.len()) {
+            (0, _) => return Err(InvalidIntention::MetaKeyBlank),
+            (key, _) if key > MAX_META_KEY => return Err(InvalidIntention::MetaKey),
+            (_, value) if value > MAX_TEXT => return Err(InvalidIntention::MetaValue),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn validate_source(
+    index: usize,
+    source: &SourceIntention,
+    any_destination: bool,
+) -> Result<(), InvalidIntention> {
+    if source.name.is_empty() {
+        return Err(InvalidIntention::SourceName(index));
+    }
+    if partial_wildcard(&source.name) {
+        return Err(InvalidIntention::SourcePartialWildcard(index));
+    }
+    if !matches!(source.source_type.as_str(), "" | "consul") {
+        return Err(InvalidIntention::SourceType(index));
+    }
+    if source.description.len() > MAX_TEXT {
+        return Err(InvalidIntention::Description(index));
+    }
+    match (source.action.is_some(), !source.permissions.is_empty()) {
+        (false, false) => Err(InvalidIntention::ActionMissing(index)),
+        (true, true) => Err(InvalidIntention::ActionWithPermissions(index)),
+        (false, true) if any_destination => Err(InvalidIntention::PermissionsOnWildcard(index)),
+        _ => Ok(()),
+    }
+}
+
+fn partial_wildcard(name: &str) -> bool {
+    name != ANY && name.contains('*')
+}
