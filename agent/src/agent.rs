@@ -145,6 +145,13 @@ impl Running {
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        if agent.config.load().connect.enabled {
+            let (agent, shutdown) = (agent.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                let config = agent.config.load().connect.ca.clone();
+                agent.ca.run(&config, shutdown).await;
+            });
+        }
         let listeners = http.into_iter().chain(grpc).collect();
         tasks.spawn(http::server::serve(agent.clone(), listeners, None, shutdown.clone()));
         Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })

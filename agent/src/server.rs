@@ -145,7 +145,9 @@ impl Server {
 
     async fn wait_for_leader(&self, deadline: Instant) -> Result<(), ServerError> {
         let mut leader = self.consensus.leader();
-        let known = timeout_at(deadline, leader.wait_for(Option::is_some)).await;
+        let known = timeout_at(deadline, leader.wait_for(Option::is_some))
+            .await
+            .map(|found| found.map(|_leader| ()));
         let result = match known {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(ServerError::ShuttingDown),

@@ -128,7 +128,7 @@ pub fn roots_message(ca: &CertificateAuthority, datacenter: &str) -> Roots {
     Roots {
         trust_domain: ca.trust_domain(),
         datacenter: datacenter.to_owned(),
-        roots_der: roots::bundle_der(ca).iter().map(|root| root.to_vec().into()).collect(),
+        roots_der: roots::bundle_der(ca).iter().map(|root| root.to_vec()).collect(),
     }
 }
 
