@@ -137,14 +137,14 @@ YAML
 part proxy kube-proxy --config=proxy.yaml
 
 # --- what every cluster has: cluster DNS, and a default class of volumes
-mkdir -m 0777 -p volumes/{0,1,2,3}
+mkdir -m 0777 -p volumes/{0..9}
 kubectl apply -f "$here/cluster-dns.yaml" -f - <<YAML
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: standard, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
 provisioner: kubernetes.io/no-provisioner
 volumeBindingMode: WaitForFirstConsumer
-$(for i in 0 1 2 3; do cat <<VOLUME
+$(for i in {0..9}; do cat <<VOLUME
 ---
 apiVersion: v1
 kind: PersistentVolume
