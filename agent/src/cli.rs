@@ -6,6 +6,7 @@
 pub mod agent;
 mod go_flags;
 mod help;
+pub mod resolve;
 pub mod version;
 
 use std::{future::Future, pin::Pin, process::ExitCode};
@@ -49,7 +50,11 @@ const fn entry<V: Verb>() -> Entry {
 }
 
 /// Every verb, in the order of the command list.
-const VERBS: &[Entry] = &[entry::<agent::AgentVerb>(), entry::<version::VersionVerb>()];
+const VERBS: &[Entry] = &[
+    entry::<agent::AgentVerb>(),
+    entry::<resolve::ResolveVerb>(),
+    entry::<version::VersionVerb>(),
+];
 
 /// Runs the program: `args` are the process's arguments, its name first.
 pub async fn main(args: Vec<String>) -> ExitCode {
