@@ -60,10 +60,14 @@ fn no_template_asks_the_cluster_the_clock_or_chance() {
         "IsUpgrade",
         "IsInstall",
     ];
-    for entry in
-        std::fs::read_dir(root().join("charts/lictor/templates")).expect("the chart has templates")
+    let templates = root().join("charts/lictor/templates");
+    let directories = [templates.clone(), templates.join("tests")];
+    let entries = directories
+        .iter()
+        .flat_map(|path| std::fs::read_dir(path).expect("the chart has templates"));
+    for path in
+        entries.map(|entry| entry.expect("a directory entry").path()).filter(|path| path.is_file())
     {
-        let path = entry.expect("a directory entry").path();
         let text = std::fs::read_to_string(&path).expect("templates are UTF-8");
         for action in text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
             for word in action.split(|c: char| !c.is_alphanumeric()) {
