@@ -8,6 +8,7 @@
 //! Source: Consul "HTTP API Structure", "Blocking Queries", "Consistency Modes".
 
 pub mod error;
+pub mod filter;
 pub mod query;
 mod ready;
 pub mod request;

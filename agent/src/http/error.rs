@@ -9,7 +9,7 @@ use lictor_api::{
     wire::DecodeError,
 };
 
-use super::{Response, request::enterprise_field};
+use super::{Response, filter::FilterError};
 use crate::{acl::PermissionDenied, server::ServerError};
 
 /// Why a request is not answered.
@@ -101,6 +101,9 @@ pub enum HttpError {
     /// Both `?cached` and `?consistent`.
     #[error("Cannot specify ?cached with ?consistent, conflicting semantics.")]
     CachedWithConsistent,
+    /// `?filter=` cannot be used.
+    #[error("Failed to create boolean expression evaluator: {0}")]
+    Filter(#[from] FilterError),
 }
 
 impl HttpError {
@@ -121,9 +124,11 @@ impl HttpError {
             | Self::InvalidMaxStale(_)
             | Self::StaleWithConsistent
             | Self::CachedWithConsistent => StatusCode::BAD_REQUEST,
-            Self::Encode(_) | Self::NoDatacenter | Self::Server(_) | Self::Panicked => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Encode(_)
+            | Self::Filter(_)
+            | Self::NoDatacenter
+            | Self::Server(_)
+            | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -137,13 +142,14 @@ impl HttpError {
     }
 }
 
+/// A field of Consul's paid edition is named as such.
 fn decode_text(error: &DecodeError) -> String {
-    match enterprise_field(error) {
-        None => format!("Request decode failed: {error}"),
-        Some(feature) => {
-            format!("Request decode failed: {error} - {feature} are a Consul Enterprise feature")
-        }
-    }
+    let feature = match error {
+        DecodeError::UnknownField(field) if field == "Namespace" => "Namespaces",
+        DecodeError::UnknownField(field) if field == "Partition" => "Partitions",
+        _ => return format!("Request decode failed: {error}"),
+    };
+    format!("Request decode failed: {error} - {feature} are a Consul Enterprise feature")
 }
 
 fn server_text(error: &ServerError) -> String {

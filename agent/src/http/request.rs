@@ -10,7 +10,7 @@ use http::{
     header::{ACCEPT_ENCODING, AUTHORIZATION},
     request::Parts,
 };
-use lictor_api::wire::{self, DecodeError};
+use lictor_api::wire;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
@@ -229,13 +229,4 @@ fn parse_query(query: &str) -> Result<Vec<(String, String)>, HttpError> {
 fn decode_component(text: &str) -> Result<String, HttpError> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(|text| text.into_owned()).map_err(|_| HttpError::Encoding)
-}
-
-/// What Consul adds to the message for a field of its paid edition.
-pub(super) fn enterprise_field(error: &DecodeError) -> Option<&'static str> {
-    match error {
-        DecodeError::UnknownField(field) if field == "Namespace" => Some("Namespaces"),
-        DecodeError::UnknownField(field) if field == "Partition" => Some("Partitions"),
-        _ => None,
-    }
 }
