@@ -7,8 +7,12 @@
 //!
 //! Source: Consul "HTTP API Structure", "Blocking Queries", "Consistency Modes".
 
+mod catalog;
+mod config_entry;
 pub mod error;
 pub mod filter;
+mod health;
+mod kv;
 pub mod query;
 mod ready;
 pub mod request;

@@ -104,31 +104,113 @@ pub enum HttpError {
     /// `?filter=` cannot be used.
     #[error("Failed to create boolean expression evaluator: {0}")]
     Filter(#[from] FilterError),
+    /// A numeric parameter is not a number.
+    #[error("strconv.ParseUint: parsing {0:?}: invalid syntax")]
+    Number(String),
+
+    // === kv
+    /// No key in the path.
+    #[error("Missing key name")]
+    MissingKey,
+    /// Parameters that exclude each other; the whole query.
+    #[error("Conflicting flags: {0}\n")]
+    ConflictingFlags(String),
+    /// Locks need sessions.
+    #[error("acquire and release need sessions, which this version does not have yet")]
+    NoSessions,
+
+    // === catalog and health
+    /// No service in the path.
+    #[error("Missing service name")]
+    MissingServiceName,
+    /// No node in the path.
+    #[error("Missing node name")]
+    MissingNodeName,
+    /// No state in the path.
+    #[error("Missing check state")]
+    MissingCheckState,
+    /// `?passing=` is not a boolean.
+    #[error("Invalid value for ?passing")]
+    InvalidPassing,
+    /// A deregistration without a node.
+    #[error("Must provide node")]
+    MissingNode,
+    /// An instance without a service.
+    #[error("Must provide service name (Service.Service) when service ID is provided")]
+    MissingServiceOfId,
+    /// A proxy without a service behind it.
+    #[error("Proxy.DestinationServiceName must be non-empty for Connect proxy services")]
+    MissingProxyDestination,
+
+    // === config entries
+    /// An entry without `Kind`.
+    #[error("Request decode failed: Payload does not contain a kind/Kind key at the top level")]
+    MissingKind,
+    /// An entry of a kind that is not stored.
+    #[error(
+        "Request decode failed: invalid config entry kind: {0:?}, this version stores service-intentions only"
+    )]
+    UnsupportedKind(String),
+    /// An entry that cannot be used.
+    #[error("{0}")]
+    InvalidEntry(String),
+    /// There is no such entry.
+    #[error("Config entry not found for {kind:?} / {name:?}")]
+    NoEntry {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// A read without a kind.
+    #[error("Must provide either a kind or both kind and name")]
+    MissingKindAndName,
+    /// A deletion without kind or name.
+    #[error("Must provide both a kind and name to delete")]
+    MissingKindOrName,
 }
 
 impl HttpError {
     /// The status it is answered with.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
+            Self::UnknownPath { .. }
+            | Self::NoEntry { .. }
+            | Self::MissingKindAndName
+            | Self::MissingKindOrName => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
-            Self::Encoding
-            | Self::Body
-            | Self::Decode(_)
-            | Self::EnterpriseParameter { .. }
-            | Self::EnterpriseHeader { .. }
-            | Self::InvalidIndex
-            | Self::InvalidWait
-            | Self::InvalidMaxStale(_)
-            | Self::StaleWithConsistent
-            | Self::CachedWithConsistent => StatusCode::BAD_REQUEST,
+            Self::NoSessions => StatusCode::NOT_IMPLEMENTED,
+            // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
             Self::Encode(_)
             | Self::Filter(_)
+            | Self::InvalidEntry(_)
+            | Self::MissingNode
+            | Self::MissingProxyDestination
+            | Self::MissingServiceOfId
             | Self::NoDatacenter
-            | Self::Server(_)
-            | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            | Self::Number(_)
+            | Self::Panicked
+            | Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Body
+            | Self::CachedWithConsistent
+            | Self::ConflictingFlags(_)
+            | Self::Decode(_)
+            | Self::Encoding
+            | Self::EnterpriseHeader { .. }
+            | Self::EnterpriseParameter { .. }
+            | Self::InvalidIndex
+            | Self::InvalidMaxStale(_)
+            | Self::InvalidPassing
+            | Self::InvalidWait
+            | Self::MissingCheckState
+            | Self::MissingKey
+            | Self::MissingKind
+            | Self::MissingNodeName
+            | Self::MissingServiceName
+            | Self::StaleWithConsistent
+            | Self::UnsupportedKind(_) => StatusCode::BAD_REQUEST,
         }
     }
 

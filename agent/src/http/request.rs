@@ -11,7 +11,7 @@ use http::{
     request::Parts,
 };
 use lictor_api::wire;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::{HttpError, routes::Route};
@@ -20,6 +20,9 @@ use crate::{
     agent::Agent,
     fsm::Command,
 };
+
+/// What Go escapes in a query.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Who is on the other end of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,7 @@ pub struct Request {
     path: String,
     tail: String,
     query: Vec<(String, String)>,
+    raw_query: String,
     headers: HeaderMap,
     /// The body, already bounded.
     pub body: Bytes,
@@ -95,6 +99,7 @@ impl Request {
     pub fn new(head: Parts, body: Bytes, peer: Peer) -> Result<Self, HttpError> {
         Ok(Self {
             query: parse_query(head.uri.query().unwrap_or_default())?,
+            raw_query: head.uri.query().unwrap_or_default().to_owned(),
             path: head.uri.path().to_owned(),
             tail: String::new(),
             method: head.method,
@@ -143,6 +148,29 @@ impl Request {
     /// Whether a query parameter is there, whatever its value.
     pub fn has(&self, name: &str) -> bool {
         self.param(name).is_some()
+    }
+
+    /// A numeric query parameter; absent and empty are `None`.
+    ///
+    /// # Errors
+    /// [`HttpError::Number`] for what is not a number.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, HttpError> {
+        let Some(text) = self.param(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| HttpError::Number(text.to_owned()))
+    }
+
+    /// The query as it was sent.
+    pub(super) fn raw_query(&self) -> &str {
+        &self.raw_query
+    }
+
+    /// The query as Go writes it: sorted by key, without the token.
+    pub(super) fn encoded_query(&self) -> String {
+        let encode = |text| utf8_percent_encode(text, COMPONENT).to_string().replace("%20", "+");
+        let mut pairs: Vec<_> = self.query.iter().filter(|(key, _)| key != "token").collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let pairs = pairs.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value)));
+        pairs.collect::<Vec<_>>().join("&")
     }
 
     /// A header's text, if it is text.

@@ -49,15 +49,9 @@ impl Response {
 
     /// 301 to `path`, with the request's query. COMPAT: Go's `http.Redirect`.
     pub(super) fn moved(path: &str, request: &Request) -> Self {
-        let query: String = request
-            .query()
-            .iter()
-            .map(|(key, value)| {
-                let encode = |text| percent_encoding::utf8_percent_encode(text, COMPONENT);
-                format!("&{}={}", encode(key), encode(value))
-            })
-            .collect();
-        let location = format!("{path}{}", query.replacen('&', "?", 1));
+        let query = request.raw_query();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let location = format!("{path}{mark}{query}");
         let response =
             Self::empty(StatusCode::MOVED_PERMANENTLY).with_header("location", &location);
         if request.method() != Method::GET {
@@ -118,9 +112,6 @@ impl Response {
         self
     }
 }
-
-const COMPONENT: &percent_encoding::AsciiSet =
-    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn escape_href(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")

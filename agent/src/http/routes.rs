@@ -9,7 +9,9 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 
 use http::Method;
 
-use super::{Context, HttpError, Request, Response, ready, status};
+use super::{
+    Context, HttpError, Request, Response, catalog, config_entry, health, kv, ready, status,
+};
 
 /// What a handler returns.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Response, HttpError>> + Send>>;
@@ -58,9 +60,32 @@ macro_rules! routes {
 /// Every endpoint.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
-    "/v1/agent/ready"  { GET ready::ready }
-    "/v1/status/leader" { GET status::leader }
-    "/v1/status/peers"  { GET status::peers }
+    "/v1/agent/ready"            { GET ready::ready }
+
+    "/v1/catalog/connect/"       { GET catalog::connect }
+    "/v1/catalog/datacenters"    { GET catalog::datacenters }
+    "/v1/catalog/deregister"     { PUT catalog::deregister }
+    "/v1/catalog/node/"          { GET catalog::node }
+    "/v1/catalog/node-services/" { GET catalog::node_services }
+    "/v1/catalog/nodes"          { GET catalog::nodes }
+    "/v1/catalog/register"       { PUT catalog::register }
+    "/v1/catalog/service/"       { GET catalog::service }
+    "/v1/catalog/services"       { GET catalog::services }
+
+    "/v1/config"                 { PUT config_entry::put }
+    "/v1/config/"                { GET config_entry::get, DELETE config_entry::delete }
+
+    "/v1/health/checks/"         { GET health::checks }
+    "/v1/health/connect/"        { GET health::connect }
+    "/v1/health/ingress/"        { GET health::ingress }
+    "/v1/health/node/"           { GET health::node }
+    "/v1/health/service/"        { GET health::service }
+    "/v1/health/state/"          { GET health::state }
+
+    "/v1/kv/"                    { GET kv::get, PUT kv::put, DELETE kv::delete }
+
+    "/v1/status/leader"          { GET status::leader }
+    "/v1/status/peers"           { GET status::peers }
 };
 
 /// Where a path leads.

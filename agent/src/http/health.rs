@@ -1,0 +1,134 @@
+//! `/v1/health/`: checks, and instances with their checks (Consul "Health HTTP API").
+
+use std::sync::Arc;
+
+use lictor_api::{
+    NodeName, ServiceName,
+    types::health::{CheckServiceNode, CheckStatus, HealthCheck},
+};
+
+use super::{
+    Context, HttpError, Request, Response,
+    catalog::{InstanceQuery, has_meta},
+};
+use crate::{
+    acl::Access,
+    state::{State, Topic, WatchSet, catalog::fold},
+};
+
+/// `GET /v1/health/node/:node`: the checks on a node.
+pub(super) async fn node(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let name = NodeName::from(request.tail());
+    if name.is_empty() {
+        return Err(HttpError::MissingNodeName);
+    }
+    cx.authorize(&Access::Node { name: &name, write: false, synthetic: false })?;
+    checks_where(cx, request, |state, topics| {
+        topics.add(Topic::Node(fold(&name)));
+        state.catalog.node_checks(&name).cloned().collect()
+    })
+    .await
+}
+
+/// `GET /v1/health/checks/:service`: the checks of a service's instances.
+pub(super) async fn checks(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let name = ServiceName::from(request.tail());
+    if name.is_empty() {
+        return Err(HttpError::MissingServiceName);
+    }
+    cx.authorize(&Access::Service { name: &name, write: false, of_pod: false })?;
+    let node_meta = request.node_meta();
+    checks_where(cx, request, |state, topics| {
+        topics.add(Topic::Service(fold(&name)));
+        state
+            .catalog
+            .service_instances(&name)
+            .filter(|instance| has_meta(instance.node, &node_meta))
+            .flat_map(|instance| instance.checks())
+            .filter(|check| !check.service_id.is_empty())
+            .cloned()
+            .collect()
+    })
+    .await
+}
+
+/// `GET /v1/health/state/:state`: all checks in a state, or `any`.
+pub(super) async fn state(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let wanted = request.tail().to_owned();
+    if wanted.is_empty() {
+        return Err(HttpError::MissingCheckState);
+    }
+    let node_meta = request.node_meta();
+    checks_where(cx, request, |state, topics| {
+        topics.add(Topic::Checks);
+        if !node_meta.is_empty() {
+            topics.add(Topic::Nodes);
+        }
+        let in_state =
+            |check: &Arc<HealthCheck>| wanted == "any" || wanted == check.status.as_str();
+        let on_node = |check: &Arc<HealthCheck>| {
+            node_meta.is_empty()
+                || state.catalog.node(&check.node).is_some_and(|node| has_meta(node, &node_meta))
+        };
+        let checks = state.catalog.checks();
+        checks.filter(|check| in_state(check) && on_node(check)).cloned().collect()
+    })
+    .await
+}
+
+async fn checks_where(
+    cx: Context,
+    request: Request,
+    read: impl Fn(&State, &mut WatchSet) -> Vec<Arc<HealthCheck>>,
+) -> Result<Response, HttpError> {
+    let filter = request.filter::<HealthCheck>()?;
+    let (meta, checks) = cx.read(&request, read).await?;
+    Ok(Response::json(&filter.apply(checks)?)?.with_meta(&meta))
+}
+
+/// `GET /v1/health/service/:service`: instances with their checks; `?passing` only healthy ones.
+pub(super) async fn service(cx: Context, request: Request) -> Result<Response, HttpError> {
+    instances(cx, request, false).await
+}
+
+/// `GET /v1/health/connect/:service`: the service's mesh endpoints with their checks.
+pub(super) async fn connect(cx: Context, request: Request) -> Result<Response, HttpError> {
+    instances(cx, request, true).await
+}
+
+async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response, HttpError> {
+    let filter = request.filter::<CheckServiceNode>()?;
+    let passing = match request.param("passing") {
+        None => false,
+        Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => true,
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
+        Some(_) => return Err(HttpError::InvalidPassing),
+    };
+    let query = InstanceQuery::new(&request, mesh)?;
+    cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
+    let (meta, rows) = cx
+        .read(&request, |state, topics| {
+            let row = |instance: crate::state::Instance<'_>| {
+                let wanted = !passing || instance.status() == CheckStatus::Passing;
+                wanted.then(|| instance.to_check_service_node())
+            };
+            query.select(state, topics, row).into_iter().flatten().collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(Response::json(&filter.apply(rows)?)?.with_meta(&meta))
+}
+
+/// `GET /v1/health/ingress/:service`: the ingress gateways of a service; there are none yet.
+pub(super) async fn ingress(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let name = ServiceName::from(request.tail());
+    if name.is_empty() {
+        return Err(HttpError::MissingServiceName);
+    }
+    cx.authorize(&Access::Service { name: &name, write: false, of_pod: false })?;
+    let none = |_: &State, topics: &mut WatchSet| {
+        topics.add(Topic::Service(fold(&name)));
+        Vec::<CheckServiceNode>::new()
+    };
+    let (meta, rows) = cx.read(&request, none).await?;
+    Ok(Response::json(&rows)?.with_meta(&meta))
+}
