@@ -13,10 +13,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     acl::Authorizer,
     ca::Authority,
+    checks,
     config::RuntimeConfig,
     http,
+    local::{LocalState, RegistrationError, anti_entropy},
     raft::{self, Consensus},
-    server::Server,
+    server::{Server, reconcile},
     state::Store,
 };
 
@@ -37,6 +39,8 @@ pub struct Agent {
     pub node_id: String,
     /// The cluster's state and consensus.
     pub server: Arc<Server>,
+    /// This agent's own services and checks.
+    pub local: Arc<LocalState>,
     /// The one gate.
     pub authorizer: Authorizer,
     /// The mesh's certificates.
@@ -65,11 +69,21 @@ pub enum StartError {
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] raft::StartError),
+    /// A declared service or check is wrong.
+    #[error("registering the configured services and checks")]
+    Registration(#[from] RegistrationError),
 }
 
 /// Why a new configuration was not taken; the old one stays in force.
 #[derive(Debug, thiserror::Error)]
-pub enum ReloadError {}
+pub enum ReloadError {
+    /// A declared service or check is wrong.
+    #[error("registering the configured services and checks: {0}")]
+    Registration(#[from] RegistrationError),
+    /// The agent is stopping.
+    #[error("the agent is stopping")]
+    Stopping,
+}
 
 // === impl Agent ===
 
@@ -79,7 +93,12 @@ impl Agent {
     /// # Errors
     /// [`ReloadError`]: nothing was changed.
     pub async fn reload(&self, config: RuntimeConfig) -> Result<(), ReloadError> {
-        self.config.store(Arc::new(config));
+        let config = Arc::new(config);
+        let (local, reloaded) = (self.local.clone(), config.clone());
+        tokio::task::spawn_blocking(move || local.reload(&reloaded))
+            .await
+            .map_err(|_| ReloadError::Stopping)??;
+        self.config.store(config);
         Ok(())
     }
 
@@ -124,6 +143,7 @@ impl Running {
         let grpc = listeners::grpc(&config.listen, &tls).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
+        let local = Arc::new(LocalState::open(&config, &node_id)?);
         let store = Arc::new(Store::default());
         let settings = raft::Settings {
             node_id: node_id.clone(),
@@ -140,6 +160,7 @@ impl Running {
             config: ArcSwap::from_pointee(config),
             node_id,
             server,
+            local,
             authorizer,
             ca,
             requests,
@@ -153,6 +174,7 @@ impl Running {
             });
         }
         let listeners = http.into_iter().chain(grpc).collect();
+        spawn_local(&agent, &tasks, &shutdown);
         tasks.spawn(http::server::serve(agent.clone(), listeners, None, shutdown.clone()));
         Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
     }
@@ -176,4 +198,19 @@ impl Running {
         }
         self.agent.server.consensus().shutdown().await;
     }
+}
+
+/// Checks, the catalog's view of this agent, and this server's duty as a leader.
+fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    let (local, server) = (&agent.local, &agent.server);
+    tasks.spawn(checks::run(local.clone(), server.store().clone(), shutdown.clone()));
+    tasks.spawn(anti_entropy::run(local.clone(), server.clone(), shutdown.clone()));
+    let member = {
+        let agent = agent.clone();
+        move || reconcile::AliveServer {
+            node: agent.local.node(),
+            port: agent.config.load().server_port,
+        }
+    };
+    tasks.spawn(reconcile::run(server.clone(), member, shutdown.clone()));
 }

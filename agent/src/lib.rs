@@ -5,11 +5,13 @@
 pub mod acl;
 pub mod agent;
 pub mod ca;
+pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod fsm;
 pub mod http;
+pub mod local;
 pub mod raft;
 pub mod server;
 pub mod state;

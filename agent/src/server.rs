@@ -4,6 +4,8 @@
 //! there is a Raft log underneath. A request that meets an election waits up to the hold timeout
 //! instead of failing.
 
+pub mod reconcile;
+
 use std::{sync::Arc, time::Duration};
 
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
@@ -149,7 +151,7 @@ impl Server {
             .await
             .map(|found| found.map(|_leader| ()));
         let result = match known {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(ServerError::ShuttingDown),
             Err(_) => Err(ServerError::NoLeader),
         };

@@ -1,0 +1,162 @@
+//! The runners: whatever decides the state of a registered check.
+//!
+//! INVARIANT: exactly one task runs per registered check and generation; a reload that does not
+//! change a check does not disturb its task. Outputs are bounded before they are kept.
+//! Source: Consul's "Health checks" page.
+
+pub mod alias;
+pub mod dial;
+pub mod http;
+pub mod interval;
+pub mod script;
+pub mod tcp;
+pub mod ttl;
+pub mod udp;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use lictor_api::{CheckId, types::health::CheckStatus};
+use tokio::time::{Instant, interval_at};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    local::{LocalCheck, LocalState, RegistrationError},
+    state::Store,
+};
+use dial::Dialer;
+
+const REAP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What one run found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The state.
+    pub status: CheckStatus,
+    /// What to show.
+    pub output: String,
+}
+
+impl Outcome {
+    /// The check failed; `output` says why.
+    pub fn critical(output: impl Into<String>) -> Self {
+        Self { status: CheckStatus::Critical, output: output.into() }
+    }
+
+    /// The check succeeded.
+    pub fn passing(output: impl Into<String>) -> Self {
+        Self { status: CheckStatus::Passing, output: output.into() }
+    }
+}
+
+/// The longest beginning of `text` that fits in `limit` bytes.
+pub fn prefix(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+/// Host and port as one address, with brackets around an IPv6 address.
+pub fn join_host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+struct Running {
+    generation: u64,
+    stop: CancellationToken,
+}
+
+/// What runners need.
+#[derive(Clone)]
+struct Context {
+    local: Arc<LocalState>,
+    store: Arc<Store>,
+    dialer: Arc<Dialer>,
+}
+
+/// Runs every registered check, and removes instances that were critical for too long, until
+/// `shutdown`; then no check runs any more and no script is left behind.
+pub async fn run(local: Arc<LocalState>, store: Arc<Store>, shutdown: CancellationToken) {
+    let context = Context { local, store, dialer: Arc::new(Dialer::new()) };
+    let mut definitions = context.local.definitions();
+    let mut running: HashMap<CheckId, Running> = HashMap::new();
+    let tasks = TaskTracker::new();
+    let mut reap = interval_at(Instant::now() + REAP_INTERVAL, REAP_INTERVAL);
+    loop {
+        definitions.mark_unchanged();
+        follow(&context, &mut running, &tasks, &shutdown);
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = definitions.changed() => if changed.is_err() { break },
+            _ = reap.tick() => reap_critical(&context.local).await,
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Starts what is registered and does not run, and stops what runs and is not registered.
+fn follow(
+    context: &Context,
+    running: &mut HashMap<CheckId, Running>,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let table = context.local.snapshot();
+    running.retain(|id, task| {
+        let keep = table.check(id).is_some_and(|local| local.generation == task.generation);
+        if !keep {
+            task.stop.cancel();
+        }
+        keep
+    });
+    for local in table.checks().filter(|local| local.is_run()) {
+        let id = &local.check.check_id;
+        if running.contains_key(id) {
+            continue;
+        }
+        let stop = shutdown.child_token();
+        let task = Running { generation: local.generation, stop: stop.clone() };
+        running.insert(id.clone(), task);
+        let runner = run_one(context.clone(), local.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = runner => {}
+            }
+        });
+    }
+}
+
+/// Runs one check for as long as it is registered as it is.
+async fn run_one(context: Context, local: Arc<LocalCheck>) {
+    match local.check.check_type.as_str() {
+        "ttl" => ttl::run(&context.local, &local).await,
+        "alias" => alias::run(&context.local, &context.store, &local).await,
+        _ => interval::run(&context.local, context.dialer, &local).await,
+    }
+}
+
+/// Removes instances whose check asks for it after so long in critical state.
+async fn reap_critical(local: &Arc<LocalState>) {
+    let now = Instant::now();
+    for check in local.snapshot().checks() {
+        let after = check.definition.deregister_critical_service_after.0;
+        let expired = check.critical_since.is_some_and(|since| now - since >= after);
+        if after.is_zero() || !expired || check.check.service_id.is_empty() {
+            continue;
+        }
+        let (local, service) = (local.clone(), check.check.service_id.clone());
+        let id = service.clone();
+        let removed = tokio::task::spawn_blocking(move || local.deregister_service(&id)).await;
+        match removed {
+            Ok(Ok(())) => {
+                tracing::info!(target: "agent", check = %check.check.check_id, %service, "deregistered service that was critical for too long");
+            }
+            Ok(Err(RegistrationError::UnknownService(_))) => {}
+            Ok(Err(error)) => {
+                tracing::error!(target: "agent", %service, %error, "failed to deregister a service that was critical for too long");
+            }
+            Err(error) => {
+                tracing::error!(target: "agent", %service, %error, "deregistration ended early");
+            }
+        }
+    }
+}

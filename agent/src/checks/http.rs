@@ -1,0 +1,201 @@
+//! HTTP checks: 2xx passes, 429 warns, anything else is critical; the beginning of the body is
+//! shown.
+//!
+//! One connection per run. Redirects are followed, at most ten, as Consul follows them, unless the
+//! check says `disable_redirects`. At most the kept bytes of a body are read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, HOST, LOCATION, USER_AGENT},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http1, ext::ReasonPhrase};
+use hyper_util::rt::TokioIo;
+use lictor_api::types::{agent::CheckDefinition, health::CheckStatus};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use url::Url;
+
+use super::{Outcome, dial::Dialer, join_host_port, prefix};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const REDIRECTS_MAX: usize = 10;
+
+/// Fetches the check's URL once.
+pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcome {
+    let limit = if definition.timeout.is_zero() { TIMEOUT } else { definition.timeout.0 };
+    let method = match definition.method.as_str() {
+        "" => "GET",
+        method => method,
+    };
+    let reason = match timeout(limit, fetch(definition, method, dialer)).await {
+        Ok(Ok(outcome)) => return outcome,
+        Ok(Err(reason)) => reason,
+        Err(_) => {
+            "context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()
+        }
+    };
+    let (first, rest) = method.split_at(method.len().min(1));
+    let verb = format!("{first}{}", rest.to_ascii_lowercase());
+    Outcome::critical(format!("{verb} \"{}\": {reason}", definition.http))
+}
+
+async fn fetch(
+    definition: &CheckDefinition,
+    method: &str,
+    dialer: &Dialer,
+) -> Result<Outcome, String> {
+    let mut url = Url::parse(&definition.http).map_err(|error| error.to_string())?;
+    let mut verb = Method::from_bytes(method.as_bytes())
+        .map_err(|_| format!("net/http: invalid method {method:?}"))?;
+    let mut body = definition.body.clone();
+    for _ in 0..=REDIRECTS_MAX {
+        let response = send(definition, &verb, &url, &body, dialer).await?;
+        let Some(next) = redirect(definition, &url, &response) else {
+            return Ok(judge(definition, method, response).await);
+        };
+        url = next;
+        let repeats = matches!(
+            response.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        if !repeats {
+            body.clear();
+            if verb != Method::HEAD {
+                verb = Method::GET;
+            }
+        }
+    }
+    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+}
+
+fn redirect(definition: &CheckDefinition, url: &Url, answer: &Response<Incoming>) -> Option<Url> {
+    let moved = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    if definition.disable_redirects || !moved {
+        return None;
+    }
+    url.join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
+}
+
+async fn send(
+    definition: &CheckDefinition,
+    method: &Method,
+    url: &Url,
+    body: &str,
+    dialer: &Dialer,
+) -> Result<Response<Incoming>, String> {
+    let request = request(definition, method, url, body)?;
+    let host = url.host_str().ok_or("http: no Host in request URL")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let secure = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        other => return Err(format!("unsupported protocol scheme \"{other}\"")),
+    };
+    let port = url.port_or_known_default().ok_or("no port in request URL")?;
+    let address = join_host_port(host, port);
+    let stream = dialer.connect_tcp(&address).await?;
+    if secure {
+        let stream = dialer.start_tls(stream, &address, definition).await?;
+        exchange(stream, request).await
+    } else {
+        exchange(stream, request).await
+    }
+}
+
+fn request(
+    definition: &CheckDefinition,
+    method: &Method,
+    url: &Url,
+    body: &str,
+) -> Result<Request<Full<Bytes>>, String> {
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .map_err(|error| error.to_string())?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static("Consul Health Check"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/plain, text/*, */*"));
+    let host = HeaderValue::from_str(authority).map_err(|error| error.to_string())?;
+    headers.insert(HOST, host);
+    for (name, values) in &definition.header {
+        let invalid = || format!("net/http: invalid header field {name:?}");
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        headers.remove(&key);
+        for value in values {
+            headers.append(&key, HeaderValue::from_str(value).map_err(|_| invalid())?);
+        }
+    }
+    Ok(request)
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, String> {
+    let failed = |error: hyper::Error| match std::error::Error::source(&error) {
+        Some(source) => source.to_string(),
+        None if error.is_incomplete_message() => "EOF".to_owned(),
+        None => error.to_string(),
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    // Ends when the answer's body was read or dropped: the sender is dropped with this function.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::trace!(target: "agent", %error, "the connection of a check broke");
+        }
+    });
+    sender.send_request(request).await.map_err(failed)
+}
+
+async fn judge(
+    definition: &CheckDefinition,
+    method: &str,
+    response: Response<Incoming>,
+) -> Outcome {
+    let code = response.status();
+    let status = match code {
+        code if code.is_success() => CheckStatus::Passing,
+        StatusCode::TOO_MANY_REQUESTS => CheckStatus::Warning,
+        _ => CheckStatus::Critical,
+    };
+    let phrase = response.extensions().get::<ReasonPhrase>();
+    let reason = match phrase {
+        Some(phrase) => String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
+        None => code.canonical_reason().unwrap_or_default().to_owned(),
+    };
+    let limit = definition.output_max_size as usize;
+    let body = beginning(response.into_body(), limit).await;
+    let text = String::from_utf8_lossy(&body);
+    let output = format!(
+        "HTTP {method} {}: {} {reason} Output: {}",
+        definition.http,
+        code.as_u16(),
+        prefix(&text, limit)
+    );
+    Outcome { status, output }
+}
+
+/// At most `limit` bytes of a body; a body that breaks off is as long as it got.
+async fn beginning(mut body: Incoming, limit: usize) -> Vec<u8> {
+    let mut kept = Vec::new();
+    while kept.len() < limit {
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Some(chunk) = frame.data_ref() {
+                    kept.extend_from_slice(&chunk[..chunk.len().min(limit - kept.len())]);
+                }
+            }
+            Some(Err(_)) | None => break,
+        }
+    }
+    kept
+}

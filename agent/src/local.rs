@@ -1,0 +1,471 @@
+//! Agent local state: the services and checks registered on this agent, for which it is the
+//! authority. The catalog follows it (`anti_entropy`); the runners of `checks` feed it.
+//!
+//! INVARIANT: a registration is validated as a whole, then kept on disk, then visible; nothing is
+//! half-registered. Registrations are serialized by one lock that is held over the file's fsync,
+//! which is why the registering methods block; statuses take only the short lock of the table.
+
+pub mod anti_entropy;
+pub mod error;
+pub mod node;
+pub mod persist;
+pub mod registration;
+pub mod sidecar;
+pub mod state;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use lictor_api::{
+    CheckId, NodeName, ServiceId,
+    types::{
+        agent::{CheckDefinition, ServiceDefinition},
+        catalog::Node,
+        health::CheckStatus,
+    },
+};
+use tokio::{sync::watch, time::Instant};
+
+pub use error::RegistrationError;
+pub use registration::{ScriptPolicy, Source};
+pub use state::{LocalCheck, LocalService, Table};
+
+use crate::config::RuntimeConfig;
+use persist::{Files, PersistedCheck};
+use state::Registration;
+
+/// What the configuration says about local state.
+#[derive(Debug, Clone)]
+struct Settings {
+    node: Arc<Node>,
+    scripts: ScriptPolicy,
+    sidecar_ports: std::ops::RangeInclusive<u16>,
+    check_update_interval: Duration,
+}
+
+/// The services and checks of this agent.
+pub struct LocalState {
+    settings: ArcSwap<Settings>,
+    /// Held over a whole registration; `None` keeps nothing on disk.
+    registering: Mutex<Option<Files>>,
+    table: Mutex<Table>,
+    definitions: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
+    node_id: String,
+}
+
+impl LocalState {
+    /// Loads what the configuration declares and what was registered over HTTP before; where both
+    /// have a service, the configuration wins.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]: a declared service or check is wrong, or the data directory cannot be
+    /// used.
+    pub fn open(config: &RuntimeConfig, node_id: &str) -> Result<Self, RegistrationError> {
+        let files = config.data_dir.as_deref().map(Files::open).transpose()?;
+        let local = Self {
+            settings: ArcSwap::from_pointee(Settings::new(config, node_id)),
+            registering: Mutex::new(None),
+            table: Mutex::new(Table::new(NodeName::from(config.node_name.as_str()))),
+            definitions: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+            node_id: node_id.to_owned(),
+        };
+        local.reload(config)?;
+        if let Some(files) = files {
+            local.restore(&files)?;
+            *lock(&local.registering) = Some(files);
+        }
+        Ok(local)
+    }
+
+    /// Takes over a changed configuration: what files no longer declare goes, what they declare
+    /// differently changes, what did not change is not touched, and what HTTP registered stays.
+    /// Nothing changes when anything is wrong. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError`] names the first thing that is wrong.
+    pub fn reload(&self, config: &RuntimeConfig) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let settings = Settings::new(config, &self.node_id);
+        let now = Instant::now();
+        let declared = Declared::plan(&self.snapshot(), config, &settings, now)?;
+        if let Some(files) = &*files {
+            for registration in &declared.services {
+                files.remove_service(&registration.service.id)?;
+            }
+            for check in &declared.checks {
+                files.remove_check(&check.id)?;
+            }
+        }
+        self.settings.store(Arc::new(settings));
+        self.change(|table| declared.apply(table, now));
+        Ok(())
+    }
+
+    /// Registers a service, with its checks and its sidecar. `replace_existing_checks` removes the
+    /// instance's other checks. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]; nothing was changed.
+    pub fn register_service(
+        &self,
+        definition: ServiceDefinition,
+        source: Source,
+        replace_existing_checks: bool,
+    ) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let (settings, table) = (self.settings.load(), self.snapshot());
+        let mut registration =
+            table.plan_service(definition, source, settings.scripts, &settings.sidecar_ports)?;
+        let id = registration.service.id.clone();
+        let mut replaced = Vec::new();
+        if replace_existing_checks {
+            replaced.extend(
+                table
+                    .service_checks(&id)
+                    .filter(|old| !old.of_service && old.is_run())
+                    .map(|old| old.check.check_id.clone()),
+            );
+        } else {
+            table.keep_older_checks(&mut registration.service);
+        }
+        if let (Some(files), Source::Http) = (&*files, source) {
+            files.store_service(&registration)?;
+            replaced.iter().try_for_each(|check| files.remove_check(check))?;
+        }
+        self.change(|table| {
+            for check in &replaced {
+                table.remove_check(check);
+            }
+            table.upsert(&registration, source, Instant::now());
+        });
+        Ok(())
+    }
+
+    /// Registers a check of the node or of one instance. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]; nothing was changed.
+    pub fn register_check(
+        &self,
+        definition: CheckDefinition,
+        source: Source,
+    ) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let scripts = self.settings.load().scripts;
+        let check = self.snapshot().plan_check(definition, source, scripts)?;
+        if let (Some(files), Source::Http) = (&*files, source) {
+            files.store_check(&PersistedCheck { check: check.clone(), maintenance: false })?;
+        }
+        self.change(|table| table.upsert_check(&check, source, Instant::now()));
+        Ok(())
+    }
+
+    /// Removes an instance with its checks and its sidecar. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError::UnknownService`], or the disk's.
+    pub fn deregister_service(&self, id: &ServiceId) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let table = self.snapshot();
+        let local =
+            table.service(id).ok_or_else(|| RegistrationError::UnknownService(id.clone()))?;
+        let mut after = table.clone();
+        after.remove_service(id);
+        if let Some(files) = &*files {
+            files.remove_service(id)?;
+            for check in after.removed_checks().difference(table.removed_checks()) {
+                files.remove_check(check)?;
+            }
+            if let Some(parent) = local.sidecar_of.as_deref()
+                && local.source == Source::Http
+                && let Some(registration) = after.registration(parent)
+            {
+                files.store_service(&registration)?;
+            }
+        }
+        self.change(|table| table.remove_service(id));
+        Ok(())
+    }
+
+    /// Removes a check. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError::UnknownCheck`], or the disk's.
+    pub fn deregister_check(&self, id: &CheckId) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let table = self.snapshot();
+        let local = table.check(id).ok_or_else(|| RegistrationError::UnknownCheck(id.clone()))?;
+        if let Some(files) = &*files {
+            files.remove_check(id)?;
+            if local.of_service && local.source == Source::Http {
+                let mut after = table.clone();
+                after.remove_check(id);
+                self.store_owner(files, &after, &local.check.service_id)?;
+            }
+        }
+        self.change(|table| table.remove_check(id));
+        Ok(())
+    }
+
+    /// Reports the state of a TTL check and gives it its full time again.
+    ///
+    /// # Errors
+    /// [`RegistrationError::UnknownCheck`] or [`RegistrationError::NotTtl`].
+    pub fn update_ttl(
+        &self,
+        id: &CheckId,
+        status: CheckStatus,
+        output: &str,
+    ) -> Result<(), RegistrationError> {
+        let (generation, limit) = {
+            let mut table = lock(&self.table);
+            let local =
+                table.check(id).ok_or_else(|| RegistrationError::UnknownCheck(id.clone()))?;
+            if local.ttl_deadline.is_none() {
+                return Err(RegistrationError::NotTtl(id.clone()));
+            }
+            let found = (local.generation, local.definition.output_max_size as usize);
+            table.renew_ttl(id, Instant::now());
+            found
+        };
+        let bounded = match crate::checks::prefix(output, limit) {
+            whole if whole.len() == output.len() => whole.to_owned(),
+            cut => format!("{cut} ... (captured {limit} of {} bytes)", output.len()),
+        };
+        self.update_check(id, generation, status, &bounded);
+        Ok(())
+    }
+
+    /// Takes over a runner's result; dropped when the definition changed since `generation`.
+    pub fn update_check(&self, id: &CheckId, generation: u64, status: CheckStatus, output: &str) {
+        let interval = self.settings.load().check_update_interval;
+        let defer = interval / 2 + interval.mul_f64(rand::random::<f64>());
+        let changed =
+            lock(&self.table).set_status(id, generation, status, output, Instant::now(), defer);
+        if changed {
+            self.changes.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Turns maintenance mode of an instance, or of the node, on (with a reason, which may be
+    /// empty) or off (`None`). Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError::UnknownService`], or the disk's.
+    pub fn set_maintenance(
+        &self,
+        service: Option<&ServiceId>,
+        reason: Option<&str>,
+    ) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let mut after = self.snapshot();
+        if let Some(id) = service.filter(|id| after.service(id).is_none()) {
+            return Err(RegistrationError::UnknownService(id.clone()));
+        }
+        after.set_maintenance(service, reason);
+        if let Some(files) = &*files {
+            let id =
+                service.map_or(CheckId::from(state::NODE_MAINTENANCE), state::service_maintenance);
+            match after.check(&id) {
+                Some(local) => files.store_check(&PersistedCheck {
+                    check: local.definition.clone(),
+                    maintenance: true,
+                })?,
+                None => files.remove_check(&id)?,
+            }
+        }
+        self.change(|table| table.set_maintenance(service, reason));
+        Ok(())
+    }
+
+    /// Everything as of now.
+    pub fn snapshot(&self) -> Table {
+        lock(&self.table).clone()
+    }
+
+    /// The node as it goes to the catalog.
+    pub fn node(&self) -> Arc<Node> {
+        self.settings.load().node.clone()
+    }
+
+    /// Marks every change, of statuses and outputs too.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Marks every change of what is registered.
+    pub fn definitions(&self) -> watch::Receiver<u64> {
+        self.definitions.subscribe()
+    }
+
+    /// Changes the table and tells everybody.
+    fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) {
+        change(&mut lock(&self.table));
+        self.definitions.send_modify(|version| *version += 1);
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Changes what needs no announcement: the bookkeeping of anti-entropy.
+    fn note(&self, change: impl FnOnce(&mut Table)) {
+        change(&mut lock(&self.table));
+    }
+
+    /// Keeps the registration that a changed instance belongs to.
+    fn store_owner(
+        &self,
+        files: &Files,
+        table: &Table,
+        id: &ServiceId,
+    ) -> Result<(), RegistrationError> {
+        let Some(local) = table.service(id) else { return Ok(()) };
+        let root = local.sidecar_of.as_ref().unwrap_or(id);
+        if let Some(registration) = table.registration(root) {
+            files.store_service(&registration)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what was registered over HTTP before the agent stopped.
+    fn restore(&self, files: &Files) -> Result<(), RegistrationError> {
+        let (services, checks) = files.load()?;
+        let now = Instant::now();
+        for registration in services {
+            let id = registration.service.id.clone();
+            if self.snapshot().service(&id).is_some() {
+                tracing::debug!(target: "agent", service = %id, "service exists, not restoring it from the data directory");
+                files.remove_service(&id)?;
+                continue;
+            }
+            let scripts = self.settings.load().scripts;
+            let vetted = registration::service(registration.service.clone(), Source::Http, scripts);
+            if let Err(error) = vetted {
+                tracing::warn!(target: "agent", service = %id, %error, "service registered before is no longer allowed, not restoring it");
+                continue;
+            }
+            self.change(|table| table.upsert(&registration, Source::Http, now));
+        }
+        for PersistedCheck { check, maintenance } in checks {
+            let table = self.snapshot();
+            let owner = Some(&check.service_id).filter(|id| !id.is_empty());
+            if table.check(&check.id).is_some()
+                || owner.is_some_and(|id| table.service(id).is_none())
+            {
+                files.remove_check(&check.id)?;
+            } else if maintenance {
+                self.change(|table| table.set_maintenance(owner, Some(&check.notes)));
+            } else {
+                let scripts = self.settings.load().scripts;
+                match table.plan_check(check.clone(), Source::Http, scripts) {
+                    Ok(check) => {
+                        self.change(|table| table.upsert_check(&check, Source::Http, now));
+                    }
+                    Err(error) => {
+                        tracing::warn!(target: "agent", check = %check.id, %error, "check registered before is no longer allowed, not restoring it");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn new(config: &RuntimeConfig, node_id: &str) -> Self {
+        Self {
+            node: Arc::new(node::from_config(config, node_id)),
+            scripts: ScriptPolicy {
+                local: config.enable_local_script_checks,
+                remote: config.enable_remote_script_checks,
+            },
+            sidecar_ports: config.sidecar_ports.clone(),
+            check_update_interval: config.check_update_interval,
+        }
+    }
+}
+
+/// What the configuration declares, complete.
+struct Declared {
+    services: Vec<Registration>,
+    checks: Vec<CheckDefinition>,
+}
+
+impl Declared {
+    fn plan(
+        table: &Table,
+        config: &RuntimeConfig,
+        settings: &Settings,
+        now: Instant,
+    ) -> Result<Self, RegistrationError> {
+        let mut draft = table.clone();
+        let mut declared = Self { services: Vec::new(), checks: Vec::new() };
+        for definition in &config.services {
+            let registration = draft.plan_service(
+                definition.clone(),
+                Source::File,
+                settings.scripts,
+                &settings.sidecar_ports,
+            )?;
+            draft.upsert(&registration, Source::File, now);
+            declared.services.push(registration);
+        }
+        declared.remove_undeclared(&mut draft);
+        for definition in &config.checks {
+            let check = draft.plan_check(definition.clone(), Source::File, settings.scripts)?;
+            declared.checks.push(check);
+        }
+        Ok(declared)
+    }
+
+    fn apply(&self, table: &mut Table, now: Instant) {
+        self.remove_undeclared(table);
+        for registration in &self.services {
+            table.upsert(registration, Source::File, now);
+        }
+        for check in &self.checks {
+            table.upsert_check(check, Source::File, now);
+        }
+    }
+
+    /// Removes what files declared before and do not declare now.
+    fn remove_undeclared(&self, table: &mut Table) {
+        let services: BTreeSet<&ServiceId> = self
+            .services
+            .iter()
+            .flat_map(|declared| [Some(&declared.service), declared.sidecar.as_ref()])
+            .flatten()
+            .map(|definition| &definition.id)
+            .collect();
+        let checks: BTreeSet<&CheckId> = self.checks.iter().map(|check| &check.id).collect();
+        let undeclared: Vec<ServiceId> = table
+            .services()
+            .filter(|local| local.source == Source::File && !services.contains(&local.service.id))
+            .map(|local| local.service.id.clone())
+            .collect();
+        for id in undeclared {
+            table.remove_service(&id);
+        }
+        let undeclared: Vec<CheckId> = table
+            .checks()
+            .filter(|local| {
+                local.source == Source::File
+                    && !local.of_service
+                    && !checks.contains(&local.check.check_id)
+            })
+            .map(|local| local.check.check_id.clone())
+            .collect();
+        for id in undeclared {
+            table.remove_check(&id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is planned before it is made, so a panic cannot leave a table half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

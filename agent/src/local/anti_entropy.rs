@@ -1,0 +1,285 @@
+//! Anti-entropy: makes the catalog say about this node what local state says.
+//!
+//! [`plan`] is pure: it compares local state with the catalog and names each difference once, so
+//! that no bookkeeping of what was synced can go wrong. [`run`] carries the steps out: soon after
+//! every change what is the agent's own, and about once a minute everything, when also what others
+//! wrote about this node and is not the agent's is removed. An instance travels with its checks in
+//! one command: it is never seen without them.
+
+use std::{sync::Arc, time::Duration};
+
+use lictor_api::{
+    CheckId, ServiceId,
+    types::{
+        catalog::{DeregisterRequest, Node, NodeService, RegisterRequest},
+        health::HealthCheck,
+    },
+};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{LocalCheck, LocalState, Table};
+use crate::{
+    fsm::Command,
+    server::{Server, ServerError},
+    state::Catalog,
+};
+
+const DEBOUNCE: Duration = Duration::from_millis(2);
+const FULL_SYNC: Duration = Duration::from_secs(60);
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// The service and the check that leaders keep for servers; not the agent's.
+pub const CONSUL_SERVICE: &str = "consul";
+/// The check that leaders keep for members of the pool.
+pub const SERF_CHECK: &str = "serfHealth";
+
+/// One difference between local state and the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The node itself differs.
+    Node,
+    /// An instance differs, or checks of it, or both.
+    Service(NodeService, Vec<HealthCheck>),
+    /// A check differs.
+    Check(HealthCheck),
+    /// An instance is not the agent's (any more).
+    DeregisterService(ServiceId),
+    /// A check is not the agent's (any more).
+    DeregisterCheck(CheckId),
+}
+
+/// How much is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What the agent has or had.
+    Own,
+    /// Everything on its node.
+    Everything,
+}
+
+/// What to do so that the catalog follows local state.
+pub fn plan(
+    local: &Table,
+    node: &Node,
+    catalog: &Catalog,
+    scope: Scope,
+    now: Instant,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !catalog.node(&node.name).is_some_and(|known| same_node(known, node)) {
+        steps.push(Step::Node);
+    }
+    for id in gone_services(local, node, catalog, scope) {
+        steps.push(Step::DeregisterService(id));
+    }
+    for local_service in local.services() {
+        let id = &local_service.service.id;
+        let known = catalog.service(&node.name, id);
+        let wanted = wanted_service(&local_service.service, known.map(|known| &**known));
+        let service_differs = known.is_none_or(|known| !known.same_registration(&wanted));
+        let checks: Vec<HealthCheck> = local
+            .service_checks(id)
+            .filter(|check| differs(check, node, catalog, now))
+            .map(|check| check.check.clone())
+            .collect();
+        if service_differs {
+            steps.push(Step::Service(wanted, checks));
+        } else {
+            steps.extend(checks.into_iter().map(Step::Check));
+        }
+    }
+    let of_node = local.checks().filter(|check| check.check.service_id.is_empty());
+    steps.extend(
+        of_node
+            .filter(|check| differs(check, node, catalog, now))
+            .map(|check| Step::Check(check.check.clone())),
+    );
+    for id in gone_checks(local, node, catalog, scope, &steps) {
+        steps.push(Step::DeregisterCheck(id));
+    }
+    steps
+}
+
+fn same_node(known: &Node, wanted: &Node) -> bool {
+    let indexes = (known.create_index, known.modify_index);
+    let wanted = Node { create_index: indexes.0, modify_index: indexes.1, ..wanted.clone() };
+    *known == wanted
+}
+
+/// With `EnableTagOverride` the catalog's tags win.
+fn wanted_service(local: &NodeService, known: Option<&NodeService>) -> NodeService {
+    let mut wanted = local.clone();
+    if let Some(known) = known.filter(|_| local.enable_tag_override) {
+        wanted.tags.clone_from(&known.tags);
+    }
+    wanted
+}
+
+fn differs(local: &LocalCheck, node: &Node, catalog: &Catalog, now: Instant) -> bool {
+    let Some(known) = catalog.check(&node.name, &local.check.check_id) else { return true };
+    let mut wanted = local.check.clone();
+    wanted.service_tags.clone_from(&known.service_tags);
+    if local.output_sync_at.is_some_and(|at| at > now) && wanted.status == known.status {
+        wanted.output.clone_from(&known.output);
+    }
+    !known.same_check(&wanted)
+}
+
+fn gone_services(local: &Table, node: &Node, catalog: &Catalog, scope: Scope) -> Vec<ServiceId> {
+    catalog
+        .node_services(&node.name)
+        .map(|service| service.id.clone())
+        .filter(|id| local.service(id).is_none() && *id != CONSUL_SERVICE)
+        .filter(|id| scope == Scope::Everything || local.removed_services().contains(id))
+        .collect()
+}
+
+/// Checks of instances that go anyway go with them.
+fn gone_checks(
+    local: &Table,
+    node: &Node,
+    catalog: &Catalog,
+    scope: Scope,
+    steps: &[Step],
+) -> Vec<CheckId> {
+    let goes_along = |check: &HealthCheck| {
+        !check.service_id.is_empty()
+            && steps.contains(&Step::DeregisterService(check.service_id.clone()))
+    };
+    catalog
+        .node_checks(&node.name)
+        .filter(|check| check.service_id != CONSUL_SERVICE && !goes_along(check))
+        .map(|check| check.check_id.clone())
+        .filter(|id| local.check(id).is_none() && *id != SERF_CHECK)
+        .filter(|id| scope == Scope::Everything || local.removed_checks().contains(id))
+        .collect()
+}
+
+impl Step {
+    fn command(&self, node: &Node) -> Command {
+        let register = RegisterRequest {
+            id: node.id.clone(),
+            node: node.name.clone(),
+            address: node.address.clone(),
+            datacenter: node.datacenter.clone(),
+            tagged_addresses: node.tagged_addresses.clone(),
+            node_meta: node.meta.clone(),
+            ..RegisterRequest::default()
+        };
+        let deregister = DeregisterRequest {
+            node: node.name.clone(),
+            datacenter: node.datacenter.clone(),
+            ..DeregisterRequest::default()
+        };
+        match self {
+            Self::Node => Command::Register(Box::new(register)),
+            Self::Service(service, checks) => Command::Register(Box::new(RegisterRequest {
+                service: Some(service.clone()),
+                checks: checks.clone(),
+                ..register
+            })),
+            Self::Check(check) => Command::Register(Box::new(RegisterRequest {
+                check: Some(check.clone()),
+                ..register
+            })),
+            Self::DeregisterService(id) => {
+                Command::Deregister(DeregisterRequest { service_id: id.clone(), ..deregister })
+            }
+            Self::DeregisterCheck(id) => {
+                Command::Deregister(DeregisterRequest { check_id: id.clone(), ..deregister })
+            }
+        }
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Node => tracing::info!(target: "agent", "Synced node info"),
+            Self::Service(service, checks) => {
+                tracing::info!(target: "agent", service = %service.id, "Synced service");
+                for check in checks {
+                    tracing::debug!(target: "agent", check = %check.check_id, "Synced check");
+                }
+            }
+            Self::Check(check) => {
+                tracing::info!(target: "agent", check = %check.check_id, "Synced check");
+            }
+            Self::DeregisterService(id) => {
+                tracing::info!(target: "agent", service = %id, "Deregistered service");
+            }
+            Self::DeregisterCheck(id) => {
+                tracing::info!(target: "agent", check = %id, "Deregistered check");
+            }
+        }
+    }
+}
+
+/// Compares once and carries out every step. Returns when the next deferred output is due.
+///
+/// # Errors
+/// [`ServerError`]: the rest is still to do.
+pub async fn sync(
+    local: &LocalState,
+    server: &Server,
+    scope: Scope,
+) -> Result<Option<Instant>, ServerError> {
+    let (table, node, now) = (local.snapshot(), local.node(), Instant::now());
+    let steps = plan(&table, &node, &server.store().snapshot().catalog, scope, now);
+    for step in steps {
+        server.propose(step.command(&node)).await?;
+        step.log();
+    }
+    let synced: Vec<CheckId> = table
+        .checks()
+        .filter(|check| check.output_sync_at.is_some_and(|at| at <= now))
+        .map(|check| check.check.check_id.clone())
+        .collect();
+    local.note(|current| {
+        current.forget_removed(&table);
+        current.outputs_synced(&synced);
+    });
+    Ok(table.checks().filter_map(|check| check.output_sync_at).filter(|at| *at > now).min())
+}
+
+/// Keeps the catalog in line until `shutdown`.
+pub async fn run(local: Arc<LocalState>, server: Arc<Server>, shutdown: CancellationToken) {
+    let mut changes = local.changes();
+    let (mut retry, mut scope) = (RETRY_MIN, Scope::Everything);
+    let mut full_at = Instant::now();
+    loop {
+        changes.mark_unchanged();
+        let now = Instant::now();
+        if now >= full_at {
+            scope = Scope::Everything;
+            full_at = now + FULL_SYNC.mul_f64(rand::random_range(1.0..1.25));
+        }
+        let synced = tokio::select! {
+            () = shutdown.cancelled() => return,
+            synced = sync(&local, &server, scope) => synced,
+        };
+        let wake_at = match synced {
+            Ok(output_due) => {
+                (retry, scope) = (RETRY_MIN, Scope::Own);
+                output_due.map_or(full_at, |due| due.min(full_at))
+            }
+            Err(ServerError::ShuttingDown) => return,
+            Err(error) => {
+                tracing::warn!(target: "agent", %error, "failed to sync changes, trying again");
+                let pause = retry.mul_f64(rand::random_range(0.5..1.0));
+                retry = (retry * 2).min(RETRY_MAX);
+                Instant::now() + pause
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep_until(wake_at) => {}
+            changed = changes.changed(), if retry == RETRY_MIN => {
+                if changed.is_err() {
+                    return;
+                }
+                sleep(DEBOUNCE).await;
+            }
+        }
+    }
+}
