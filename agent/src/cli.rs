@@ -4,9 +4,21 @@
 //! line in [`VERBS`]. Parsing, `-h`, completion scripts and the command list follow from it.
 
 pub mod agent;
+mod api_flags;
+pub mod catalog;
+pub mod completion;
+pub mod connect;
 mod go_flags;
 mod help;
+pub mod info;
+pub mod intention;
+pub mod kv;
+pub mod members;
+mod output;
+pub mod requests;
 pub mod resolve;
+pub mod services;
+pub mod validate;
 pub mod version;
 
 use std::{future::Future, pin::Pin, process::ExitCode};
@@ -52,7 +64,32 @@ const fn entry<V: Verb>() -> Entry {
 /// Every verb, in the order of the command list.
 const VERBS: &[Entry] = &[
     entry::<agent::AgentVerb>(),
+    entry::<catalog::DatacentersVerb>(),
+    entry::<catalog::NodesVerb>(),
+    entry::<catalog::ServicesVerb>(),
+    entry::<completion::CompletionVerb>(),
+    entry::<connect::ca::GetConfigVerb>(),
+    entry::<connect::ca::SetConfigVerb>(),
+    entry::<info::InfoVerb>(),
+    entry::<intention::inspect::CheckVerb>(),
+    entry::<intention::create::CreateVerb>(),
+    entry::<intention::inspect::DeleteVerb>(),
+    entry::<intention::inspect::GetVerb>(),
+    entry::<intention::inspect::ListVerb>(),
+    entry::<intention::inspect::MatchVerb>(),
+    entry::<requests::JoinVerb>(),
+    entry::<kv::delete::KvDeleteVerb>(),
+    entry::<kv::transfer::KvExportVerb>(),
+    entry::<kv::get::KvGetVerb>(),
+    entry::<kv::transfer::KvImportVerb>(),
+    entry::<kv::put::KvPutVerb>(),
+    entry::<requests::LeaveVerb>(),
+    entry::<members::MembersVerb>(),
+    entry::<requests::ReloadVerb>(),
     entry::<resolve::ResolveVerb>(),
+    entry::<services::DeregisterVerb>(),
+    entry::<services::RegisterVerb>(),
+    entry::<validate::ValidateVerb>(),
     entry::<version::VersionVerb>(),
 ];
 

@@ -1,0 +1,3 @@
+//! `lictor connect ...`: the mesh.
+
+pub mod ca;

@@ -1,0 +1,42 @@
+//! `lictor info`: the agent's figures, for people who debug.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use anyhow::Context;
+
+use super::{Verb, api_flags::ApiFlags, output};
+
+/// Flags of `info`.
+#[derive(Debug, clap::Args)]
+pub struct InfoVerb {
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentSelf {
+    #[serde(default)]
+    stats: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Verb for InfoVerb {
+    const PATH: &'static str = "info";
+    const ABOUT: &'static str = "Show figures of the agent";
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let agent: AgentSelf = self
+            .api
+            .client()?
+            .get_json("/v1/agent/self", &[])
+            .await
+            .context("Error querying agent")?;
+        for (section, figures) in agent.stats {
+            output::line(format!("{section}:"));
+            for (name, value) in figures {
+                output::line(format!("\t{name} = {value}"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

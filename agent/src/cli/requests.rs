@@ -1,0 +1,90 @@
+//! `lictor reload`, `leave` and `join`: short requests to the local agent.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bytes::Bytes;
+
+use super::{Verb, api_flags::ApiFlags, output};
+
+/// Flags of `reload`.
+#[derive(Debug, clap::Args)]
+pub struct ReloadVerb {
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+impl Verb for ReloadVerb {
+    const PATH: &'static str = "reload";
+    const ABOUT: &'static str = "Make the agent read its configuration files again";
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        self.api
+            .client()?
+            .put("/v1/agent/reload", &[], Bytes::new())
+            .await
+            .context("Error reloading")?;
+        output::line("Configuration reload triggered");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Flags of `leave`.
+#[derive(Debug, clap::Args)]
+pub struct LeaveVerb {
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+impl Verb for LeaveVerb {
+    const PATH: &'static str = "leave";
+    const ABOUT: &'static str = "Make the agent leave the cluster and stop";
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        self.api
+            .client()?
+            .put("/v1/agent/leave", &[], Bytes::new())
+            .await
+            .context("Error leaving")?;
+        output::line("Graceful leave complete");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Flags of `join`.
+#[derive(Debug, clap::Args)]
+pub struct JoinVerb {
+    /// Join over the WAN
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    wan: bool,
+    /// Addresses of agents
+    #[arg(required = true)]
+    addresses: Vec<String>,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+impl Verb for JoinVerb {
+    const PATH: &'static str = "join";
+    const ABOUT: &'static str = "Make the agent join other agents";
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.api.client()?;
+        let query: &[(&str, &str)] = if self.wan { &[("wan", "1")] } else { &[] };
+        let mut joined = 0;
+        for address in &self.addresses {
+            match client.put(&format!("/v1/agent/join/{address}"), query, Bytes::new()).await {
+                Ok(_) => joined += 1,
+                Err(error) => {
+                    output::error_line(format!("Error joining address '{address}': {error}"))
+                }
+            }
+        }
+        if joined == 0 {
+            output::error_line("Failed to join any nodes.");
+            return Ok(ExitCode::FAILURE);
+        }
+        output::line(format!("Successfully joined cluster by contacting {joined} nodes."));
+        Ok(ExitCode::SUCCESS)
+    }
+}
