@@ -14,6 +14,9 @@
 pub mod annotations;
 pub mod claims;
 pub mod config;
+pub mod context;
+pub mod controllers;
+pub mod corefile;
 pub mod crds;
 pub mod election;
 pub mod health;
@@ -21,4 +24,6 @@ pub mod metrics;
 pub mod net;
 pub mod plan;
 pub mod registration;
+pub mod servers;
+pub mod watch;
 pub mod webhook;

@@ -1,0 +1,367 @@
+//! ServiceIntentions objects into `service-intentions` config entries.
+//!
+//! One destination has one owner: an entry made elsewhere is not overwritten (unless the object says
+//! `migrate-entry`), and of two objects for one destination the first keeps it; the other one's
+//! status says why. The finalizer gives up on servers that are gone, so that deleting a namespace
+//! never hangs.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::{Controller, controller::Action, watcher},
+};
+use lictor_api::types::intention::{ServiceIntentions as Entry, SourceIntention as EntrySource};
+use serde_json::json;
+
+use super::{RESYNC, backoff};
+use crate::{
+    annotations::{self, CONSUL},
+    config::Config,
+    context::Context,
+    crds::service_intentions::{Condition, FINALIZER, ServiceIntentions},
+    servers::{Servers, ServersError},
+    watch::Tasks,
+};
+
+/// Meta key that Consul on Kubernetes sets on its entries too.
+const SOURCE: &str = "external-source";
+const SOURCE_KUBERNETES: &str = "kubernetes";
+/// Meta key with the cluster that made the entry.
+const CLUSTER: &str = "k8s-cluster";
+/// Meta key with the object that made the entry, `namespace/name`.
+const RESOURCE: &str = "k8s-resource";
+/// The finalizer waits so long for servers that do not answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One reconciliation did not end well; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error("object not updated")]
+    Api(#[from] kube::Error),
+    #[error("config entry not written")]
+    Servers(#[from] ServersError),
+}
+
+/// Why an object is not synced although the servers are there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Conflict {
+    #[error("config entry {0:?} was not made by Kubernetes; annotation migrate-entry adopts it")]
+    ExternallyManagedConfigError(String),
+    #[error("config entry {destination:?} belongs to ServiceIntentions {owner}")]
+    DuplicateDestination { destination: String, owner: String },
+}
+
+/// Starts the controller.
+pub fn start<S: Servers>(tasks: &Tasks, context: &Arc<Context<S>>) {
+    let api = Api::<ServiceIntentions>::all(context.client.clone());
+    let controller = Controller::new(api, watcher::Config::default())
+        .graceful_shutdown_on(tasks.stop.clone().cancelled_owned())
+        .run(reconcile, retry, Arc::clone(context));
+    tasks.tracker.spawn(controller.for_each(|result| async {
+        if let Err(error) = result {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "intentions not reconciled");
+        }
+    }));
+}
+
+fn retry<S>(_: Arc<ServiceIntentions>, _: &ReconcileError, _: Arc<Context<S>>) -> Action {
+    Action::requeue(RETRY)
+}
+
+async fn reconcile<S: Servers>(
+    object: Arc<ServiceIntentions>,
+    context: Arc<Context<S>>,
+) -> Result<Action, ReconcileError> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return finalize(&object, &context).await;
+    }
+    set_finalizer(&object, &context, true).await?;
+    match sync(&object, &context).await {
+        Ok(Ok(wrote)) => {
+            report(&object, &context, ("True", "Synced", ""), wrote).await?;
+            Ok(Action::requeue(RESYNC))
+        }
+        Ok(Err(conflict)) => {
+            let (reason, text) = (conflict.reason(), conflict.to_string());
+            if report(&object, &context, ("False", reason, &text), false).await? {
+                context.warn(&object.object_ref(&()), reason, "Sync", &text).await;
+            }
+            Ok(Action::requeue(backoff(u32::MAX)))
+        }
+        Err(error) => {
+            let text = chain(&error);
+            report(&object, &context, ("False", "ConsulAgentError", &text), false).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Writes the entry if it differs; true if it was written.
+async fn sync<S: Servers>(
+    object: &ServiceIntentions,
+    context: &Context<S>,
+) -> Result<Result<bool, Conflict>, ReconcileError> {
+    let wanted = entry(object, &context.config);
+    let Some(found) = context.servers.intentions(&wanted.name).await? else {
+        context.servers.put_intentions(&wanted).await?;
+        return Ok(Ok(true));
+    };
+    match owner(&found, &context.config) {
+        Owner::Elsewhere if !adopts(object) => {
+            return Ok(Err(Conflict::ExternallyManagedConfigError(wanted.name)));
+        }
+        Owner::Object(owner) if owner != resource(object) && exists(context, owner).await? => {
+            let (destination, owner) = (wanted.name, owner.to_owned());
+            return Ok(Err(Conflict::DuplicateDestination { destination, owner }));
+        }
+        _ => {}
+    }
+    let differs = normal(&found) != normal(&wanted);
+    if differs {
+        context.servers.put_intentions(&wanted).await?;
+    }
+    Ok(Ok(differs))
+}
+
+/// Removes the entry, then lets the object go; gives up on servers that stay away.
+async fn finalize<S: Servers>(
+    object: &ServiceIntentions,
+    context: &Context<S>,
+) -> Result<Action, ReconcileError> {
+    if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    if let Err(error) = remove(object, context).await {
+        let since = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let waited = since.map_or(PATIENCE, |since| {
+            Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default()
+        });
+        if waited < PATIENCE && annotations::get(object.annotations(), "abandon") != Some("true") {
+            return Err(error.into());
+        }
+        let text = format!("config entry left behind: {}", chain(&error));
+        context.warn(&object.object_ref(&()), "Abandoned", "Delete", &text).await;
+    }
+    set_finalizer(object, context, false).await?;
+    Ok(Action::await_change())
+}
+
+/// Removes the entry if it is this object's.
+async fn remove<S: Servers>(
+    object: &ServiceIntentions,
+    context: &Context<S>,
+) -> Result<(), ServersError> {
+    let destination = &object.spec.destination.name;
+    let found = context.servers.intentions(destination).await?;
+    let own = found
+        .is_some_and(|found| owner(&found, &context.config) == Owner::Object(&resource(object)));
+    if own {
+        context.servers.delete_intentions(destination).await?;
+    }
+    Ok(())
+}
+
+/// The config entry of an object.
+fn entry(object: &ServiceIntentions, config: &Config) -> Entry {
+    let source = |source: &crate::crds::service_intentions::Source| EntrySource {
+        name: source.name.clone(),
+        action: source.action.map(Into::into),
+        permissions: source.permissions.iter().map(permission).collect(),
+        source_type: "consul".to_owned(),
+        description: source.description.clone(),
+        ..EntrySource::default()
+    };
+    let meta = [
+        (SOURCE.to_owned(), SOURCE_KUBERNETES.to_owned()),
+        (format!("{CONSUL}source-datacenter"), config.datacenter.clone()),
+        (CLUSTER.to_owned(), config.cluster.clone()),
+        (RESOURCE.to_owned(), resource(object)),
+    ];
+    Entry {
+        name: object.spec.destination.name.clone(),
+        sources: object.spec.sources.iter().map(source).collect(),
+        meta: meta.into(),
+        ..Entry::default()
+    }
+}
+
+/// A permission in the API's spelling.
+fn permission(permission: &crate::crds::service_intentions::Permission) -> serde_json::Value {
+    let http = &permission.http;
+    let header = |header: &crate::crds::service_intentions::HeaderMatch| {
+        let mut fields = json!({"Name": header.name});
+        let texts = [
+            ("Exact", &header.exact),
+            ("Prefix", &header.prefix),
+            ("Suffix", &header.suffix),
+            ("Regex", &header.regex),
+        ];
+        for (name, value) in texts {
+            if let Some(value) = value {
+                fields[name] = value.as_str().into();
+            }
+        }
+        for (name, value) in [("Present", header.present), ("Invert", header.invert)] {
+            if let Some(value) = value {
+                fields[name] = value.into();
+            }
+        }
+        fields
+    };
+    let mut fields = json!({});
+    let paths = [
+        ("PathExact", &http.path_exact),
+        ("PathPrefix", &http.path_prefix),
+        ("PathRegex", &http.path_regex),
+    ];
+    for (name, value) in paths {
+        if let Some(value) = value {
+            fields[name] = value.as_str().into();
+        }
+    }
+    if !http.methods.is_empty() {
+        fields["Methods"] = json!(http.methods);
+    }
+    if !http.header.is_empty() {
+        fields["Header"] = http.header.iter().map(header).collect();
+    }
+    json!({"Action": permission.action, "HTTP": fields})
+}
+
+/// Who made an entry.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner<'a> {
+    /// An object of this cluster, `namespace/name`.
+    Object(&'a str),
+    /// Somebody else.
+    Elsewhere,
+}
+
+fn owner<'a>(entry: &'a Entry, config: &Config) -> Owner<'a> {
+    let meta = |key: &str| entry.meta.get(key).map(String::as_str);
+    let here = meta(SOURCE) == Some(SOURCE_KUBERNETES) && meta(CLUSTER) == Some(&config.cluster);
+    meta(RESOURCE).filter(|_| here).map_or(Owner::Elsewhere, Owner::Object)
+}
+
+/// Whether this cluster made an entry.
+pub fn is_own(entry: &Entry, config: &Config) -> bool {
+    owner(entry, config) != Owner::Elsewhere
+}
+
+fn adopts(object: &ServiceIntentions) -> bool {
+    annotations::get(object.annotations(), "migrate-entry") == Some("true")
+}
+
+fn resource(object: &ServiceIntentions) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+async fn exists<S>(context: &Context<S>, resource: &str) -> Result<bool, kube::Error> {
+    let Some((namespace, name)) = resource.split_once('/') else { return Ok(false) };
+    let api = Api::<ServiceIntentions>::namespaced(context.client.clone(), namespace);
+    Ok(api.get_opt(name).await?.is_some())
+}
+
+/// An entry without what the server sets, its sources in one order.
+fn normal(entry: &Entry) -> Entry {
+    let mut entry = Entry { create_index: 0, modify_index: 0, ..entry.clone() };
+    for source in &mut entry.sources {
+        source.precedence = 0;
+        "consul".clone_into(&mut source.source_type);
+        source.legacy_id.clear();
+    }
+    entry.sources.sort_by(|a, b| a.name.cmp(&b.name));
+    entry
+}
+
+async fn set_finalizer<S>(
+    object: &ServiceIntentions,
+    context: &Context<S>,
+    wanted: bool,
+) -> Result<(), kube::Error> {
+    let mut finalizers = object.finalizers().to_vec();
+    if finalizers.iter().any(|finalizer| finalizer == FINALIZER) == wanted {
+        return Ok(());
+    }
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    finalizers.extend(wanted.then(|| FINALIZER.to_owned()));
+    patch_finalizers(&context.client, object, finalizers).await
+}
+
+/// Replaces the finalizers, unless the object changed in the meantime or is gone.
+pub async fn patch_finalizers(
+    client: &kube::Client,
+    object: &ServiceIntentions,
+    finalizers: Vec<String>,
+) -> Result<(), kube::Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api = Api::<ServiceIntentions>::namespaced(client.clone(), &namespace);
+    let metadata =
+        json!({"finalizers": finalizers, "resourceVersion": object.metadata.resource_version});
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    match api.patch(&object.name_any(), &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Sets the condition `Synced` if it changed or the entry was `written`; true if it did.
+async fn report<S>(
+    object: &ServiceIntentions,
+    context: &Context<S>,
+    (status, reason, message): (&str, &str, &str),
+    written: bool,
+) -> Result<bool, kube::Error> {
+    let before = object.status.as_ref().and_then(|status| status.conditions.first());
+    let generation = object.metadata.generation.unwrap_or_default();
+    let same = before.is_some_and(|before| {
+        (&*before.status, &*before.reason, &*before.message) == (status, reason, message)
+            && before.observed_generation == generation
+    });
+    if same && !written {
+        return Ok(false);
+    }
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let since = before.filter(|before| before.status == status);
+    let condition = Condition {
+        type_: "Synced".to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: since.map_or(&now, |before| &before.last_transition_time).clone(),
+        observed_generation: generation,
+    };
+    let mut fields = json!({"conditions": [condition]});
+    if status == "True" {
+        fields["lastSyncedTime"] = now.into();
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let api = Api::<ServiceIntentions>::namespaced(context.client.clone(), &namespace);
+    let patch = Patch::Merge(json!({"status": fields}));
+    api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await?;
+    Ok(true)
+}
+
+/// An error with its causes, for a status message.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl Conflict {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::ExternallyManagedConfigError(_) => "ExternallyManagedConfigError",
+            Self::DuplicateDestination { .. } => "DuplicateDestination",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

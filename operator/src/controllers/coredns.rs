@@ -1,0 +1,109 @@
+//! Cluster DNS answers for the mesh's domain: the managed block in `kube-system/coredns`.
+//!
+//! Runs only when the chart's user opted in. The block is put back when somebody removes it, and
+//! follows the DNS Service's address.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::{Api, api::PostParams, runtime::reflector::Store};
+use tokio::sync::Notify;
+
+use super::{DEBOUNCE, RESYNC, backoff};
+use crate::{
+    context::Context,
+    corefile,
+    watch::{Tasks, named, reflect},
+};
+
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "coredns";
+const KEY: &str = "Corefile";
+
+/// The block could not be put into place.
+#[derive(Debug, thiserror::Error)]
+pub enum CorednsError {
+    /// The ConfigMap could not be read or written.
+    #[error("configmap {NAMESPACE}/{NAME} not updated")]
+    Api(#[from] kube::Error),
+    /// Cluster DNS is no CoreDNS, or configured elsewhere.
+    #[error("configmap {NAMESPACE}/{NAME} has no key {KEY}")]
+    NoCorefile,
+}
+
+/// Starts the controller, if it is wanted.
+pub fn start<S: Send + Sync + 'static>(tasks: &Tasks, context: &Arc<Context<S>>) {
+    if !context.config.coredns_manage {
+        return;
+    }
+    let changed = Arc::new(Notify::new());
+    let (client, config) = (&context.client, &context.config);
+    // Watched only to hear of changes: the edit starts from what the API server holds.
+    let corefiles = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
+    let corefiles = reflect(tasks, corefiles, named(NAME), &changed);
+    let services = Api::<Service>::namespaced(client.clone(), &config.namespace);
+    let services = reflect(tasks, services, named(&config.dns_service), &changed);
+    tasks.spawn(run(Arc::clone(context), corefiles, services, changed));
+}
+
+async fn run<S: Send + Sync + 'static>(
+    context: Arc<Context<S>>,
+    corefiles: Store<ConfigMap>,
+    services: Store<Service>,
+    changed: Arc<Notify>,
+) {
+    if corefiles.wait_until_ready().await.is_err() || services.wait_until_ready().await.is_err() {
+        return;
+    }
+    let mut failures = 0;
+    loop {
+        let address = services.state().first().and_then(|service| address(service));
+        let pause: Duration = match address {
+            None => RESYNC,
+            Some(address) => {
+                let block = corefile::block(&context.config.domain, &address);
+                match set(&context.client, Some(&block)).await {
+                    Ok(()) => {
+                        failures = 0;
+                        RESYNC
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, failures, "cluster dns not configured");
+                        backoff(failures)
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = changed.notified() => tokio::time::sleep(DEBOUNCE).await,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn address(service: &Service) -> Option<String> {
+    let address = service.spec.as_ref()?.cluster_ip.clone()?;
+    (address != "None" && !address.is_empty()).then_some(address)
+}
+
+/// Sets or removes the block; writes only if something changes.
+///
+/// # Errors
+/// The ConfigMap cannot be read or written, or is not CoreDNS's.
+pub async fn set(client: &kube::Client, block: Option<&str>) -> Result<(), CorednsError> {
+    let api = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
+    let mut found = api.get(NAME).await?;
+    let data = found.data.get_or_insert_default();
+    let corefile = data.get_mut(KEY).ok_or(CorednsError::NoCorefile)?;
+    let edited = corefile::edit(corefile, block);
+    if edited == *corefile {
+        return Ok(());
+    }
+    *corefile = edited;
+    // The resource version that was read makes a change by somebody else a conflict.
+    api.replace(NAME, &PostParams::default(), &found).await?;
+    tracing::info!(managed = block.is_some(), "cluster dns configured");
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The registrar against servers in memory.
+
+use lictor_api::types::health::CheckStatus;
+use serde_json::json;
+
+use super::*;
+use crate::servers::memory::MemoryServers;
+
+fn pod(name: &str, uid: &str, ready: bool) -> Arc<Pod> {
+    let status = if ready { "True" } else { "False" };
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": uid},
+        "spec": {"nodeName": "k0", "serviceAccountName": "web", "containers": []},
+        "status": {
+            "podIP": "10.0.0.7", "hostIP": "192.0.2.1",
+            "conditions": [{"type": "Ready", "status": status}],
+        },
+    });
+    let mut pod: Pod = serde_json::from_value(pod).unwrap();
+    let annotation = ("lictor.dev/connect-service".to_owned(), "web".to_owned());
+    pod.metadata.annotations = Some([annotation].into());
+    Arc::new(pod)
+}
+
+fn registered(servers: &MemoryServers) -> Vec<(String, String, CheckStatus)> {
+    let catalog = servers.catalog.lock().unwrap();
+    let instances = catalog.instances.values();
+    instances
+        .map(|i| (i.service.id.to_string(), i.pod_uid().to_owned(), i.check.status))
+        .filter(|(id, ..)| !id.ends_with("-sidecar-proxy"))
+        .collect()
+}
+
+fn entry(id: &str, uid: &str, ready: bool) -> (String, String, CheckStatus) {
+    let status = if ready { CheckStatus::Passing } else { CheckStatus::Critical };
+    (id.to_owned(), uid.to_owned(), status)
+}
+
+#[tokio::test]
+async fn pods_come_change_and_go() {
+    let servers = MemoryServers::default();
+    let mut registrar = Registrar::new(&servers, "east");
+    registrar.reconcile(vec![pod("web-0", "u1", false)], &[]).await;
+    assert_eq!(registered(&servers), [entry("web-0-web", "u1", false)]);
+    registrar.reconcile(vec![pod("web-0", "u1", true)], &[]).await;
+    assert_eq!(registered(&servers), [entry("web-0-web", "u1", true)]);
+    registrar.reconcile(vec![pod("web-0", "u2", true)], &[]).await;
+    assert_eq!(registered(&servers), [entry("web-0-web", "u2", true)]);
+    registrar.reconcile(vec![], &[]).await;
+    assert_eq!(registered(&servers), []);
+    assert!(servers.catalog.lock().unwrap().nodes.is_empty(), "the empty node is removed");
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_nothing_changed() {
+    let servers = MemoryServers::default();
+    let mut registrar = Registrar::new(&servers, "east");
+    for _ in 0..3 {
+        registrar.reconcile(vec![pod("web-0", "u1", true)], &[]).await;
+    }
+    assert_eq!(*servers.writes.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_failing_write_holds_up_no_other_and_is_tried_again() {
+    let servers = MemoryServers::default();
+    servers.broken.lock().unwrap().insert("web-0-web".to_owned());
+    let mut registrar = Registrar::new(&servers, "east");
+    let pods = || vec![pod("web-0", "u0", true), pod("web-1", "u1", true)];
+    registrar.reconcile(pods(), &[]).await;
+    assert_eq!(registered(&servers), [entry("web-1-web", "u1", true)]);
+    assert!(registrar.pause() < Duration::from_secs(1));
+    servers.broken.lock().unwrap().clear();
+    registrar.reconcile(pods(), &[]).await;
+    assert_eq!(registered(&servers).len(), 2);
+    assert_eq!(registrar.pause(), RESYNC);
+}
+
+#[tokio::test]
+async fn orphans_of_an_earlier_leader_are_removed_but_only_this_clusters() {
+    let servers = MemoryServers::default();
+    Registrar::new(&servers, "east").reconcile(vec![pod("web-0", "u0", true)], &[]).await;
+    let mut next = Registrar::new(&servers, "east");
+    next.reconcile(vec![pod("web-1", "u1", true)], &[]).await;
+    assert_eq!(registered(&servers), [entry("web-1-web", "u1", true)]);
+}
+
+#[tokio::test]
+async fn an_unreachable_catalog_is_no_reason_to_write() {
+    let servers = MemoryServers::default();
+    servers.broken.lock().unwrap().insert("catalog".to_owned());
+    let mut registrar = Registrar::new(&servers, "east");
+    registrar.reconcile(vec![pod("web-0", "u0", true)], &[]).await;
+    assert_eq!(*servers.writes.lock().unwrap(), 0);
+}

@@ -1,0 +1,90 @@
+//! Reflectors: a local copy of the objects of one kind, and a signal when it changes.
+
+use std::{fmt::Debug, hash::Hash, sync::Arc};
+
+use futures_util::StreamExt as _;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Tasks that end together.
+#[derive(Clone)]
+pub struct Tasks {
+    /// Told to end.
+    pub stop: CancellationToken,
+    /// Waited for.
+    pub tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// An empty set that ends with `parent`.
+    pub fn under(parent: &CancellationToken) -> Self {
+        Self { stop: parent.child_token(), tracker: TaskTracker::new() }
+    }
+
+    /// Runs `task` until it ends or the set does.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Ends the set.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Keeps a copy of what `api` lists with `config`, and says `changed` after each change.
+pub fn reflect<K>(
+    tasks: &Tasks,
+    api: Api<K>,
+    config: watcher::Config,
+    changed: &Arc<Notify>,
+) -> Store<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+{
+    let (store, writer) = reflector::store();
+    let changed = Arc::clone(changed);
+    let events = watcher(api, config)
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer);
+    tasks.spawn(async move {
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                // The objects of a first list come one by one; the store shows them all at its end.
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+                Ok(_) => changed.notify_one(),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, kind, "watch interrupted");
+                }
+            }
+        }
+    });
+    store
+}
+
+/// Watches the one object called `name`.
+pub fn named(name: &str) -> watcher::Config {
+    watcher::Config::default().fields(&format!("metadata.name={name}"))
+}
