@@ -12,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 pub mod annotations;
+pub mod app;
 pub mod claims;
+pub mod cleanup;
 pub mod config;
 pub mod context;
 pub mod controllers;

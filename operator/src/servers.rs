@@ -1,12 +1,13 @@
 //! What the operator asks of lictor's servers: a catalog and config entries.
 //!
-//! The trait is the seam where controllers are tested against [`memory`]; the real thing speaks the
-//! HTTP API over TLS.
+//! The trait is the seam where controllers are tested against servers in memory; [`http`]
+//! is the real thing.
 
 use lictor_api::types::intention::ServiceIntentions;
 
 use crate::plan::{Actual, Write};
 
+pub mod http;
 #[cfg(test)]
 pub(crate) mod memory;
 

@@ -4,6 +4,7 @@
 //! here asks the API server or the catalog while a pod waits.
 
 pub mod certs;
+pub mod keeper;
 pub mod mutate;
 pub mod server;
 pub mod validate;

@@ -1,0 +1,193 @@
+//! `lictor-operator cleanup`: takes back everything that outlives the chart's own objects.
+//!
+//! A Helm hook runs it before the release is deleted. First the running operator is ended, so that
+//! nothing is put back. What the servers hold goes with a short patience, because they may be gone
+//! already; what Kubernetes holds must go, or the command fails and names it.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Secret},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::watch_roots,
+    config::Config,
+    controllers::{config_entries, coredns, roots},
+    crds::service_intentions::{FINALIZER, ServiceIntentions},
+    election,
+    plan::{self, Instances},
+    servers::{Servers, ServersError, http::HttpServers},
+    watch::Tasks,
+    webhook::mutate::ROOTS,
+};
+
+/// For the running operator to end: its lease is released, or runs out.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(30);
+/// For all requests to the servers together.
+const SERVERS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Something is left behind in Kubernetes.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} not removed")]
+pub struct CleanupError {
+    what: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Removes everything.
+///
+/// # Errors
+/// The first thing that is left behind in Kubernetes, after the others were tried.
+pub async fn run(client: &Client, config: &Arc<Config>) -> Result<(), CleanupError> {
+    let stop = CancellationToken::new();
+    end_operator(client, config).await.map_err(|error| failed("the running operator", error))?;
+    let (sender, mut leading) = watch::channel(false);
+    let lease = config.lease_name();
+    let election = election::run(
+        client.clone(),
+        &config.namespace,
+        &lease,
+        &config.pod_name,
+        sender,
+        stop.clone(),
+    );
+    let work = async {
+        if timeout(OPERATOR_PATIENCE, leading.wait_for(|leads| *leads)).await.is_err() {
+            tracing::warn!(lease, "the operator still holds its lease");
+        }
+        let result = take_back(client, config).await;
+        stop.cancel();
+        result
+    };
+    let ((), result) = tokio::join!(election, work);
+    let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
+    let left = delete(&leases, &lease).await.map_err(|error| failed("the lease", error));
+    result.and(left)
+}
+
+fn failed(
+    what: &'static str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> CleanupError {
+    CleanupError { what, source: error.into() }
+}
+
+/// Deletes an object; one that is not there is fine.
+async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    match api.delete(name, &DeleteParams::background()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Error> {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), &config.namespace);
+    delete(&deployments, &format!("{}-operator", config.fullname)).await
+}
+
+async fn take_back(client: &Client, config: &Arc<Config>) -> Result<(), CleanupError> {
+    forget(client, config).await;
+    let mut result = Ok(());
+    let mut note = |step: Result<(), CleanupError>| {
+        if let Err(error) = step {
+            let report: &dyn std::error::Error = &error;
+            tracing::error!(error = report, "left behind");
+            if result.is_ok() {
+                result = Err(error);
+            }
+        }
+    };
+    let released = release_intentions(client).await;
+    note(released.map_err(|error| failed("finalizers of ServiceIntentions", error)));
+    if config.coredns_manage {
+        let removed = coredns::set(client, None).await;
+        note(removed.map_err(|error| failed("the block in cluster DNS", error)));
+    }
+    let removed = remove_roots(client, config).await;
+    note(removed.map_err(|error| failed("copies of the mesh roots", error)));
+    let secrets = Api::<Secret>::namespaced(client.clone(), &config.namespace);
+    let removed = delete(&secrets, &config.webhook_secret()).await;
+    note(removed.map_err(|error| failed("the webhook's authority", error)));
+    result
+}
+
+/// Removes this cluster's instances and config entries from the servers, as far as they answer.
+async fn forget(client: &Client, config: &Arc<Config>) {
+    let tasks = Tasks::under(&CancellationToken::new());
+    let mut current = watch_roots(&tasks, client, config);
+    let servers = HttpServers::new(Arc::clone(config), current.clone());
+    let work = async {
+        // An error would mean that the watch ended, and the requests below report that.
+        drop(current.wait_for(Option::is_some).await);
+        forget_entries(&servers, config).await?;
+        forget_instances(&servers, config).await
+    };
+    match timeout(SERVERS_PATIENCE, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "catalog not cleared");
+        }
+        Err(_) => tracing::warn!("catalog not cleared, the servers do not answer"),
+    }
+    tasks.end().await;
+}
+
+async fn forget_entries(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
+    for entry in servers.all_intentions().await? {
+        if config_entries::is_own(&entry, config) {
+            servers.delete_intentions(&entry.name).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn forget_instances(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
+    let actual = servers.actual(&config.cluster).await?;
+    for write in plan::plan(&Instances::new(), &actual) {
+        servers.write(&write).await?;
+    }
+    Ok(())
+}
+
+/// Takes the finalizer off every object, so that the definition can go.
+async fn release_intentions(client: &Client) -> Result<(), kube::Error> {
+    let api = Api::<ServiceIntentions>::all(client.clone());
+    let objects = match api.list(&ListParams::default()).await {
+        // The definition is not installed.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        objects => objects?,
+    };
+    for object in objects {
+        let (own, others): (Vec<_>, Vec<_>) =
+            object.finalizers().iter().cloned().partition(|finalizer| finalizer == FINALIZER);
+        if !own.is_empty() {
+            config_entries::patch_finalizers(client, &object, others).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_roots(client: &Client, config: &Config) -> Result<(), kube::Error> {
+    let all = Api::<ConfigMap>::all(client.clone());
+    let named = ListParams::default().fields(&format!("metadata.name={ROOTS}"));
+    for copy in all.list(&named).await? {
+        let namespace = copy.namespace().unwrap_or_default();
+        if namespace != config.namespace && roots::is_copy(&copy) {
+            roots::take(client, &namespace, &roots::Step::Remove).await?;
+        }
+    }
+    Ok(())
+}
