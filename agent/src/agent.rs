@@ -12,12 +12,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acl::Authorizer,
-    ca::Authority,
+    ca::{
+        Authority, install_crypto_provider,
+        server_tls::{ListenerTls, TlsError},
+    },
     checks,
     config::RuntimeConfig,
     http,
+    kubernetes::{Kubernetes, KubernetesError},
     local::{LocalState, RegistrationError, anti_entropy},
     raft::{self, Consensus},
+    rpc,
     server::{Server, reconcile},
     state::Store,
 };
@@ -45,6 +50,8 @@ pub struct Agent {
     pub authorizer: Authorizer,
     /// The mesh's certificates.
     pub ca: Arc<Authority>,
+    /// The cluster that the servers run in.
+    pub kubernetes: Option<Arc<Kubernetes>>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -66,6 +73,12 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Certificate files cannot be used.
+    #[error("configuring TLS")]
+    Tls(#[from] TlsError),
+    /// The Kubernetes cluster cannot be used.
+    #[error("configuring Kubernetes")]
+    Kubernetes(#[from] KubernetesError),
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] raft::StartError),
@@ -138,9 +151,10 @@ impl Running {
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
-        let tls = http::server::TlsConfig::default();
-        let http = listeners::http(&config.listen, &tls).await?;
-        let grpc = listeners::grpc(&config.listen, &tls).await?;
+        install_crypto_provider();
+        let tls = ListenerTls::load(&config)?;
+        let http = listeners::http(&config.listen, &tls.https).await?;
+        let grpc = listeners::grpc(&config.listen, &tls.grpc).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
         let local = Arc::new(LocalState::open(&config, &node_id)?);
@@ -150,6 +164,10 @@ impl Running {
             node_name: config.node_name.clone(),
             address: std::net::SocketAddr::new(config.advertise_addr, config.server_port),
             data_dir: config.data_dir.clone(),
+        };
+        let kubernetes = match config.kubernetes.clone() {
+            Some(settings) => Some(Arc::new(Kubernetes::connect(settings).await?)),
+            None => None,
         };
         let consensus = Consensus::start(settings, store.clone()).await?;
         let server = Arc::new(Server::new(store, consensus));
@@ -163,19 +181,15 @@ impl Running {
             local,
             authorizer,
             ca,
+            kubernetes,
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        if agent.config.load().connect.enabled {
-            let (agent, shutdown) = (agent.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                let config = agent.config.load().connect.ca.clone();
-                agent.ca.run(&config, shutdown).await;
-            });
-        }
+        spawn_mesh(&agent, tls, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();
         spawn_local(&agent, &tasks, &shutdown);
-        tasks.spawn(http::server::serve(agent.clone(), listeners, None, shutdown.clone()));
+        let routes = rpc::service(agent.clone(), shutdown.clone());
+        tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
         Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
     }
 
@@ -213,4 +227,26 @@ fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationT
         }
     };
     tasks.spawn(reconcile::run(server.clone(), member, shutdown.clone()));
+}
+
+/// Starts what keeps the mesh's certificates and hands out its roots.
+fn spawn_mesh(
+    agent: &Arc<Agent>,
+    tls: ListenerTls,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let config = agent.config.load_full();
+    if !config.connect.enabled {
+        return;
+    }
+    let (this, until) = (agent.clone(), shutdown.clone());
+    let settings = config.connect.ca.clone();
+    tasks.spawn(async move { this.ca.run(&settings, until).await });
+    let (this, until) = (agent.clone(), shutdown.clone());
+    tasks.spawn(async move { tls.keep(&this.ca, &config, until).await });
+    if let Some(kubernetes) = agent.kubernetes.clone() {
+        let (this, until) = (agent.clone(), shutdown.clone());
+        tasks.spawn(async move { kubernetes.publish_roots(&this.server, until).await });
+    }
 }

@@ -81,6 +81,6 @@ async fn call(
         });
     };
     request.check_parameters(&agent.config.load().datacenter)?;
-    let context = Context::identify(agent, &request);
+    let context = Context::identify(agent, &request).await;
     handler(context, request).await
 }

@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use lictor_api::{
-    types::{
-        config_entry::{ConfigEntry, SERVICE_INTENTIONS},
-        intention::ServiceIntentions,
-    },
+    types::config_entry::{ConfigEntry, SERVICE_INTENTIONS},
     wire::{self, DecodeError},
 };
 use serde_json::Value;
@@ -15,6 +12,7 @@ use serde_json::Value;
 use super::{Context, HttpError, Request, Response};
 use crate::{
     acl::Access,
+    connect::intention,
     fsm::{Command, ConfigEntryCommand},
     state::Topic,
 };
@@ -23,7 +21,7 @@ use crate::{
 pub(super) async fn put(cx: Context, request: Request) -> Result<Response, HttpError> {
     let entry = decode(&request.body)?;
     let ConfigEntry::ServiceIntentions(intentions) = &entry;
-    validate(intentions)?;
+    intention::validate(intentions).map_err(|e| HttpError::InvalidEntry(e.to_string()))?;
     cx.authorize(&Access::Intention { destination: &intentions.name, write: true })?;
     let expected = request.number("cas")?;
     let command = ConfigEntryCommand::Upsert { entry, expected };
@@ -45,49 +43,6 @@ fn decode(body: &[u8]) -> Result<ConfigEntry, HttpError> {
         Some(other) => Err(HttpError::UnsupportedKind(other.to_owned())),
         None => Err(HttpError::MissingKind),
     }
-}
-
-/// Refuses an entry that could not be matched.
-fn validate(entry: &ServiceIntentions) -> Result<(), HttpError> {
-    let refuse = |text: String| Err(HttpError::InvalidEntry(text));
-    let partial = |name: &str| name.contains('*') && name != "*";
-    if entry.name.is_empty() {
-        return refuse("Name is required".into());
-    }
-    if partial(&entry.name) {
-        return refuse("Name: wildcard character '*' cannot be used with partial values".into());
-    }
-    if entry.sources.is_empty() {
-        return refuse("At least one source is required".into());
-    }
-    for (i, source) in entry.sources.iter().enumerate() {
-        if source.name.is_empty() {
-            return refuse(format!("Sources[{i}].Name is required"));
-        }
-        if partial(&source.name) {
-            return refuse(format!(
-                "Sources[{i}].Name: wildcard character '*' cannot be used with partial values"
-            ));
-        }
-        if !matches!(source.source_type.as_str(), "" | "consul") {
-            return refuse(format!("Sources[{i}].Type must be set to 'consul'"));
-        }
-        match (source.action, source.permissions.is_empty()) {
-            (None, true) => {
-                return refuse(format!("Sources[{i}].Action must be set to 'allow' or 'deny'"));
-            }
-            (Some(_), false) => {
-                return refuse(format!(
-                    "Sources[{i}].Action must be omitted if Permissions are specified"
-                ));
-            }
-            _ => {}
-        }
-        if entry.sources[..i].iter().any(|other| other.name == source.name) {
-            return refuse(format!("Sources[{i}] defines {:?} more than once", source.name));
-        }
-    }
-    Ok(())
 }
 
 /// `GET /v1/config/:kind/:name`, or all entries of a kind with `GET /v1/config/:kind`.

@@ -54,8 +54,12 @@ pub struct Context {
 
 impl Context {
     /// Establishes who sends `request`.
-    pub fn identify(agent: &Arc<Agent>, request: &Request) -> Self {
-        let caller = if request.peer.is_local() { Caller::Local } else { Caller::Anonymous };
+    pub async fn identify(agent: &Arc<Agent>, request: &Request) -> Self {
+        let caller = match (&agent.kubernetes, request.token()) {
+            _ if request.peer.is_local() => Caller::Local,
+            (Some(kubernetes), Some(token)) => kubernetes.caller(token).await,
+            _ => Caller::Anonymous,
+        };
         Self { agent: agent.clone(), caller }
     }
 
