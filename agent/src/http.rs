@@ -7,6 +7,7 @@
 //!
 //! Source: Consul "HTTP API Structure", "Blocking Queries", "Consistency Modes".
 
+mod agent;
 mod catalog;
 mod config_entry;
 pub mod error;

@@ -5,12 +5,13 @@
 
 use http::{Method, StatusCode};
 use lictor_api::{
+    ServiceId,
     error::{NO_DATACENTER, NO_LEADER},
     wire::DecodeError,
 };
 
 use super::{Response, filter::FilterError};
-use crate::{acl::PermissionDenied, server::ServerError};
+use crate::{acl::PermissionDenied, local::RegistrationError, server::ServerError};
 
 /// Why a request is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +143,35 @@ pub enum HttpError {
     #[error("Proxy.DestinationServiceName must be non-empty for Connect proxy services")]
     MissingProxyDestination,
 
+    // === agent
+    /// A definition or report that the agent does not take.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// An instance that is not registered here, on a read.
+    #[error("unknown service ID: {0}")]
+    UnknownServiceId(ServiceId),
+    /// No instance in the path.
+    #[error("Missing service ID")]
+    MissingServiceId,
+    /// No check in the path.
+    #[error("Missing check ID")]
+    MissingCheckId,
+    /// A report of no known state.
+    #[error("Invalid check status: '{0}'")]
+    InvalidCheckStatus(String),
+    /// Maintenance without `?enable=`.
+    #[error("Missing value for enable")]
+    MissingEnable,
+    /// `?enable=` is not a boolean.
+    #[error("Invalid value for enable: {0:?}")]
+    InvalidEnable(String),
+    /// The new configuration cannot be used; the old one stays in force.
+    #[error("{0}")]
+    Reload(String),
+    /// Agents do not join each other yet.
+    #[error("this version has no gossip: agents cannot join each other yet")]
+    NoGossip,
+
     // === config entries
     /// An entry without `Kind`.
     #[error("Request decode failed: Payload does not contain a kind/Kind key at the top level")]
@@ -176,12 +206,14 @@ impl HttpError {
         match self {
             Self::UnknownPath { .. }
             | Self::NoEntry { .. }
+            | Self::UnknownServiceId(_)
             | Self::MissingKindAndName
             | Self::MissingKindOrName => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
             Self::NoSessions => StatusCode::NOT_IMPLEMENTED,
+            Self::Registration(error) => registration_status(error),
             // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
             Self::Encode(_)
             | Self::Filter(_)
@@ -190,8 +222,10 @@ impl HttpError {
             | Self::MissingProxyDestination
             | Self::MissingServiceOfId
             | Self::NoDatacenter
+            | Self::NoGossip
             | Self::Number(_)
             | Self::Panicked
+            | Self::Reload(_)
             | Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Body
             | Self::CachedWithConsistent
@@ -200,14 +234,19 @@ impl HttpError {
             | Self::Encoding
             | Self::EnterpriseHeader { .. }
             | Self::EnterpriseParameter { .. }
+            | Self::InvalidCheckStatus(_)
+            | Self::InvalidEnable(_)
             | Self::InvalidIndex
             | Self::InvalidMaxStale(_)
             | Self::InvalidPassing
             | Self::InvalidWait
+            | Self::MissingCheckId
             | Self::MissingCheckState
+            | Self::MissingEnable
             | Self::MissingKey
             | Self::MissingKind
             | Self::MissingNodeName
+            | Self::MissingServiceId
             | Self::MissingServiceName
             | Self::StaleWithConsistent
             | Self::UnsupportedKind(_) => StatusCode::BAD_REQUEST,
@@ -232,6 +271,20 @@ fn decode_text(error: &DecodeError) -> String {
         _ => return format!("Request decode failed: {error}"),
     };
     format!("Request decode failed: {error} - {feature} are a Consul Enterprise feature")
+}
+
+/// COMPAT: what Consul finds out after it has decoded and validated a definition is 500.
+fn registration_status(error: &RegistrationError) -> StatusCode {
+    match error {
+        RegistrationError::NoSuchService(_)
+        | RegistrationError::UnknownService(_)
+        | RegistrationError::UnknownCheck(_) => StatusCode::NOT_FOUND,
+        RegistrationError::ScriptsDisabled
+        | RegistrationError::RemoteScriptsDisabled
+        | RegistrationError::NotTtl(_)
+        | RegistrationError::Persist(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn server_text(error: &ServerError) -> String {

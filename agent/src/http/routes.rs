@@ -10,7 +10,7 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 use http::Method;
 
 use super::{
-    Context, HttpError, Request, Response, catalog, config_entry, health, kv, ready, status,
+    Context, HttpError, Request, Response, agent, catalog, config_entry, health, kv, ready, status,
 };
 
 /// What a handler returns.
@@ -60,7 +60,29 @@ macro_rules! routes {
 /// Every endpoint.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
-    "/v1/agent/ready"            { GET ready::ready }
+    "/v1/agent/check/deregister/"     { PUT agent::checks::deregister }
+    "/v1/agent/check/fail/"           { PUT agent::checks::fail }
+    "/v1/agent/check/pass/"           { PUT agent::checks::pass }
+    "/v1/agent/check/register"        { PUT agent::checks::register }
+    "/v1/agent/check/update/"         { PUT agent::checks::update }
+    "/v1/agent/check/warn/"           { PUT agent::checks::warn }
+    "/v1/agent/checks"                { GET agent::checks::list }
+    "/v1/agent/force-leave/"          { PUT agent::gossip }
+    "/v1/agent/health/service/id/"    { GET agent::by_id }
+    "/v1/agent/health/service/name/"  { GET agent::by_name }
+    "/v1/agent/join/"                 { PUT agent::gossip }
+    "/v1/agent/leave"                 { PUT agent::leave }
+    "/v1/agent/maintenance"           { PUT agent::maintenance }
+    "/v1/agent/members"               { GET agent::own::members }
+    "/v1/agent/ready"                 { GET ready::ready }
+    "/v1/agent/reload"                { PUT agent::reload }
+    "/v1/agent/self"                  { GET agent::own::describe }
+    "/v1/agent/service/"              { GET agent::services::get }
+    "/v1/agent/service/deregister/"   { PUT agent::services::deregister }
+    "/v1/agent/service/maintenance/"  { PUT agent::services::maintenance }
+    "/v1/agent/service/register"      { PUT agent::services::register }
+    "/v1/agent/services"              { GET agent::services::list }
+    "/v1/agent/version"               { GET agent::own::version }
 
     "/v1/catalog/connect/"       { GET catalog::connect }
     "/v1/catalog/datacenters"    { GET catalog::datacenters }

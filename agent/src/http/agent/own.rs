@@ -1,0 +1,226 @@
+//! `/v1/agent/self`, `/version` and `/members`: what this agent is.
+//!
+//! The shapes are those that Nomad, consul-template and Consul's Go client read.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use lictor_api::{CONSUL_VERSION, types::agent::Member};
+use serde_json::{Value, json};
+
+use crate::{
+    acl::Access,
+    agent::Agent,
+    config::RuntimeConfig,
+    http::{Context, HttpError, Request, Response},
+};
+
+const ALIVE: u8 = 1;
+
+/// `GET /v1/agent/self`.
+pub(in crate::http) async fn describe(cx: Context, _: Request) -> Result<Response, HttpError> {
+    cx.authorize(&Access::Agent { write: false })?;
+    let (agent, config) = (&cx.agent, cx.agent.config.load());
+    let (grpc, grpc_tls) = (port(&config.listen.grpc), port(&config.listen.grpc_tls));
+    Response::json(&json!({
+        "Config": {
+            "Datacenter": config.datacenter,
+            "PrimaryDatacenter": config.datacenter,
+            "NodeName": config.node_name,
+            "NodeID": agent.node_id,
+            "Revision": "",
+            "Server": config.server,
+            "Version": CONSUL_VERSION,
+            "BuildDate": "1970-01-01T00:00:00Z",
+        },
+        "DebugConfig": debug_config(agent, &config),
+        "Coord": Value::Null,
+        "Member": member(agent, &config, false),
+        "Stats": stats(agent, &config),
+        "Meta": agent.local.node().meta,
+        "xDS": {
+            "SupportedProxies": {},
+            "Port": if grpc > 0 { grpc } else { grpc_tls },
+            "Ports": { "Plaintext": grpc, "TLS": grpc_tls },
+        },
+    }))
+}
+
+/// `GET /v1/agent/version`.
+pub(in crate::http) async fn version(_: Context, _: Request) -> Result<Response, HttpError> {
+    Response::json(&json!({
+        "SHA": "",
+        "BuildDate": "1970-01-01T00:00:00Z",
+        "HumanVersion": CONSUL_VERSION,
+        "FIPS": "",
+    }))
+}
+
+/// `GET /v1/agent/members`: this agent; others follow when agents join each other.
+pub(in crate::http) async fn members(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let filter = request.filter::<Member>()?;
+    let wan = request.param("wan").is_some_and(|wan| !wan.is_empty());
+    let config = cx.agent.config.load();
+    cx.authorize(&Access::Agent { write: false })?;
+    Response::json(&filter.apply(vec![member(&cx.agent, &config, wan)])?)
+}
+
+/// The port of a listener; -1 when it is off.
+fn port(addresses: &[SocketAddr]) -> i32 {
+    addresses.first().map_or(-1, |address| address.port().into())
+}
+
+fn debug_config(agent: &Agent, config: &RuntimeConfig) -> Value {
+    let listen = &config.listen;
+    let addresses = |addresses: &[SocketAddr], networks: &[&str]| -> Vec<String> {
+        addresses
+            .iter()
+            .flat_map(|address| networks.iter().map(move |net| format!("{net}://{address}")))
+            .collect()
+    };
+    let advertise = |port| format!("tcp://{}", SocketAddr::new(config.advertise_addr, port));
+    json!({
+        "AdvertiseAddrLAN": config.advertise_addr,
+        "AdvertiseAddrWAN": config.advertise_addr_wan,
+        "BindAddr": config.bind_addr,
+        "BootstrapExpect": config.bootstrap_expect,
+        "CheckUpdateInterval": lictor_api::GoDuration(config.check_update_interval),
+        "ConnectEnabled": config.connect.enabled,
+        "ConnectSidecarMaxPort": config.sidecar_ports.end(),
+        "ConnectSidecarMinPort": config.sidecar_ports.start(),
+        "DNSAddrs": addresses(&listen.dns, &["tcp", "udp"]),
+        "DNSDomain": format!("{}.", config.domain),
+        "DNSPort": port(&listen.dns),
+        "DataDir": config.data_dir,
+        "Datacenter": config.datacenter,
+        "DevMode": config.dev,
+        "EnableDebug": config.enable_debug,
+        "EnableLocalScriptChecks": config.enable_local_script_checks,
+        "EnableRemoteScriptChecks": config.enable_remote_script_checks,
+        "GRPCAddrs": addresses(&listen.grpc, &["tcp"]),
+        "GRPCPort": port(&listen.grpc),
+        "GRPCTLSAddrs": addresses(&listen.grpc_tls, &["tcp"]),
+        "GRPCTLSPort": port(&listen.grpc_tls),
+        "HTTPAddrs": addresses(&listen.http, &["tcp"]),
+        "HTTPPort": port(&listen.http),
+        "HTTPSAddrs": addresses(&listen.https, &["tcp"]),
+        "HTTPSPort": port(&listen.https),
+        "LeaveOnTerm": config.leave_on_terminate,
+        "NodeID": agent.node_id,
+        "NodeMeta": config.node_meta,
+        "NodeName": config.node_name,
+        "PrimaryDatacenter": config.datacenter,
+        "SerfAdvertiseAddrLAN": advertise(config.serf_lan_port),
+        "SerfPortLAN": config.serf_lan_port,
+        "SerfPortWAN": config.serf_wan_port,
+        "ServerMode": config.server,
+        "ServerPort": config.server_port,
+        "SkipLeaveOnInt": config.skip_leave_on_interrupt,
+        "UIConfig": { "Enabled": config.ui_enabled },
+        "Version": CONSUL_VERSION,
+    })
+}
+
+/// This agent as a member of a pool.
+fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
+    let name = &config.node_name;
+    let (name, addr, port) = if wan {
+        let name = format!("{name}.{}", config.datacenter);
+        (name, config.advertise_addr_wan, config.serf_wan_port)
+    } else {
+        (name.clone(), config.advertise_addr, config.serf_lan_port)
+    };
+    Member {
+        name,
+        addr: addr.to_string(),
+        port,
+        tags: tags(agent, config),
+        status: ALIVE,
+        protocol_min: 1,
+        protocol_max: 5,
+        protocol_cur: 2,
+        delegate_min: 2,
+        delegate_max: 5,
+        delegate_cur: 4,
+    }
+}
+
+fn tags(agent: &Agent, config: &RuntimeConfig) -> BTreeMap<String, String> {
+    let mut tags: BTreeMap<&str, String> = BTreeMap::from([
+        ("dc", config.datacenter.clone()),
+        ("segment", String::new()),
+        ("id", agent.node_id.clone()),
+        ("vsn", "2".to_owned()),
+        ("vsn_min", "2".to_owned()),
+        ("vsn_max", "3".to_owned()),
+        ("build", CONSUL_VERSION.to_owned()),
+        ("acls", "0".to_owned()),
+    ]);
+    if config.server {
+        tags.extend([
+            ("role", "consul".to_owned()),
+            ("raft_vsn", "3".to_owned()),
+            ("port", config.server_port.to_string()),
+            ("wan_join_port", config.serf_wan_port.to_string()),
+            ("ft_fs", "1".to_owned()),
+            ("ft_si", "1".to_owned()),
+        ]);
+        match config.bootstrap_expect {
+            0 => None,
+            1 => tags.insert("bootstrap", "1".to_owned()),
+            expect => tags.insert("expect", expect.to_string()),
+        };
+        let listeners =
+            [("grpc_port", &config.listen.grpc), ("grpc_tls_port", &config.listen.grpc_tls)];
+        for (tag, addresses) in listeners {
+            if let Some(address) = addresses.first() {
+                tags.insert(tag, address.port().to_string());
+            }
+        }
+    } else {
+        tags.insert("role", "node".to_owned());
+    }
+    tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect()
+}
+
+/// Figures as text by part; `consul info` prints them.
+fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
+    let table = agent.local.snapshot();
+    let ttls = table.checks().filter(|local| local.ttl_deadline.is_some()).count();
+    let monitors = table.checks().filter(|local| local.check.check_type == "script").count();
+    let leader = agent.server.consensus().leader();
+    let leader_address =
+        leader.borrow().as_ref().map(|leader| leader.address.to_string()).unwrap_or_default();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    let pool = json!({ "members": "1", "failed": "0", "left": "0", "encrypted": "false" });
+    json!({
+        "agent": {
+            "check_monitors": monitors.to_string(),
+            "check_ttls": ttls.to_string(),
+            "checks": table.checks().count().to_string(),
+            "services": table.services().count().to_string(),
+        },
+        "build": {
+            "prerelease": "",
+            "revision": "",
+            "version": CONSUL_VERSION,
+            "version_metadata": env!("CARGO_PKG_VERSION"),
+        },
+        "consul": {
+            "acl": "disabled",
+            "bootstrap": (config.bootstrap_expect == 1).to_string(),
+            "known_datacenters": "1",
+            "leader": agent.server.is_leader().to_string(),
+            "leader_addr": leader_address,
+            "server": config.server.to_string(),
+        },
+        "raft": agent.server.consensus().stats(),
+        "runtime": {
+            "arch": std::env::consts::ARCH,
+            "cpu_count": cpus,
+            "max_procs": cpus,
+            "os": std::env::consts::OS,
+        },
+        "serf_lan": pool,
+        "serf_wan": pool,
+    })
+}

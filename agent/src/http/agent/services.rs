@@ -1,0 +1,122 @@
+//! `/v1/agent/service(s)`: the agent's own services.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lictor_api::{
+    GoDuration, ServiceId,
+    types::{
+        agent::{AgentService, ServiceDefinition},
+        catalog::NodeService,
+    },
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{change, maintenance_reason};
+use crate::{
+    acl::Access,
+    http::{Context, HttpError, Request, Response},
+    local::{RegistrationError, Source},
+};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_secs(600);
+/// Meta key of instances that stand for a Kubernetes pod.
+const POD_UID: &str = "pod-uid";
+
+/// `GET /v1/agent/services`: by ID.
+pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let filter = request.filter::<AgentService>()?;
+    let datacenter = cx.agent.config.load().datacenter.clone();
+    let mut rows = BTreeMap::new();
+    for local in cx.agent.local.snapshot().services() {
+        let row = AgentService::new(&local.service, &datacenter);
+        if filter.passes(&row)? {
+            rows.insert(row.id.clone(), row);
+        }
+    }
+    Response::json(&rows)
+}
+
+/// `GET /v1/agent/service/:id`: one service; blocks while its content has the given `?hash`.
+pub(in crate::http) async fn get(cx: Context, request: Request) -> Result<Response, HttpError> {
+    let id = tail_id(&request)?;
+    let known = request.param("hash").unwrap_or_default();
+    let wait = match request.param("wait").filter(|text| !text.is_empty()) {
+        Some(text) => text.parse::<GoDuration>().map_err(|_| HttpError::InvalidWait)?.0,
+        None => DEFAULT_WAIT,
+    };
+    let deadline = Instant::now() + wait.min(MAX_WAIT);
+    let datacenter = cx.agent.config.load().datacenter.clone();
+    let mut changes = cx.agent.local.changes();
+    loop {
+        changes.mark_unchanged();
+        let table = cx.agent.local.snapshot();
+        let local = table.service(&id).ok_or_else(|| HttpError::UnknownServiceId(id.clone()))?;
+        cx.authorize(&access(&local.service, false))?;
+        let mut row = AgentService::new(&local.service, &datacenter);
+        row.content_hash = content_hash(&row)?;
+        let same = row.content_hash == known;
+        if !same || !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            return Ok(Response::json(&row)?.with_header("x-consul-contenthash", &row.content_hash));
+        }
+    }
+}
+
+/// `PUT /v1/agent/service/register`.
+pub(in crate::http) async fn register(
+    cx: Context,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let definition: ServiceDefinition = request.decode()?;
+    let of_pod = definition.meta.contains_key(POD_UID);
+    cx.authorize(&Access::Service { name: &definition.name, write: true, of_pod })?;
+    let replace = request
+        .param("replace-existing-checks")
+        .is_some_and(|value| !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False"));
+    change(&cx, move |local| local.register_service(definition, Source::Http, replace)).await
+}
+
+/// `PUT /v1/agent/service/deregister/:id`.
+pub(in crate::http) async fn deregister(
+    cx: Context,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let id = own_service(&cx, &request)?;
+    change(&cx, move |local| local.deregister_service(&id)).await
+}
+
+/// `PUT /v1/agent/service/maintenance/:id`: takes an instance out of service or back.
+pub(in crate::http) async fn maintenance(
+    cx: Context,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let reason = maintenance_reason(&request)?;
+    let id = own_service(&cx, &request)?;
+    change(&cx, move |local| local.set_maintenance(Some(&id), reason.as_deref())).await
+}
+
+/// The ID in the path, of a registered instance that the caller may change.
+fn own_service(cx: &Context, request: &Request) -> Result<ServiceId, HttpError> {
+    let id = tail_id(request)?;
+    let table = cx.agent.local.snapshot();
+    let local = table.service(&id).ok_or_else(|| RegistrationError::UnknownService(id.clone()))?;
+    cx.authorize(&access(&local.service, true))?;
+    Ok(id)
+}
+
+fn tail_id(request: &Request) -> Result<ServiceId, HttpError> {
+    let id = ServiceId::from(request.tail());
+    if id.is_empty() { Err(HttpError::MissingServiceId) } else { Ok(id) }
+}
+
+/// What reading or changing an instance asks for.
+pub(super) fn access(service: &NodeService, write: bool) -> Access<'_> {
+    Access::Service { name: &service.service, write, of_pod: service.meta.contains_key(POD_UID) }
+}
+
+/// An opaque text that changes when the answer does.
+fn content_hash(row: &AgentService) -> Result<String, HttpError> {
+    let json = serde_json::to_vec(row).map_err(HttpError::Encode)?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);
+    Ok(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
