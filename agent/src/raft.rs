@@ -1,17 +1,65 @@
 //! Consensus: the one module that knows there is a Raft library.
 //!
 //! Everything outside sees [`Consensus`]: propose a command, wait for a read to be safe, ask who
-//! leads. The engine's types stay inside.
+//! leads. The engine's types stay inside. Below it: `log_store` (redb), `state_machine`,
+//! `snapshot`, `network` (between servers; so far there is one), `standing` (who leads).
+//!
+//! INVARIANT: a command is answered after it is durable on a quorum (alone: on this disk) and
+//! visible in the published state; when either cannot be promised any more, [`Consensus::failed`]
+//! says why, and the process must end.
+//!
+//! Not copied from the engine's defaults, each for a reason: elections after 500-1000 ms (shorter
+//! ones flap on two busy cores), pre-vote (a server that was cut off does not depose the leader),
+//! no leadership without a vote after a restart (its commit point may be old), and purging by the
+//! older snapshot instead of by count.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+mod directory;
+mod failure;
+mod log_store;
+mod network;
+mod open;
+mod record;
+mod snapshot;
+mod standing;
+mod state_machine;
+mod stats;
+mod types;
 
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration,
+};
+
+use bytes::Bytes;
 use lictor_api::query::Consistency;
-use tokio::sync::watch;
+use openraft::{
+    ReadPolicy,
+    async_runtime::watch::WatchReceiver,
+    errors::{ClientWriteError, LinearizableReadError, RaftError},
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    task, time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    fsm::{self, Command, Response},
-    state::{State, Store, watch::Touched},
+    fsm::{Command, Response},
+    state::Store,
 };
+pub use failure::Failure;
+pub use open::StartError;
+use types::{Proposal, ServerId, ServerNode};
+
+/// Bytes of proposals that may be under way, in units of [`PROPOSAL_UNIT`]; more wait.
+const PROPOSAL_UNITS: u32 = 1 << 16;
+const PROPOSAL_UNIT: usize = 1 << 10;
+/// How long a proposal is waited for. Longer than any election.
+const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a read waits for entries that are committed and not applied here.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How this server takes part.
 #[derive(Debug, Clone)]
@@ -25,10 +73,6 @@ pub struct Settings {
     /// Where log, vote and snapshots are kept; `None` keeps them in memory (`-dev`).
     pub data_dir: Option<PathBuf>,
 }
-
-/// Why consensus could not start; the process should end with this message.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {}
 
 /// Why a proposal or barrier failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,75 +126,142 @@ pub struct Peer {
 
 /// This server's part in consensus.
 pub struct Consensus {
-    settings: Settings,
-    store: Arc<Store>,
-    // TODO(correctness): replaced by openraft with a durable log; keeps the same interface.
-    state: tokio::sync::Mutex<State>,
-    leader: watch::Sender<Option<Leader>>,
+    engine: standing::Engine,
+    log: log_store::LogReader,
+    leader: watch::Receiver<Option<Leader>>,
+    proposals: Semaphore,
+    fault: failure::Fault,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    writer: std::sync::Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Consensus {
     /// Opens the log, loads the newest snapshot, replays what follows it and joins consensus. A
-    /// server alone elects itself at once.
+    /// server alone elects itself at once, and has applied all of its log when this returns.
     ///
     /// # Errors
     /// [`StartError`] says what is wrong with the data directory and what to do.
     pub async fn start(settings: Settings, store: Arc<Store>) -> Result<Self, StartError> {
-        let leader = Leader {
-            node_name: settings.node_name.clone(),
-            address: settings.address,
-            is_self: true,
-            term: 1,
-        };
-        Ok(Self {
-            settings,
-            store,
-            state: tokio::sync::Mutex::new(State::default()),
-            leader: watch::Sender::new(Some(leader)),
-        })
+        open::start(settings, store).await
     }
 
-    /// Replicates a command and answers once it is durable on a quorum and applied here.
+    /// Replicates a command and answers once it is durable on a quorum and applied here. Waits
+    /// while 64 MiB of commands are under way.
     ///
     /// # Errors
     /// [`ConsensusError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the command back.
     pub async fn propose(&self, command: Command) -> Result<Committed, ConsensusError> {
-        let mut state = self.state.lock().await;
-        let (index, mut touched) = (state.index + 1, Touched::default());
-        let response = fsm::apply(&mut state, index, command, &mut touched);
-        self.store.publish(state.clone(), &touched);
-        Ok(Committed { index, response })
+        let bytes = Bytes::from(
+            command.encode().expect("commands are text, numbers and maps, all of MessagePack"),
+        );
+        let _permit = self.admit(bytes.len()).await?;
+        let written = self.engine.client_write(Proposal(bytes));
+        match time::timeout(PROPOSAL_TIMEOUT, written).await {
+            Ok(Ok(done)) => Ok(Committed { index: done.log_id.index, response: done.data }),
+            Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) | Err(_) => {
+                Err(ConsensusError::LeadershipLost)
+            }
+            Ok(Err(RaftError::APIError(_))) => Err(ConsensusError::NoLeader),
+            Ok(Err(RaftError::Fatal(_))) => Err(ConsensusError::ShuttingDown),
+        }
     }
 
     /// Returns once a read of the published state is as fresh as `consistency` asks.
     ///
     /// # Errors
     /// [`ConsensusError`]; a stale read never fails.
-    pub async fn barrier(&self, _consistency: Consistency) -> Result<(), ConsensusError> {
-        Ok(())
+    pub async fn barrier(&self, consistency: Consistency) -> Result<(), ConsensusError> {
+        match consistency {
+            Consistency::Stale => Ok(()),
+            // Alone, whatever was answered is published already and no lease can run out.
+            Consistency::Default if self.is_sole_leader() => Ok(()),
+            Consistency::Default => match self.read(ReadPolicy::LeaseRead).await {
+                Err(ConsensusError::NoLeader) => self.read(ReadPolicy::ReadIndex).await,
+                other => other,
+            },
+            Consistency::Consistent => self.read(ReadPolicy::ReadIndex).await,
+        }
     }
 
-    /// Who leads now, and every change of it.
+    /// Who leads now, and every change of it. This server is named only while it may answer reads
+    /// and writes: its term's first entry is applied and a quorum hears it.
     pub fn leader(&self) -> watch::Receiver<Option<Leader>> {
-        self.leader.subscribe()
+        self.leader.clone()
     }
 
     /// All voters and learners.
     pub fn peers(&self) -> Vec<Peer> {
-        vec![Peer {
-            node_id: self.settings.node_id.clone(),
-            node_name: self.settings.node_name.clone(),
-            address: self.settings.address,
-            voter: true,
-        }]
+        let metrics = self.engine.server_metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
+        let peer = |(id, node): (&ServerId, &ServerNode)| Peer {
+            node_id: id.to_string(),
+            node_name: node.name.clone(),
+            address: node.address,
+            voter: membership.voter_ids().any(|voter| voter == *id),
+        };
+        membership.nodes().map(peer).collect()
     }
 
-    /// Figures for `agent/self` and `info`: `term`, `last_log_index`, `commit_index`,
-    /// `applied_index`, `last_snapshot_index`, `num_peers`, `state`.
+    /// Figures for `agent/self` and `info` under Consul's names: `term`, `state`, `num_peers`,
+    /// `last_log_index`, `commit_index`, `applied_index`, `last_snapshot_index` and others.
     pub fn stats(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("state".to_owned(), "Leader".to_owned())])
+        stats::stats(&self.engine, &self.log)
     }
 
-    /// Stops taking part; every acknowledged write is on disk.
-    pub async fn shutdown(&self) {}
+    /// Waits until this server can take no further part: its disk failed, or it met an entry it
+    /// cannot apply. The process must then end, with a non-zero status; it must not retry.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn failed(&self) -> Failure {
+        self.fault.raised().await
+    }
+
+    /// Stops taking part; every acknowledged write is on disk and the files are closed.
+    pub async fn shutdown(&self) {
+        self.proposals.close();
+        self.stop.cancel();
+        if let Err(error) = self.engine.shutdown().await {
+            tracing::warn!(%error, "consensus engine did not end cleanly");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && !matches!(task::spawn_blocking(move || writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("raft log writer panicked");
+        }
+    }
+
+    async fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ConsensusError> {
+        let units = u32::try_from(bytes / PROPOSAL_UNIT + 1).unwrap_or(PROPOSAL_UNITS);
+        let permits = self.proposals.acquire_many(units.min(PROPOSAL_UNITS));
+        permits.await.map_err(|_| ConsensusError::ShuttingDown)
+    }
+
+    fn is_sole_leader(&self) -> bool {
+        self.leader.borrow().as_ref().is_some_and(|leader| leader.is_self)
+            && standing::is_sole_voter(&self.engine)
+    }
+
+    async fn read(&self, policy: ReadPolicy) -> Result<(), ConsensusError> {
+        let linearizer = match self.engine.get_read_linearizer(policy).await {
+            Ok(linearizer) => linearizer,
+            Err(RaftError::Fatal(_)) => return Err(ConsensusError::ShuttingDown),
+            Err(RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_)
+                | LinearizableReadError::QuorumNotEnough(_),
+            )) => return Err(ConsensusError::NoLeader),
+        };
+        match linearizer.try_await_ready(&self.engine, Some(READ_TIMEOUT)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ConsensusError::NoLeader),
+            Err(_) => Err(ConsensusError::ShuttingDown),
+        }
+    }
 }

@@ -31,6 +31,13 @@ impl Store {
         self.registry.wake(touched);
     }
 
+    /// Makes a state visible that is not the successor of the published one (a snapshot), then
+    /// wakes everyone.
+    pub fn replace(&self, state: State) {
+        self.current.store(Arc::new(state));
+        self.registry.wake_all();
+    }
+
     /// Registers a sleeper; see [`Registry::register`] for the order to keep.
     pub fn watch(&self, topics: WatchSet) -> Waiter {
         self.registry.register(topics)

@@ -132,6 +132,14 @@ impl Registry {
         }
     }
 
+    /// Wakes everyone. Call it after the new state is published.
+    pub fn wake_all(&self) {
+        let table = self.lock();
+        for (_, notify) in table.topics.values().chain(table.prefixes.values()).flatten() {
+            notify.notify_one();
+        }
+    }
+
     /// The number of sleepers, counted once per topic; for metrics and tests.
     pub fn sleepers(&self) -> usize {
         let table = self.lock();
