@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod dns;
 pub mod fsm;
 pub mod http;
 pub mod kubernetes;

@@ -1,0 +1,230 @@
+//! Serving: sockets, threads, clock and randomness around the pure parts.
+//!
+//! Binding is apart from serving, so that a port in use is reported before anything starts. UDP
+//! runs on threads of its own, one per core and address, each with a socket of the address's
+//! SO_REUSEPORT group; TCP and recursion run on tokio, bounded.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Zone, tcp, udp};
+use crate::state::Store;
+
+/// Queries that recursors are working on at a time; more get SERVFAIL.
+const MAX_RECURSIONS: usize = 512;
+/// Pending TCP connections per address.
+const BACKLOG: i32 = 128;
+
+/// An address of the configuration cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("listening for DNS on {address}/{protocol}: address already in use")]
+    InUse {
+        /// Where.
+        address: SocketAddr,
+        /// `udp` or `tcp`.
+        protocol: &'static str,
+    },
+    /// A privileged port.
+    #[error(
+        "listening for DNS on {address}/{protocol}: permission denied for port {}, which needs root or CAP_NET_BIND_SERVICE",
+        address.port()
+    )]
+    Permission {
+        /// Where.
+        address: SocketAddr,
+        /// `udp` or `tcp`.
+        protocol: &'static str,
+    },
+    /// Anything else, such as an address that is not this host's.
+    #[error("listening for DNS on {address}/{protocol}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// `udp` or `tcp`.
+        protocol: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    fn new(address: SocketAddr, protocol: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address, protocol },
+            io::ErrorKind::PermissionDenied => Self::Permission { address, protocol },
+            _ => Self::Other { address, protocol, source },
+        }
+    }
+}
+
+/// DNS stopped although nobody asked it to; the agent should stop too.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The sockets or threads of the listeners cannot be used.
+    #[error("starting to serve DNS")]
+    Start(#[from] io::Error),
+    /// A thread or task ended.
+    #[error("a DNS worker ended unexpectedly")]
+    Ended,
+}
+
+/// Bound sockets. Nothing is read from them yet.
+#[derive(Debug)]
+pub struct Listeners {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds every address for UDP and TCP. Port 0 takes any free port, the same for both.
+    ///
+    /// # Errors
+    /// [`BindError`] names the first address that failed; what was bound is released.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
+        for &wanted in addresses {
+            let tcp = bind_tcp(wanted).map_err(|error| BindError::new(wanted, "tcp", error))?;
+            let bound = tcp.local_addr().map_err(|error| BindError::new(wanted, "tcp", error))?;
+            for first in (0..threads).map(|thread| thread == 0) {
+                let socket =
+                    bind_udp(bound, first).map_err(|error| BindError::new(bound, "udp", error))?;
+                listeners.udp.push(socket);
+            }
+            listeners.tcp.push(tcp);
+            listeners.addresses.push(bound);
+        }
+        Ok(listeners)
+    }
+
+    /// Where clients reach these listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The first socket of an address joins the SO_REUSEPORT group only after it is bound: binding it
+/// must fail when another process has the port, even one that would share it.
+fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if !first {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    if first {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(socket.into())
+}
+
+/// What answers are made from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The published state.
+    pub store: Arc<Store>,
+    /// The names and settings in force; swapped by a reload.
+    pub zone: Arc<ArcSwap<Zone>>,
+}
+
+/// What every worker shares.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) source: Source,
+    pub(super) recursions: Arc<Semaphore>,
+    pub(super) tracker: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Serves until `shutdown`, then until the last worker is gone.
+///
+/// # Errors
+/// [`ServeError`]: sockets that cannot be used, or a worker that ended by itself.
+pub async fn serve(
+    listeners: Listeners,
+    source: Source,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let worker = Worker {
+        source,
+        recursions: Arc::new(Semaphore::new(MAX_RECURSIONS)),
+        tracker: TaskTracker::new(),
+        shutdown: shutdown.child_token(),
+    };
+    let sockets: Vec<_> = listeners.udp.into_iter().map(Arc::new).collect();
+    let mut threads = Vec::new();
+    let started = start(&sockets, listeners.tcp, &worker, &mut threads);
+    if started.is_ok() {
+        tracing::info!(addresses = ?listeners.addresses, "dns is serving");
+        worker.shutdown.cancelled().await;
+    }
+    let asked = shutdown.is_cancelled();
+    worker.shutdown.cancel();
+    sockets.iter().for_each(|socket| wake(socket));
+    worker.tracker.close();
+    worker.tracker.wait().await;
+    let join = || threads.into_iter().all(|thread| thread.join().is_ok());
+    let joined = tokio::task::spawn_blocking(join).await.unwrap_or(false);
+    started?;
+    if asked && joined { Ok(()) } else { Err(ServeError::Ended) }
+}
+
+fn start(
+    udp: &[Arc<UdpSocket>],
+    tcp: Vec<TcpListener>,
+    worker: &Worker,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> io::Result<()> {
+    for socket in udp {
+        threads.push(udp::start(socket.clone(), worker.clone())?);
+    }
+    for listener in tcp {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        worker.tracker.spawn(tcp::accept(listener, worker.clone()));
+    }
+    Ok(())
+}
+
+/// Makes a blocked receive return: Linux wakes it although an unconnected socket has nothing to
+/// shut down and says so.
+fn wake(socket: &UdpSocket) {
+    match SockRef::from(socket).shutdown(std::net::Shutdown::Read) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+        Err(error) => tracing::warn!(%error, "dns socket cannot be shut down"),
+    }
+}
+
+/// Unix seconds, the serial of the SOA. Wraps in 2106, as serials do.
+pub(super) fn unix_seconds() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() as u32
+}

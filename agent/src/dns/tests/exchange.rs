@@ -1,0 +1,188 @@
+//! Real sockets: UDP, TCP, dig, reload and shutdown.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    process::Command,
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    dns::{BindError, Listeners, ServeError, Source, serve},
+    state::Store,
+};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Longer than any answer on loopback takes.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    pub(super) source: Source,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Served {
+    pub(super) fn start(state: State, zone: Zone) -> Self {
+        let source = Source { store: Arc::default(), zone: Arc::new(ArcSwap::from_pointee(zone)) };
+        Store::publish(&source.store, state, &Touched::default());
+        let listeners = Listeners::bind(&[LOOPBACK]).unwrap();
+        let address = listeners.addresses()[0];
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listeners, source.clone(), shutdown.clone()));
+        Self { address, source, shutdown, task }
+    }
+
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// Runs blocking client code beside the server.
+pub(super) async fn client<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+pub(super) fn ask_udp(server: SocketAddr, request: &Message) -> Message {
+    let socket = UdpSocket::bind(LOOPBACK).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.connect(server).unwrap();
+    socket.send(&request.to_vec().unwrap()).unwrap();
+    let mut answer = [0; 4096];
+    let length = socket.recv(&mut answer).unwrap();
+    Message::from_vec(&answer[..length]).unwrap()
+}
+
+fn ask_tcp(stream: &mut TcpStream, request: &Message) -> Message {
+    let packet = request.to_vec().unwrap();
+    stream.write_all(&u16::try_from(packet.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(&packet).unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+#[tokio::test]
+async fn queries_are_answered_over_udp_and_tcp() {
+    let served = Served::start(catalog(), zone());
+    let address = served.address;
+    client(move || {
+        let request = query("web.service.consul.", RecordType::A);
+        let over_udp = ask_udp(address, &request);
+        assert_eq!(over_udp.answers[0].data.to_string(), "10.1.0.1");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(ask_tcp(&mut stream, &request), over_udp);
+        }
+    })
+    .await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_next_answer() {
+    let served = Served::start(catalog(), zone());
+    let address = served.address;
+    let ttl = move || ask_udp(address, &query("foo.node.consul.", RecordType::A)).answers[0].ttl;
+    assert_eq!(client(ttl).await, 0);
+    let mut zone = zone();
+    zone.settings.node_ttl = Duration::from_secs(9);
+    served.source.zone.store(Arc::new(zone));
+    assert_eq!(client(ttl).await, 9);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn shutdown_closes_open_connections_and_frees_the_port() {
+    let served = Served::start(catalog(), zone());
+    let address = served.address;
+    let mut idle = client(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        ask_tcp(&mut stream, &query("foo.node.consul.", RecordType::A));
+        stream
+    })
+    .await;
+    served.stop().await;
+    client(move || {
+        idle.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    })
+    .await;
+    Listeners::bind(&[address]).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_named_whoever_has_it() {
+    let taken = Listeners::bind(&[LOOPBACK]).unwrap();
+    let address = taken.addresses()[0];
+    let error = Listeners::bind(&[address]).unwrap_err().to_string();
+    assert_eq!(error, format!("listening for DNS on {address}/tcp: address already in use"));
+    drop(taken);
+    let udp = socket2::SockRef::from(&UdpSocket::bind(address).unwrap()).try_clone_shared();
+    let error = Listeners::bind(&[address]).unwrap_err().to_string();
+    assert_eq!(error, format!("listening for DNS on {address}/udp: address already in use"));
+    drop(udp);
+}
+
+trait Shared {
+    fn try_clone_shared(&self) -> socket2::Socket;
+}
+
+impl Shared for socket2::SockRef<'_> {
+    /// A socket that would share its port, as a second agent's would.
+    fn try_clone_shared(&self) -> socket2::Socket {
+        let clone = self.try_clone().unwrap();
+        clone.set_reuse_port(true).unwrap();
+        clone
+    }
+}
+
+#[test]
+fn a_port_without_permission_is_named() {
+    let error = BindError::Permission { address: ([127, 0, 0, 1], 53).into(), protocol: "udp" };
+    assert!(error.to_string().contains("127.0.0.1:53/udp: permission denied for port 53"));
+}
+
+#[tokio::test]
+async fn dig_prints_what_the_tutorials_show() {
+    if Command::new("dig").arg("-v").output().is_err() {
+        eprintln!("skipped: dig is not installed");
+        return;
+    }
+    let served = Served::start(catalog(), zone());
+    let port = served.address.port().to_string();
+    let dig = move |arguments: &[&str]| {
+        let output = Command::new("dig")
+            .args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=5"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    client(move || {
+        assert_eq!(dig(&["web.service.consul", "+short"]), "10.1.0.1\n");
+        assert_eq!(dig(&["web.service.consul", "SRV", "+short"]), "1 1 80 Foo.node.dc1.consul.\n");
+        assert_eq!(dig(&["foo.node.consul", "+tcp", "+short"]), "10.1.0.1\n");
+        assert_eq!(dig(&["-x", "10.1.0.1", "+short"]), "Foo.node.dc1.consul.\n");
+        let node = dig(&["foo.node.consul"]);
+        assert!(node.contains("flags: qr aa rd;"), "{node}");
+        assert!(node.contains("recursion requested but not available"), "{node}");
+        assert!(node.contains("TXT\t\"consul-network-segment=\""), "{node}");
+        let missing = dig(&["missing.service.consul"]);
+        assert!(missing.contains("status: NXDOMAIN"), "{missing}");
+        assert!(missing.contains("SOA\tns.consul. hostmaster.consul."), "{missing}");
+        assert!(dig(&["foo"]).contains("status: REFUSED"));
+    })
+    .await;
+    served.stop().await;
+}
