@@ -25,6 +25,9 @@ const MAX_RECURSIONS: usize = 512;
 /// Pending TCP connections per address.
 const BACKLOG: i32 = 128;
 
+/// How often port 0 is tried again when its port is free for TCP only.
+const ANY_PORT_RETRIES: usize = 8;
+
 /// An address of the configuration cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -98,17 +101,30 @@ impl Listeners {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
         for &wanted in addresses {
-            let tcp = bind_tcp(wanted).map_err(|error| BindError::new(wanted, "tcp", error))?;
-            let bound = tcp.local_addr().map_err(|error| BindError::new(wanted, "tcp", error))?;
-            for first in (0..threads).map(|thread| thread == 0) {
-                let socket =
-                    bind_udp(bound, first).map_err(|error| BindError::new(bound, "udp", error))?;
-                listeners.udp.push(socket);
+            let mut result = listeners.bind_address(wanted, threads);
+            // The port that TCP was given at random may be another's over UDP.
+            for _ in 0..ANY_PORT_RETRIES {
+                if wanted.port() != 0 || result.is_ok() {
+                    break;
+                }
+                result = listeners.bind_address(wanted, threads);
             }
-            listeners.tcp.push(tcp);
-            listeners.addresses.push(bound);
+            result?;
         }
         Ok(listeners)
+    }
+
+    fn bind_address(&mut self, wanted: SocketAddr, threads: usize) -> Result<(), BindError> {
+        let tcp = bind_tcp(wanted).map_err(|error| BindError::new(wanted, "tcp", error))?;
+        let bound = tcp.local_addr().map_err(|error| BindError::new(wanted, "tcp", error))?;
+        let udp: Vec<_> = (0..threads)
+            .map(|thread| bind_udp(bound, thread == 0))
+            .collect::<io::Result<_>>()
+            .map_err(|error| BindError::new(bound, "udp", error))?;
+        self.udp.extend(udp);
+        self.tcp.push(tcp);
+        self.addresses.push(bound);
+        Ok(())
     }
 
     /// Where clients reach these listeners.

@@ -18,6 +18,8 @@ use crate::{
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// An address that no other test uses: its ports are free again when the test frees them.
+const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 8, 1)), 0);
 /// Longer than any answer on loopback takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -30,9 +32,13 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn start(state: State, zone: Zone) -> Self {
+        Self::start_at(LOOPBACK, state, zone)
+    }
+
+    fn start_at(address: SocketAddr, state: State, zone: Zone) -> Self {
         let source = Source { store: Arc::default(), zone: Arc::new(ArcSwap::from_pointee(zone)) };
         Store::publish(&source.store, state, &Touched::default());
-        let listeners = Listeners::bind(&[LOOPBACK]).unwrap();
+        let listeners = Listeners::bind(&[address]).unwrap();
         let address = listeners.addresses()[0];
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, source.clone(), shutdown.clone()));
@@ -104,7 +110,7 @@ async fn a_reload_changes_the_next_answer() {
 
 #[tokio::test]
 async fn shutdown_closes_open_connections_and_frees_the_port() {
-    let served = Served::start(catalog(), zone());
+    let served = Served::start_at(OWN, catalog(), zone());
     let address = served.address;
     let mut idle = client(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -122,29 +128,17 @@ async fn shutdown_closes_open_connections_and_frees_the_port() {
 }
 
 #[test]
-fn a_port_in_use_is_named_whoever_has_it() {
-    let taken = Listeners::bind(&[LOOPBACK]).unwrap();
+fn a_port_in_use_is_named_even_if_its_user_would_share_it() {
+    let own = SocketAddr::new([127, 0, 8, 2].into(), 0);
+    let taken = Listeners::bind(&[own]).unwrap();
     let address = taken.addresses()[0];
     let error = Listeners::bind(&[address]).unwrap_err().to_string();
     assert_eq!(error, format!("listening for DNS on {address}/tcp: address already in use"));
     drop(taken);
-    let udp = socket2::SockRef::from(&UdpSocket::bind(address).unwrap()).try_clone_shared();
+    let udp = UdpSocket::bind(address).unwrap();
+    socket2::SockRef::from(&udp).set_reuse_port(true).unwrap();
     let error = Listeners::bind(&[address]).unwrap_err().to_string();
     assert_eq!(error, format!("listening for DNS on {address}/udp: address already in use"));
-    drop(udp);
-}
-
-trait Shared {
-    fn try_clone_shared(&self) -> socket2::Socket;
-}
-
-impl Shared for socket2::SockRef<'_> {
-    /// A socket that would share its port, as a second agent's would.
-    fn try_clone_shared(&self) -> socket2::Socket {
-        let clone = self.try_clone().unwrap();
-        clone.set_reuse_port(true).unwrap();
-        clone
-    }
 }
 
 #[test]
