@@ -1,22 +1,26 @@
 //! The two small HTTP doors: readiness on loopback, metrics where Prometheus can reach them.
 //!
 //! `GET /ready` on the admin listener, `GET /metrics` on the metrics listener, nothing else on
-//! either. Requests are served one connection at a time with a limit each, which bounds what a
-//! stranger on the network can make this process hold.
+//! either. At most [`MAX_CONNECTIONS`] are open on each, none longer than [`CONNECTION_LIMIT`],
+//! which bounds what a stranger on the network can make this process hold.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tracing::debug;
 
 use crate::{app::Error, listener, metrics::Metrics, readiness::Handle};
 
 const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+const MAX_CONNECTIONS: usize = 8;
 
 /// The listeners that were asked for.
 #[derive(Debug)]
@@ -45,14 +49,18 @@ impl Listeners {
     pub(crate) async fn run(self, handle: Handle) -> Infallible {
         let admin = async {
             match &self.admin {
-                Some(listener) => serve(listener, |path| readiness(path, &handle)).await,
+                Some(listener) => {
+                    serve(listener, Arc::new(move |path| readiness(path, &handle))).await
+                }
                 None => std::future::pending().await,
             }
         };
         let metrics = async {
-            match &self.metrics {
+            match self.metrics {
                 Some((listener, metrics)) => {
-                    serve(listener, |path| (path == "/metrics").then(|| ok(metrics.render()))).await
+                    let render =
+                        move |path: &str| (path == "/metrics").then(|| ok(metrics.render()));
+                    serve(&listener, Arc::new(render)).await
                 }
                 None => std::future::pending().await,
             }
@@ -64,6 +72,7 @@ impl Listeners {
     }
 }
 
+type Answers = dyn Fn(&str) -> Option<Answer> + Send + Sync;
 type Answer = (StatusCode, String);
 
 fn ok(body: String) -> Answer {
@@ -77,33 +86,37 @@ fn readiness(path: &str, handle: &Handle) -> Option<Answer> {
     })
 }
 
-async fn serve(listener: &TcpListener, answer: impl Fn(&str) -> Option<Answer>) -> Infallible {
+async fn serve(listener: &TcpListener, answers: Arc<Answers>) -> Infallible {
+    let mut open = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => accepted,
+            Some(_) = open.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(open.spawn(serve_one(stream, Arc::clone(&answers)))),
             Err(error) => {
                 debug!(%error, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let service = service_fn(|request: Request<Incoming>| {
-            let response = respond(&request, &answer);
-            async move { Ok::<_, Infallible>(response) }
-        });
-        let connection =
-            http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIMIT, connection).await {
-            debug!(%error, "an admin connection failed");
         }
     }
 }
 
-fn respond(
-    request: &Request<Incoming>,
-    answer: &impl Fn(&str) -> Option<Answer>,
-) -> Response<Full<Bytes>> {
-    let (status, body) = match answer(request.uri().path()) {
+async fn serve_one(stream: TcpStream, answers: Arc<Answers>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(&request, &*answers);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIMIT, connection).await {
+        debug!(%error, "an admin connection failed");
+    }
+}
+
+fn respond(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+    let (status, body) = match answers(request.uri().path()) {
         None => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
         Some(_) if request.method() != Method::GET => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())

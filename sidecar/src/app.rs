@@ -285,13 +285,13 @@ fn listen<F: Future<Output = ()> + Send + 'static>(
     let listener = listener::bind(wanted).map_err(text)?;
     let address = listener.local_addr().map_err(|error| text(BindError::Other(wanted, error)))?;
     let (closed, dropped) = oneshot::channel::<Infallible>();
-    let tasks = drain.tasks.clone();
+    let listeners = drain.listeners.clone();
     let drain = drain.clone();
     let accepting: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
         let dropped = async { drop(dropped.await) };
         listener::accept_loop(listener, cap, &drain, serve, dropped).await;
     });
-    tasks.spawn(accepting);
+    listeners.spawn(accepting);
     Ok(Bound { address, _closed: closed })
 }
 

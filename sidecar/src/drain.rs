@@ -1,6 +1,6 @@
 //! How a sidecar ends: stop accepting, let open connections finish, cut what is left.
 //!
-//! Every connection runs under the tracker; none outlives [`Drain::finish`].
+//! Every listener and connection runs under a tracker; none outlives [`Drain::finish`].
 
 use std::time::Duration;
 
@@ -14,22 +14,25 @@ pub(crate) struct Drain {
     pub(crate) stop: CancellationToken,
     /// Connections are reset when it is canceled.
     pub(crate) cut: CancellationToken,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) connections: TaskTracker,
+    pub(crate) listeners: TaskTracker,
 }
 
 impl Drain {
     /// Ends everything within `grace` and a moment.
     pub(crate) async fn finish(&self, grace: Duration) {
         self.stop.cancel();
-        self.tasks.close();
-        let open = self.tasks.len();
+        self.listeners.close();
+        self.listeners.wait().await;
+        self.connections.close();
+        let open = self.connections.len();
         if open > 0 {
             info!(open, grace = ?grace, "draining");
         }
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            warn!(open = self.tasks.len(), "cutting connections that did not end");
+        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
+            warn!(open = self.connections.len(), "cutting connections that did not end");
             self.cut.cancel();
-            self.tasks.wait().await;
+            self.connections.wait().await;
         }
     }
 }

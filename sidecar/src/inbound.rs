@@ -97,7 +97,7 @@ impl Inbound {
         stream: TcpStream,
         record: &mut Record,
     ) -> Result<(TlsStream<TcpStream>, SpiffeId), End> {
-        let limit = self.limits.handshake_timeout;
+        let limit = self.handshake_timeout();
         prepare(&stream).map_err(|error| End::because(Class::Probe, error))?;
         let Some(identity) = known(self.state.certs.current(), limit).await else {
             return Err(End::because(Class::NotReady, "no certificate yet"));
@@ -123,6 +123,15 @@ impl Inbound {
             })?;
         record.identity = Some(id.clone());
         Ok((stream, id))
+    }
+
+    /// As registered (`handshake_timeout_ms`), or our own limit.
+    fn handshake_timeout(&self) -> Duration {
+        let snapshot = self.state.snapshot.borrow();
+        match snapshot.proxy.as_ref().map_or(0, |proxy| proxy.handshake_timeout_ms) {
+            0 => self.limits.handshake_timeout,
+            millis => Duration::from_millis(millis.into()),
+        }
     }
 
     /// Lets `source` in if the policy, once known, allows it.

@@ -78,7 +78,7 @@ pub(crate) async fn accept_loop<F, S>(
         match accepted {
             Ok((stream, peer)) => {
                 let place = Arc::clone(&places).try_acquire_owned().ok();
-                drain.tasks.spawn(serve(Accepted { stream, peer, place }));
+                drain.connections.spawn(serve(Accepted { stream, peer, place }));
             }
             // The peer gave up between SYN and accept; nothing to do.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

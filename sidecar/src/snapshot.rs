@@ -172,3 +172,87 @@ fn endpoint(id: &str, wire: v1::Endpoint) -> Result<Endpoint, Rejected> {
         Err(source) => Err(Rejected::Identity { id, host, port: wire.port, source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "spiffe://td.consul/ns/default/dc/dc1/svc/web";
+
+    fn upstream(id: &str, port: u32, spiffe_ids: &[&str]) -> v1::Upstream {
+        let endpoint = |id: &&str| v1::Endpoint {
+            address: "10.0.0.1".into(),
+            port: 20000,
+            spiffe_id: (*id).to_owned(),
+            ..<_>::default()
+        };
+        v1::Upstream {
+            id: id.into(),
+            service: "web".into(),
+            bind_port: port,
+            endpoints: spiffe_ids.iter().map(endpoint).collect(),
+            ..<_>::default()
+        }
+    }
+
+    fn applied(messages: Vec<v1::WatchResponse>) -> (Snapshot, Vec<Rejected>) {
+        let mut snapshot = Snapshot::default();
+        let rejected = messages.into_iter().flat_map(|message| snapshot.apply(message)).collect();
+        (snapshot, rejected)
+    }
+
+    fn first() -> v1::WatchResponse {
+        v1::WatchResponse {
+            index: 5,
+            snapshot: true,
+            proxy: Some(v1::Proxy { service: "api".into(), ..<_>::default() }),
+            intentions: Some(v1::Intentions { default_allow: true, list: vec![] }),
+            upstreams: vec![upstream("a", 1, &[ID]), upstream("b", 2, &[ID])],
+            ..<_>::default()
+        }
+    }
+
+    #[test]
+    fn what_a_delta_leaves_out_stays_as_it_was() {
+        let delta = v1::WatchResponse {
+            index: 6,
+            upstreams: vec![upstream("b", 2, &[]), upstream("c", 3, &[ID])],
+            removed_upstreams: vec!["a".into()],
+            ..<_>::default()
+        };
+        let (snapshot, rejected) = applied(vec![first(), delta]);
+        assert!(rejected.is_empty(), "{rejected:?}");
+        assert_eq!(snapshot.index, 6);
+        assert_eq!(snapshot.proxy.as_ref().unwrap().service, "api");
+        assert!(snapshot.policy.as_ref().unwrap().allows("anyone"));
+        let known: Vec<_> =
+            snapshot.targets.iter().map(|(id, t)| (id, t.endpoints.len())).collect();
+        assert_eq!(known, [(&"b".to_owned(), 0), (&"c".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_snapshot_replaces_everything_and_denies_what_it_does_not_allow() {
+        let second = v1::WatchResponse { index: 9, snapshot: true, ..<_>::default() };
+        let (snapshot, _) = applied(vec![first(), second]);
+        assert!(snapshot.targets.is_empty() && snapshot.proxy.is_none());
+        assert!(!snapshot.policy.as_ref().unwrap().allows("anyone"));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_reported_and_the_rest_is_used() {
+        let message = v1::WatchResponse {
+            snapshot: true,
+            roots: Some(v1::Roots { roots_der: vec![vec![1, 2, 3]], ..<_>::default() }),
+            upstreams: vec![upstream("a", 1, &[ID, "web"]), upstream("b", 70000, &[])],
+            ..<_>::default()
+        };
+        let (snapshot, rejected) = applied(vec![message]);
+        assert_eq!(snapshot.targets["a"].endpoints.len(), 1);
+        assert_eq!(snapshot.targets["a"].bind, "127.0.0.1:1".parse().unwrap());
+        let said: Vec<String> = rejected.iter().map(|r| crate::report::chain(r)).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("the roots cannot be used: root 1 of 1"), "{said:?}");
+        assert!(said[1].contains("10.0.0.1:20000 has no usable identity"), "{said:?}");
+        assert!(said[2].contains("port 70000"), "{said:?}");
+    }
+}
