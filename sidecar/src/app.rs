@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use lictor_api::mesh::v1;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -149,10 +150,12 @@ async fn follow_source(source: Source, state: &State) -> Result<Infallible, Erro
         },
         Source::Static(fixed) => {
             let Static { leaf, roots, policy, targets } = *fixed;
+            let service = leaf.summary().spiffe_id.service_name().unwrap_or_default().to_owned();
             state.certs.set_leaf(leaf);
             let targets = targets.into_iter().map(|t| (t.bind.to_string(), Arc::new(t))).collect();
             state.publish(Snapshot {
                 roots: Some(Arc::new(roots)),
+                proxy: Some(Arc::new(v1::Proxy { service, ..<_>::default() })),
                 policy: Some(Arc::new(policy)),
                 targets,
                 ..Snapshot::default()

@@ -55,20 +55,17 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
             Err(failure) => failure,
         };
         metrics::stream_failed();
-        let pause = backoff.next();
         let text = report::chain(&failure);
+        // Once per outage: a server that is gone for hours is one fact, not thousands.
         match &failure {
+            _ if complained => debug!(error = %text, "still no configuration stream"),
             Error::Status(status) if app::is_final(status.code()) => {
                 error!(error = %text, "configuration refused, keeping the last known");
             }
-            // Once per outage: a server that is gone for hours is one fact, not thousands.
-            _ if !complained => {
-                warn!(error = %text, "no server, keeping the last known configuration");
-            }
-            _ => debug!(error = %text, retry_in = ?pause, "still no server"),
+            _ => warn!(error = %text, "no server, keeping the last known configuration"),
         }
         complained = true;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use lictor_api::mesh::{PROTOCOL_VERSION, v1};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::certs::{CertificateError, Leaf, LeafSummary, Roots};
 use crate::{
@@ -52,8 +52,10 @@ pub(crate) enum Error {
 /// # Errors
 /// Only if the very first request is refused for good.
 pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, app::Error> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    let mut issued = false;
+    // Until the first one quickly: in a pod this waits for the operator's registration.
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+    let mut issued: Option<LeafSummary> = None;
+    let mut outage = Outage::default();
     loop {
         let service = service_name(config, state).await;
         match sign(config, &service).await {
@@ -66,26 +68,44 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
                     state.certs.set_first_roots(roots);
                 }
                 state.certs.set_leaf(leaf);
-                issued = true;
-                backoff.reset();
                 wait_for_renewal(&summary, state).await;
+                issued = Some(summary);
+                outage = Outage::default();
+                backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
             }
-            Err(Error::Status { source, .. }) if !issued && app::is_final(source.code()) => {
+            Err(Error::Status { source, .. })
+                if issued.is_none() && app::is_final(source.code()) =>
+            {
                 return Err(app::Error::Refused { what: "a certificate", source });
             }
             Err(failure) => {
                 metrics::certificate_failed();
-                let pause = backoff.next();
-                let text = report::chain(&failure);
-                match &failure {
-                    Error::Status { source, .. } if app::is_final(source.code()) => {
-                        error!(error = %text, "certificate refused, still trying");
-                    }
-                    _ => warn!(error = %text, retry_in = ?pause, "no certificate yet"),
-                }
-                tokio::time::sleep(pause).await;
+                outage.report(&failure, issued.as_ref());
+                tokio::time::sleep(backoff.next()).await;
             }
         }
+    }
+}
+
+/// Says each thing once per outage: that it began, and that the certificate has expired in it.
+#[derive(Debug, Default)]
+struct Outage {
+    began: bool,
+    expired: bool,
+}
+
+impl Outage {
+    fn report(&mut self, failure: &Error, current: Option<&LeafSummary>) {
+        let text = report::chain(failure);
+        let expired = current.is_some_and(|leaf| leaf.not_after <= SystemTime::now());
+        if expired && !self.expired {
+            error!(error = %text, "the certificate has expired, peers refuse it, still trying");
+        } else if !self.began {
+            warn!(error = %text, "no new certificate, trying again");
+        } else {
+            debug!(error = %text, "still no new certificate");
+        }
+        (self.began, self.expired) = (true, expired);
     }
 }
 

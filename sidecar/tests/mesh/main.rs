@@ -5,7 +5,12 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use lictor_sidecar::{Config, config::Upstreams, probe};
+use lictor_sidecar::{
+    Config,
+    config::{Credential, ServerTls, Servers, Source, Subject, Upstreams},
+    metrics::Metrics,
+    probe,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -292,6 +297,72 @@ async fn without_servers_new_connections_are_still_served_and_a_return_is_notice
         assert_eq!(exchange(bind, b"during").await.unwrap(), b"during");
     }
     assert_eq!(web.handle.check(), Ok(()));
+
+    server.mesh.upstream("web", "echo", bind, &[]);
+    server.restart();
+    eventually("what changed meanwhile is known", || async {
+        exchange(bind, b"after").await.is_err()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_roots_are_trusted_at_once_and_certificates_follow() {
+    let server = Server::start(Duration::from_secs(10));
+    let mut signed = server.mesh.signed();
+    let echo_sidecar = destination(&server, "echo", echo().await).await;
+    let bind = unused();
+    let public = echo_sidecar.handle.public_address().unwrap();
+    server.mesh.upstream("web", "echo", bind, &[server.mesh.endpoint("echo", public)]);
+    let _web = source(&server, "web", "echo", bind).await;
+    assert_eq!(*signed.borrow_and_update(), 2);
+    server.mesh.rotate();
+    let renewed = timeout(LIMIT, signed.wait_for(|count| *count == 4));
+    let traffic = async {
+        loop {
+            assert_eq!(exchange(bind, b"x").await.unwrap(), b"x");
+        }
+    };
+    tokio::select! {
+        renewed = renewed => assert!(renewed.is_ok(), "not renewed in time"),
+        () = traffic => {}
+    }
+    assert_eq!(exchange(bind, b"x").await.unwrap(), b"x");
+}
+
+/// As in a pod: TLS with pinned roots and a token file.
+fn pod_config(server: &Server, folder: &std::path::Path, name: &str) -> Config {
+    Config {
+        source: Source::Servers(Servers {
+            uris: vec![format!("https://localhost:{}", server.address.port()).parse().unwrap()],
+            tls: Some(ServerTls {
+                roots_file: folder.join("roots.pem"),
+                server_name: name.to_owned(),
+            }),
+            credential: Credential::TokenFile(folder.join("token")),
+            subject: Subject::Service("web".to_owned()),
+        }),
+        ..config(server.address, "web")
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_read_again_and_servers_are_known_by_name_and_root() {
+    let server = Server::start_tls();
+    *server.mesh.token.lock().unwrap() = Some("fresh");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "stale\n").unwrap();
+    let foreign = Ca::new(TRUST_DOMAIN);
+    std::fs::write(folder.path().join("roots.pem"), foreign.pem()).unwrap();
+
+    let web = start(pod_config(&server, folder.path(), "server.dc1.consul"));
+    let misled = start(pod_config(&server, folder.path(), "server.dc2.consul"));
+    std::fs::write(folder.path().join("roots.pem"), server.mesh.ca.pem()).unwrap();
+    std::fs::write(folder.path().join("token"), "fresh\n").unwrap();
+    ready(&web).await;
+    // It has the same token and roots; only the name is not the servers'.
+    let deceived = timeout(Duration::from_secs(1), misled.handle.ready()).await;
+    assert!(deceived.is_err() && misled.handle.certificate().is_none());
 }
 
 #[tokio::test]
@@ -467,4 +538,56 @@ async fn upstreams_follow_the_annotations_file_and_a_bad_list_changes_nothing() 
         web.handle.upstream_address("late").is_some()
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_end_of_a_connection_is_counted_by_its_result() {
+    let server = Server::start(HOUR);
+    let sidecar = destination(&server, "counted", echo().await).await;
+    let public = sidecar.handle.public_address().unwrap();
+    let (bind, metrics) = (unused(), unused());
+    server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", public)]);
+    let web = start(Config {
+        upstreams: Upstreams::Fixed(vec![own_upstream("counted", bind)]),
+        metrics: Some((metrics, Metrics::install().unwrap())),
+        ..config(server.address, "web")
+    });
+    ready(&web).await;
+
+    exchange(bind, b"hello!").await.unwrap();
+    server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", unused())]);
+    let moved = |line: &'static str| async move {
+        eventually(line, || async {
+            drop(exchange(bind, b"x").await);
+            scrape(metrics).await.lines().any(|found| found.starts_with(line))
+        })
+        .await;
+    };
+    let closed = "lictor_sidecar_connections_closed_total";
+    assert!(scrape(metrics).await.contains(&format!("# TYPE {closed} counter")));
+    for line in [
+        r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="ok"}"#,
+        r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="ok"}"#,
+        r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="connect_failed"}"#,
+        r#"lictor_sidecar_endpoint_failures_total{service="counted"}"#,
+        r#"lictor_sidecar_sent_bytes_total{side="outbound",service="counted"} 6"#,
+        r#"lictor_sidecar_received_bytes_total{side="outbound",service="counted"} 6"#,
+        "lictor_sidecar_certificate_expiry_timestamp_seconds ",
+    ] {
+        moved(line).await;
+    }
+    server.mesh.upstream("web", "counted", bind, &[]);
+    moved(r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="no_endpoints"}"#).await;
+    server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", public)]);
+    server.mesh.intend("counted", false, &[]);
+    moved(r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="denied"}"#).await;
+}
+
+/// The metrics page.
+async fn scrape(metrics: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(metrics).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    timeout(LIMIT, stream.read_to_string(&mut page)).await.unwrap().unwrap();
+    page
 }

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -31,7 +31,10 @@ use tokio::{
 };
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, ServerTlsConfig},
+};
 
 pub(crate) const TRUST_DOMAIN: &str = "11111111-2222-3333-4444-555555555555.consul";
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -59,6 +62,18 @@ impl Ca {
             datacenter: "dc1".into(),
             roots_der: vec![self.issuer.der().to_vec()],
         }
+    }
+
+    /// A server's certificate for a DNS name, in PEM.
+    pub(crate) fn server_leaf(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = Self::params(&[], Duration::from_secs(3600));
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
     }
 
     fn params(uris: &[String], life: Duration) -> CertificateParams {
@@ -96,7 +111,11 @@ impl Ca {
 /// What the control plane knows; shared with the service it runs.
 pub(crate) struct Mesh {
     pub(crate) ca: Ca,
+    /// Signs instead of `ca` once it is there; both are trusted.
+    next_ca: OnceLock<Ca>,
     leaf_life: Duration,
+    /// What callers must present, if anything.
+    pub(crate) token: Mutex<Option<&'static str>>,
     services: Mutex<BTreeMap<String, watch::Sender<v1::WatchResponse>>>,
     signed: watch::Sender<usize>,
 }
@@ -112,27 +131,52 @@ impl Server {
     pub(crate) fn start(leaf_life: Duration) -> Self {
         let mesh = Arc::new(Mesh {
             ca: Ca::new(TRUST_DOMAIN),
+            next_ca: OnceLock::new(),
             leaf_life,
+            token: Mutex::default(),
             services: Mutex::default(),
             signed: watch::Sender::default(),
         });
+        Self::serve(mesh, (Ipv4Addr::LOCALHOST, 0).into(), None)
+    }
+
+    /// The same control plane behind TLS, under the name `server.dc1.consul`.
+    pub(crate) fn start_tls() -> Self {
+        let mut plain = Self::start(Duration::from_secs(3600));
+        plain.kill();
+        let mesh = Arc::clone(&plain.mesh);
+        let (certificate, key) = mesh.ca.server_leaf("server.dc1.consul");
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        Self::serve(mesh, (Ipv4Addr::LOCALHOST, 0).into(), Some(tls))
+    }
+
+    /// Back at the same address, knowing what it knew.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        *self = Self::serve(Arc::clone(&self.mesh), self.address, None);
+    }
+
+    fn serve(mesh: Arc<Mesh>, address: SocketAddr, tls: Option<ServerTlsConfig>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let _inside = runtime.enter();
+        // tokio's bind sets SO_REUSEADDR, which a restart on the same port needs.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(64).unwrap();
         let address = listener.local_addr().unwrap();
         let service = mesh_server::MeshServer::from_arc(Arc::clone(&mesh));
+        let mut server = tonic::transport::Server::builder();
+        if let Some(tls) = tls {
+            server = server.tls_config(tls).unwrap();
+        }
         runtime.spawn(async move {
-            let incoming = tokio_stream::wrappers::TcpListenerStream::new(
-                TcpListener::from_std(listener).unwrap(),
-            );
-            tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming)
-                .await
-                .unwrap();
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            server.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
+        drop(_inside);
         Self { mesh, address, runtime: Some(runtime) }
     }
 
@@ -157,7 +201,7 @@ impl Mesh {
             watch::Sender::new(v1::WatchResponse {
                 index: 1,
                 snapshot: true,
-                roots: Some(self.ca.roots()),
+                roots: Some(self.roots()),
                 proxy: Some(v1::Proxy { service: name.to_owned(), ..<_>::default() }),
                 intentions: Some(v1::Intentions { default_allow: true, list: vec![] }),
                 ..<_>::default()
@@ -217,6 +261,30 @@ impl Mesh {
         });
     }
 
+    /// A new root: trusted everywhere at once, and what signs from now on.
+    pub(crate) fn rotate(&self) {
+        assert!(self.next_ca.set(Ca::new(TRUST_DOMAIN)).is_ok(), "rotated once");
+        for service in self.services.lock().unwrap().values() {
+            service.send_modify(|response| response.roots = Some(self.roots()));
+        }
+    }
+
+    fn roots(&self) -> v1::Roots {
+        let mut roots = self.ca.roots();
+        roots.roots_der.extend(self.next_ca.get().map(|ca| ca.issuer.der().to_vec()));
+        roots
+    }
+
+    /// What the gate of a server does with the caller's credential.
+    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(token) = *self.token.lock().unwrap() else { return Ok(()) };
+        let presented = request.metadata().get("authorization").and_then(|v| v.to_str().ok());
+        if presented == Some(&format!("Bearer {token}")) {
+            return Ok(());
+        }
+        Err(Status::unavailable("the token is not known yet"))
+    }
+
     pub(crate) fn signed(&self) -> watch::Receiver<usize> {
         self.signed.subscribe()
     }
@@ -232,17 +300,18 @@ impl mesh_server::Mesh for Mesh {
         &self,
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
+        self.check(&request)?;
         let v1::SignRequest { csr_der, service, .. } = request.into_inner();
         if service == "forbidden" {
             return Err(Status::permission_denied("service \"forbidden\" is not yours"));
         }
-        let leaf = self.ca.sign(&csr_der, &service, self.leaf_life);
+        let leaf = self.next_ca.get().unwrap_or(&self.ca).sign(&csr_der, &service, self.leaf_life);
         self.signed.send_modify(|count| *count += 1);
         Ok(Response::new(v1::SignResponse {
             chain_der: vec![leaf.to_vec()],
             spiffe_id: self.ca.id(&service).to_string(),
             service,
-            roots: Some(self.ca.roots()),
+            roots: Some(self.roots()),
             ..<_>::default()
         }))
     }
@@ -251,6 +320,7 @@ impl mesh_server::Mesh for Mesh {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        self.check(&request)?;
         let subject = request.into_inner().subject;
         let Some(v1::watch_request::Subject::Service(name)) = subject else {
             return Err(Status::not_found("No sidecar proxy registered"));
