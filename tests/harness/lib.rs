@@ -1,1 +1,15 @@
-//! Starts real binaries for tests.
+//! Starts real binaries for tests, on ports and in directories of their own, and ends them.
+//!
+//! INVARIANT: what a test starts ends with the test, by process id; nothing listens outside
+//! loopback; every wait has a deadline and is on a condition.
+
+pub mod agent;
+pub mod binary;
+pub mod ports;
+pub mod process;
+pub mod tools;
+pub mod wait;
+
+pub use agent::Agent;
+pub use process::Process;
+pub use wait::{eventually, within};
