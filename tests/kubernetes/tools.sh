@@ -48,6 +48,10 @@ if [ "$(cat "$bin/VERSION" 2>/dev/null)" != "$kubernetes" ]; then
 fi
 for tool in "$helm" "$coredns"; do
   name=${tool%@*}; name=${name##*/}
-  [ -x "$bin/$name" ] || { echo "tools.sh: compiling $name into $bin, once; a few minutes" >&2; go install -ldflags "-s -w" "$tool"; }
+  [ ! -x "$bin/$name" ] || continue
+  echo "tools.sh: compiling $name into $bin, once; a few minutes" >&2
+  # the version that `helm template` assumes without a cluster
+  version=helm.sh/helm/v3/pkg/chartutil
+  go install -ldflags "-s -w -X $version.k8sVersionMajor=1 -X $version.k8sVersionMinor=${kubernetes:3:2}" "$tool"
 done
 echo "$bin"
