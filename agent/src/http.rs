@@ -42,12 +42,14 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
     let indented = agent.config.load().pretty_json;
     let pretty = request.has("pretty");
     let gzip = request.accepts_gzip();
-    let result = match AssertUnwindSafe(dispatch(agent, request)).catch_unwind().await {
-        Ok(result) => result,
-        Err(_) => Err(HttpError::Panicked),
-    };
-    let response = result.unwrap_or_else(HttpError::into_response);
+    let response = guarded(dispatch(agent, request)).await;
     response.with_header(DEFAULT_ACL_POLICY, "allow").finish(indented, pretty, gzip)
+}
+
+/// A defect in one handler is that request's error, not the agent's end.
+async fn guarded(handling: impl Future<Output = Result<Response, HttpError>>) -> Response {
+    let result = AssertUnwindSafe(handling).catch_unwind().await;
+    result.unwrap_or(Err(HttpError::Panicked)).unwrap_or_else(HttpError::into_response)
 }
 
 async fn dispatch(agent: &Arc<Agent>, mut request: Request) -> Result<Response, HttpError> {
@@ -85,3 +87,6 @@ async fn call(
     let context = Context::identify(agent, &request).await;
     handler(context, request).await
 }
+
+#[cfg(test)]
+mod tests;

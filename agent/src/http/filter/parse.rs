@@ -25,12 +25,14 @@ use super::FilterError;
 /// How deep parentheses and negations may nest.
 pub(super) const MAX_DEPTH: usize = 64;
 
-type Input<'a> = Stateful<LocatingSlice<&'a str>, Depth>;
+type Input<'a> = Stateful<LocatingSlice<&'a str>, Progress>;
 
 #[derive(Debug, Default)]
-struct Depth {
-    level: usize,
-    exceeded: bool,
+struct Progress {
+    depth: usize,
+    too_deep: bool,
+    /// The end of the furthest part understood; alternatives that failed rewind the input.
+    furthest: usize,
 }
 
 /// A syntax tree.
@@ -61,12 +63,15 @@ pub(super) enum Operator {
 impl Expression {
     /// Parses a whole text.
     pub(super) fn parse(text: &str) -> Result<Self, FilterError> {
-        let mut input = Input { input: LocatingSlice::new(text), state: Depth::default() };
+        let mut input = Input { input: LocatingSlice::new(text), state: Progress::default() };
         let parsed = delimited(multispace0, any_of, multispace0).parse_next(&mut input);
         match parsed {
-            _ if input.state.exceeded => Err(FilterError::TooDeep),
+            _ if input.state.too_deep => Err(FilterError::TooDeep),
             Ok(expression) if input.input.is_empty() => Ok(expression),
-            _ => Err(FilterError::Syntax { offset: input.input.current_token_start() }),
+            _ => {
+                let offset = input.state.furthest.max(input.input.current_token_start());
+                Err(FilterError::Syntax { offset })
+            }
         }
     }
 }
@@ -86,15 +91,15 @@ fn all_of(input: &mut Input<'_>) -> ModalResult<Expression> {
 }
 
 fn unary(input: &mut Input<'_>) -> ModalResult<Expression> {
-    input.state.level += 1;
-    if input.state.level > MAX_DEPTH {
-        input.state.exceeded = true;
+    input.state.depth += 1;
+    if input.state.depth > MAX_DEPTH {
+        input.state.too_deep = true;
         return Err(ErrMode::Cut(ContextError::new()));
     }
     let negation = preceded(keyword("not"), unary).map(|e| Expression::Not(Box::new(e)));
     let group = delimited(('(', multispace0), any_of, (multispace0, ')'));
     let parsed = preceded(multispace0, alt((group, matching, negation))).parse_next(input);
-    input.state.level -= 1;
+    input.state.depth -= 1;
     parsed
 }
 
@@ -104,19 +109,22 @@ fn matching(input: &mut Input<'_>) -> ModalResult<Expression> {
 
 fn selector_first(input: &mut Input<'_>) -> ModalResult<Expression> {
     let selector = selector(input)?;
-    let comparison = alt((
+    let emptiness = preceded(keyword("is"), terminated(opt(keyword("not")), keyword("empty")))
+        .map(|negated| (Operator::IsEmpty, negated.is_some()));
+    let (operator, negated) = alt((
         preceded(multispace0, "==").value((Operator::Equal, false)),
         preceded(multispace0, "!=").value((Operator::Equal, true)),
         negatable("contains", Operator::In),
         negatable("matches", Operator::Matches),
-    ));
-    let emptiness = preceded(keyword("is"), opt(keyword("not")))
-        .map(|negated| (Operator::IsEmpty, negated.is_some()));
-    let ((operator, negated), value) = alt((
-        (comparison, preceded(multispace0, value)),
-        terminated(emptiness, keyword("empty")).map(|emptiness| (emptiness, String::new())),
+        emptiness,
     ))
     .parse_next(input)?;
+    reach(input);
+    let value = match operator {
+        Operator::IsEmpty => String::new(),
+        _ => preceded(multispace0, value).parse_next(input)?,
+    };
+    reach(input);
     Ok(Expression::Match { selector, operator, negated, value })
 }
 
@@ -145,7 +153,12 @@ fn selector(input: &mut Input<'_>) -> ModalResult<Selector> {
     let ((first, rest), text): ((&str, Vec<String>), &str) =
         (name, repeat(0.., step)).with_taken().parse_next(input)?;
     let path = std::iter::once(first.to_owned()).chain(rest).collect();
+    reach(input);
     Ok(Selector { text: text.to_owned(), path })
+}
+
+fn reach(input: &mut Input<'_>) {
+    input.state.furthest = input.state.furthest.max(input.input.current_token_start());
 }
 
 fn value(input: &mut Input<'_>) -> ModalResult<String> {
