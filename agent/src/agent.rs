@@ -18,7 +18,7 @@ use crate::{
     },
     checks,
     config::RuntimeConfig,
-    http,
+    dns, http,
     kubernetes::{Kubernetes, KubernetesError},
     local::{LocalState, RegistrationError, anti_entropy},
     raft::{self, Consensus},
@@ -48,6 +48,8 @@ pub struct Agent {
     pub local: Arc<LocalState>,
     /// The one gate.
     pub authorizer: Authorizer,
+    /// The names that DNS answers for; swapped by a reload.
+    pub dns: Arc<ArcSwap<dns::Zone>>,
     /// The mesh's certificates.
     pub ca: Arc<Authority>,
     /// The cluster that the servers run in.
@@ -82,6 +84,9 @@ pub enum StartError {
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] raft::StartError),
+    /// The DNS domain is not a name.
+    #[error(transparent)]
+    Domain(#[from] dns::ZoneError),
     /// A declared service or check is wrong.
     #[error("registering the configured services and checks")]
     Registration(#[from] RegistrationError),
@@ -90,6 +95,9 @@ pub enum StartError {
 /// Why a new configuration was not taken; the old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
+    /// The DNS domain is not a name.
+    #[error(transparent)]
+    Domain(#[from] dns::ZoneError),
     /// A declared service or check is wrong.
     #[error("registering the configured services and checks: {0}")]
     Registration(#[from] RegistrationError),
@@ -106,11 +114,13 @@ impl Agent {
     /// # Errors
     /// [`ReloadError`]: nothing was changed.
     pub async fn reload(&self, config: RuntimeConfig) -> Result<(), ReloadError> {
+        let zone = dns::Zone::new(&config)?;
         let config = Arc::new(config);
         let (local, reloaded) = (self.local.clone(), config.clone());
         tokio::task::spawn_blocking(move || local.reload(&reloaded))
             .await
             .map_err(|_| ReloadError::Stopping)??;
+        self.dns.store(Arc::new(zone));
         self.config.store(config);
         Ok(())
     }
@@ -155,6 +165,8 @@ impl Running {
         let tls = ListenerTls::load(&config)?;
         let http = listeners::http(&config.listen, &tls.https).await?;
         let grpc = listeners::grpc(&config.listen, &tls.grpc).await?;
+        let dns = listeners::dns(&config.listen)?;
+        let zone = dns::Zone::new(&config)?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
         let local = Arc::new(LocalState::open(&config, &node_id)?);
@@ -180,6 +192,7 @@ impl Running {
             server,
             local,
             authorizer,
+            dns: Arc::new(ArcSwap::from_pointee(zone)),
             ca,
             kubernetes,
             requests,
@@ -188,6 +201,7 @@ impl Running {
         spawn_mesh(&agent, tls, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();
         spawn_local(&agent, &tasks, &shutdown);
+        tasks.spawn(serve_dns(agent.clone(), dns, shutdown.clone()));
         let routes = rpc::service(agent.clone(), shutdown.clone());
         tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
         Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
@@ -211,6 +225,13 @@ impl Running {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
         }
         self.agent.server.consensus().shutdown().await;
+    }
+}
+
+async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, shutdown: CancellationToken) {
+    let source = dns::Source { store: agent.server.store().clone(), zone: agent.dns.clone() };
+    if let Err(error) = dns::serve(listeners, source, shutdown).await {
+        tracing::error!(%error, "dns is not served any more; restart the agent");
     }
 }
 

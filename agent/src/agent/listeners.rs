@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::{
     config::runtime::Listen,
+    dns,
     http::server::{Listener, TlsConfig},
 };
 
@@ -45,6 +46,14 @@ fn reason(error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// Binds DNS, UDP and TCP.
+pub(super) fn dns(listen: &Listen) -> Result<dns::Listeners, ListenError> {
+    dns::Listeners::bind(&listen.dns).map_err(|error| {
+        let dns::BindError { protocol, address, source } = error;
+        ListenError::Address { protocol, address, source }
+    })
 }
 
 /// Binds HTTP and HTTPS.

@@ -30,47 +30,14 @@ const ANY_PORT_RETRIES: usize = 8;
 
 /// An address of the configuration cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody else has it.
-    #[error("listening for DNS on {address}/{protocol}: address already in use")]
-    InUse {
-        /// Where.
-        address: SocketAddr,
-        /// `udp` or `tcp`.
-        protocol: &'static str,
-    },
-    /// A privileged port.
-    #[error(
-        "listening for DNS on {address}/{protocol}: permission denied for port {}, which needs root or CAP_NET_BIND_SERVICE",
-        address.port()
-    )]
-    Permission {
-        /// Where.
-        address: SocketAddr,
-        /// `udp` or `tcp`.
-        protocol: &'static str,
-    },
-    /// Anything else, such as an address that is not this host's.
-    #[error("listening for DNS on {address}/{protocol}")]
-    Other {
-        /// Where.
-        address: SocketAddr,
-        /// `udp` or `tcp`.
-        protocol: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl BindError {
-    fn new(address: SocketAddr, protocol: &'static str, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { address, protocol },
-            io::ErrorKind::PermissionDenied => Self::Permission { address, protocol },
-            _ => Self::Other { address, protocol, source },
-        }
-    }
+#[error("listening for {protocol} on {address}")]
+pub struct BindError {
+    /// `DNS over UDP` or `DNS over TCP`.
+    pub protocol: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
 }
 
 /// DNS stopped although nobody asked it to; the agent should stop too.
@@ -115,12 +82,13 @@ impl Listeners {
     }
 
     fn bind_address(&mut self, wanted: SocketAddr, threads: usize) -> Result<(), BindError> {
-        let tcp = bind_tcp(wanted).map_err(|error| BindError::new(wanted, "tcp", error))?;
-        let bound = tcp.local_addr().map_err(|error| BindError::new(wanted, "tcp", error))?;
+        let failed = |protocol, address| move |source| BindError { protocol, address, source };
+        let tcp = bind_tcp(wanted).map_err(failed("DNS over TCP", wanted))?;
+        let bound = tcp.local_addr().map_err(failed("DNS over TCP", wanted))?;
         let udp: Vec<_> = (0..threads)
             .map(|thread| bind_udp(bound, thread == 0))
             .collect::<io::Result<_>>()
-            .map_err(|error| BindError::new(bound, "udp", error))?;
+            .map_err(failed("DNS over UDP", bound))?;
         self.udp.extend(udp);
         self.tcp.push(tcp);
         self.addresses.push(bound);
