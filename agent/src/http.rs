@@ -10,6 +10,7 @@
 mod agent;
 mod catalog;
 mod config_entry;
+mod connect;
 pub mod error;
 pub mod filter;
 mod health;

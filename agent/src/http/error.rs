@@ -11,7 +11,7 @@ use lictor_api::{
 };
 
 use super::{Response, filter::FilterError};
-use crate::{acl::PermissionDenied, local::RegistrationError, server::ServerError};
+use crate::{acl::PermissionDenied, ca::CaError, local::RegistrationError, server::ServerError};
 
 /// Why a request is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -198,6 +198,43 @@ pub enum HttpError {
     /// A deletion without kind or name.
     #[error("Must provide both a kind and name to delete")]
     MissingKindOrName,
+
+    // === connect
+    /// The mesh is off.
+    #[error("Connect must be enabled in order to use this endpoint")]
+    ConnectDisabled,
+    /// The certificate authority cannot or will not.
+    #[error(transparent)]
+    Ca(CaError),
+    /// An authorization without a destination.
+    #[error("Target service must be specified")]
+    MissingTarget,
+    /// An authorization of somebody without a service's identity.
+    #[error("ClientCertURI not a valid Connect identifier")]
+    InvalidClientCertUri,
+    /// There is no such intention.
+    #[error("Intention not found")]
+    NoIntention,
+    /// The ID in the path is none.
+    #[error("failed intention lookup: index error: UUID must be 36 characters")]
+    IntentionId,
+    /// There is one between the same names.
+    #[error("duplicate intention found: {0}")]
+    DuplicateIntention(String),
+    /// A required parameter is missing.
+    #[error("required query parameter '{0}' not set")]
+    MissingParameter(&'static str),
+    /// `?by=` is neither.
+    #[error("'by' parameter must be one of 'source' or 'destination'")]
+    InvalidMatchBy,
+    /// A name in a namespace or partition that does not exist.
+    #[error("error parsing {parameter} {value:?}: only the default namespace and partition exist")]
+    IntentionName {
+        /// The parameter.
+        parameter: &'static str,
+        /// Its value.
+        value: String,
+    },
 }
 
 impl HttpError {
@@ -207,6 +244,7 @@ impl HttpError {
             Self::UnknownPath { .. }
             | Self::NoEntry { .. }
             | Self::UnknownServiceId(_)
+            | Self::NoIntention
             | Self::MissingKindAndName
             | Self::MissingKindOrName => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -214,11 +252,18 @@ impl HttpError {
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
             Self::NoSessions => StatusCode::NOT_IMPLEMENTED,
             Self::Registration(error) => registration_status(error),
+            Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Ca(CaError::ServiceName(_)) => StatusCode::BAD_REQUEST,
             // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
-            Self::Encode(_)
+            Self::Ca(_)
+            | Self::ConnectDisabled
+            | Self::DuplicateIntention(_)
+            | Self::Encode(_)
             | Self::Filter(_)
             | Self::InvalidEntry(_)
+            | Self::InvalidMatchBy
             | Self::MissingNode
+            | Self::MissingParameter(_)
             | Self::MissingProxyDestination
             | Self::MissingServiceOfId
             | Self::NoDatacenter
@@ -236,6 +281,9 @@ impl HttpError {
             | Self::EnterpriseParameter { .. }
             | Self::InvalidCheckStatus(_)
             | Self::InvalidEnable(_)
+            | Self::IntentionId
+            | Self::IntentionName { .. }
+            | Self::InvalidClientCertUri
             | Self::InvalidIndex
             | Self::InvalidMaxStale(_)
             | Self::InvalidPassing
@@ -248,6 +296,7 @@ impl HttpError {
             | Self::MissingNodeName
             | Self::MissingServiceId
             | Self::MissingServiceName
+            | Self::MissingTarget
             | Self::StaleWithConsistent
             | Self::UnsupportedKind(_) => StatusCode::BAD_REQUEST,
         }
@@ -259,6 +308,15 @@ impl HttpError {
         match self {
             Self::MethodNotAllowed { allow, .. } => response.with_header("allow", &allow),
             _ => response,
+        }
+    }
+}
+
+impl From<CaError> for HttpError {
+    fn from(error: CaError) -> Self {
+        match error {
+            CaError::Server(error) => Self::Server(error),
+            other => Self::Ca(other),
         }
     }
 }

@@ -10,7 +10,8 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 use http::Method;
 
 use super::{
-    Context, HttpError, Request, Response, agent, catalog, config_entry, health, kv, ready, status,
+    Context, HttpError, Request, Response, agent, catalog, config_entry, connect, health, kv,
+    ready, status,
 };
 
 /// What a handler returns.
@@ -60,54 +61,65 @@ macro_rules! routes {
 /// Every endpoint.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
-    "/v1/agent/check/deregister/"     { PUT agent::checks::deregister }
-    "/v1/agent/check/fail/"           { PUT agent::checks::fail }
-    "/v1/agent/check/pass/"           { PUT agent::checks::pass }
-    "/v1/agent/check/register"        { PUT agent::checks::register }
-    "/v1/agent/check/update/"         { PUT agent::checks::update }
-    "/v1/agent/check/warn/"           { PUT agent::checks::warn }
-    "/v1/agent/checks"                { GET agent::checks::list }
-    "/v1/agent/force-leave/"          { PUT agent::gossip }
-    "/v1/agent/health/service/id/"    { GET agent::by_id }
-    "/v1/agent/health/service/name/"  { GET agent::by_name }
-    "/v1/agent/join/"                 { PUT agent::gossip }
-    "/v1/agent/leave"                 { PUT agent::leave }
-    "/v1/agent/maintenance"           { PUT agent::maintenance }
-    "/v1/agent/members"               { GET agent::own::members }
-    "/v1/agent/ready"                 { GET ready::ready }
-    "/v1/agent/reload"                { PUT agent::reload }
-    "/v1/agent/self"                  { GET agent::own::describe }
-    "/v1/agent/service/"              { GET agent::services::get }
-    "/v1/agent/service/deregister/"   { PUT agent::services::deregister }
-    "/v1/agent/service/maintenance/"  { PUT agent::services::maintenance }
-    "/v1/agent/service/register"      { PUT agent::services::register }
-    "/v1/agent/services"              { GET agent::services::list }
-    "/v1/agent/version"               { GET agent::own::version }
+    "/v1/agent/check/deregister/"    { PUT agent::checks::deregister }
+    "/v1/agent/check/fail/"          { PUT agent::checks::fail }
+    "/v1/agent/check/pass/"          { PUT agent::checks::pass }
+    "/v1/agent/check/register"       { PUT agent::checks::register }
+    "/v1/agent/check/update/"        { PUT agent::checks::update }
+    "/v1/agent/check/warn/"          { PUT agent::checks::warn }
+    "/v1/agent/checks"               { GET agent::checks::list }
+    "/v1/agent/connect/authorize"    { POST connect::agent::authorize }
+    "/v1/agent/connect/ca/leaf/"     { GET connect::agent::leaf }
+    "/v1/agent/connect/ca/roots"     { GET connect::ca::roots }
+    "/v1/agent/force-leave/"         { PUT agent::gossip }
+    "/v1/agent/health/service/id/"   { GET agent::by_id }
+    "/v1/agent/health/service/name/" { GET agent::by_name }
+    "/v1/agent/join/"                { PUT agent::gossip }
+    "/v1/agent/leave"                { PUT agent::leave }
+    "/v1/agent/maintenance"          { PUT agent::maintenance }
+    "/v1/agent/members"              { GET agent::own::members }
+    "/v1/agent/ready"                { GET ready::ready }
+    "/v1/agent/reload"               { PUT agent::reload }
+    "/v1/agent/self"                 { GET agent::own::describe }
+    "/v1/agent/service/"             { GET agent::services::get }
+    "/v1/agent/service/deregister/"  { PUT agent::services::deregister }
+    "/v1/agent/service/maintenance/" { PUT agent::services::maintenance }
+    "/v1/agent/service/register"     { PUT agent::services::register }
+    "/v1/agent/services"             { GET agent::services::list }
+    "/v1/agent/version"              { GET agent::own::version }
 
-    "/v1/catalog/connect/"       { GET catalog::connect }
-    "/v1/catalog/datacenters"    { GET catalog::datacenters }
-    "/v1/catalog/deregister"     { PUT catalog::deregister }
-    "/v1/catalog/node/"          { GET catalog::node }
-    "/v1/catalog/node-services/" { GET catalog::node_services }
-    "/v1/catalog/nodes"          { GET catalog::nodes }
-    "/v1/catalog/register"       { PUT catalog::register }
-    "/v1/catalog/service/"       { GET catalog::service }
-    "/v1/catalog/services"       { GET catalog::services }
+    "/v1/catalog/connect/"           { GET catalog::connect }
+    "/v1/catalog/datacenters"        { GET catalog::datacenters }
+    "/v1/catalog/deregister"         { PUT catalog::deregister }
+    "/v1/catalog/node-services/"     { GET catalog::node_services }
+    "/v1/catalog/node/"              { GET catalog::node }
+    "/v1/catalog/nodes"              { GET catalog::nodes }
+    "/v1/catalog/register"           { PUT catalog::register }
+    "/v1/catalog/service/"           { GET catalog::service }
+    "/v1/catalog/services"           { GET catalog::services }
 
-    "/v1/config"                 { PUT config_entry::put }
-    "/v1/config/"                { GET config_entry::get, DELETE config_entry::delete }
+    "/v1/config"                     { PUT config_entry::put }
+    "/v1/config/"                    { GET config_entry::get, DELETE config_entry::delete }
 
-    "/v1/health/checks/"         { GET health::checks }
-    "/v1/health/connect/"        { GET health::connect }
-    "/v1/health/ingress/"        { GET health::ingress }
-    "/v1/health/node/"           { GET health::node }
-    "/v1/health/service/"        { GET health::service }
-    "/v1/health/state/"          { GET health::state }
+    "/v1/connect/ca/configuration"   { GET connect::ca::configuration, PUT connect::ca::configure }
+    "/v1/connect/ca/roots"           { GET connect::ca::roots }
+    "/v1/connect/intentions"         { GET connect::intentions::list, POST connect::intentions::create }
+    "/v1/connect/intentions/"        { GET connect::intentions::by_id, PUT connect::intentions::put_by_id, DELETE connect::intentions::delete_by_id }
+    "/v1/connect/intentions/check"   { GET connect::intentions::check }
+    "/v1/connect/intentions/exact"   { GET connect::intentions::exact, PUT connect::intentions::put_exact, DELETE connect::intentions::delete_exact }
+    "/v1/connect/intentions/match"   { GET connect::intentions::matching }
 
-    "/v1/kv/"                    { GET kv::get, PUT kv::put, DELETE kv::delete }
+    "/v1/health/checks/"             { GET health::checks }
+    "/v1/health/connect/"            { GET health::connect }
+    "/v1/health/ingress/"            { GET health::ingress }
+    "/v1/health/node/"               { GET health::node }
+    "/v1/health/service/"            { GET health::service }
+    "/v1/health/state/"              { GET health::state }
 
-    "/v1/status/leader"          { GET status::leader }
-    "/v1/status/peers"           { GET status::peers }
+    "/v1/kv/"                        { GET kv::get, PUT kv::put, DELETE kv::delete }
+
+    "/v1/status/leader"              { GET status::leader }
+    "/v1/status/peers"               { GET status::peers }
 };
 
 /// Where a path leads.

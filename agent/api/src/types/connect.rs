@@ -141,7 +141,7 @@ pub struct CaConfiguration {
 #[serde(rename_all = "PascalCase", default)]
 pub struct BuiltinCaConfig {
     /// UUID of the trust domain, or empty for a random one.
-    #[serde(rename = "ClusterID")]
+    #[serde(rename = "ClusterID", skip_serializing_if = "is_default")]
     pub cluster_id: String,
     /// Life of a service's certificate; 1 h to 8760 h, default 72 h.
     #[serde(rename = "LeafCertTTL")]

@@ -51,6 +51,22 @@ pub enum InvalidIntention {
     MetaValue,
 }
 
+impl InvalidIntention {
+    /// The same about one intention that was not written as an entry.
+    pub fn flat(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Self::Name => "DestinationName must be set".to_owned(),
+            Self::SourceName(_) => "SourceName must be set".to_owned(),
+            Self::PartialWildcard => format!("Destination{text}"),
+            _ => text
+                .replace("Sources[0].Name", "SourceName")
+                .replace("Sources[0].Type", "SourceType")
+                .replace("Sources[0].", ""),
+        }
+    }
+}
+
 /// Checks an entry that a client wants to write.
 ///
 /// # Errors
