@@ -217,6 +217,11 @@ impl Running {
         self.requests.lock().await.recv().await
     }
 
+    /// Waits until this agent can no longer be a server; the process must then end.
+    pub async fn failed(&self) -> raft::Failure {
+        self.agent.server.consensus().failed().await
+    }
+
     /// Stops in order; ends within ten seconds whatever the tasks do.
     pub async fn shutdown(self) {
         self.shutdown.cancel();

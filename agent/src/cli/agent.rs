@@ -230,7 +230,8 @@ impl AgentVerb {
         Ok(source)
     }
 
-    /// Reloads on SIGHUP and on request; ends on SIGINT, SIGTERM and a `leave` request.
+    /// Reloads on SIGHUP and on request; ends on SIGINT, SIGTERM, a `leave` request, and when the
+    /// server cannot go on.
     async fn until_signal(
         &self,
         running: Running,
@@ -257,6 +258,10 @@ impl AgentVerb {
                     }
                     crate::agent::Request::Leave => break ExitCode::SUCCESS,
                 },
+                failure = running.failed() => {
+                    tracing::error!(target: "agent", error = %failure, "agent cannot go on");
+                    break ExitCode::FAILURE;
+                }
                 // COMPAT: a server does not leave on SIGINT, it exits with 1 (s3-1).
                 _ = interrupt.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=interrupt");

@@ -10,6 +10,8 @@ use std::{
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
+mod crash;
+
 use super::*;
 use crate::{
     fsm::KvCommand,
