@@ -9,7 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use lictor_api::upstream::Upstream;
 
-use crate::{metrics::Metrics, policy::Policy, snapshot::Target, tls::certs};
+use crate::{metrics::Metrics, policy::Policy, snapshot::Target, tls::material};
 
 /// Everything a sidecar needs to start.
 #[derive(Debug)]
@@ -107,9 +107,9 @@ pub enum Upstreams {
 #[derive(Debug)]
 pub struct Static {
     /// Own certificate.
-    pub leaf: certs::Leaf,
+    pub leaf: material::Leaf,
     /// Trusted roots.
-    pub roots: certs::Roots,
+    pub roots: material::Roots,
     /// Who may connect to the public listener.
     pub policy: Policy,
     /// Upstream listeners and their endpoints.

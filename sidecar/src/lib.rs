@@ -37,4 +37,4 @@ pub use config::Config;
 pub use policy::Policy;
 pub use readiness::Handle;
 pub use snapshot::{Endpoint, Target};
-pub use tls::certs::{CertificateError, Leaf, LeafSummary, Roots};
+pub use tls::material::{CertificateError, Leaf, LeafSummary, Roots};

@@ -4,6 +4,8 @@
 //! shared by accident. Connections beyond the cap are refused at once, so that a flood costs
 //! neither memory nor file descriptors.
 
+pub(crate) mod supervisor;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};

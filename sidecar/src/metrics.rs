@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use crate::{
     access_log::{Class, Side},
     copy::Bytes,
-    tls::certs::LeafSummary,
+    tls::material::LeafSummary,
 };
 
 const OPENED: &str = "lictor_sidecar_connections_opened_total";

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-use crate::{state::State, tls::certs::LeafSummary};
+use crate::{state::State, tls::material::LeafSummary};
 
 /// Watches a sidecar from outside.
 #[derive(Debug, Clone)]

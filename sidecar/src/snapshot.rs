@@ -14,7 +14,7 @@ use std::{
 
 use lictor_api::{SpiffeId, mesh::v1, upstream::Upstream};
 
-use crate::{policy::Policy, tls::certs::Roots};
+use crate::{policy::Policy, tls::material::Roots};
 
 /// Everything the control plane has said.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +71,7 @@ pub(crate) enum Rejected {
     #[error("upstream {id:?}: endpoint {host}:{port} has no usable identity")]
     Identity { id: String, host: String, port: u32, source: lictor_api::spiffe::InvalidSpiffeId },
     #[error("the roots cannot be used")]
-    Roots(#[source] crate::tls::certs::CertificateError),
+    Roots(#[source] crate::tls::material::CertificateError),
 }
 
 impl Snapshot {

@@ -2,6 +2,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod identity;
+pub(crate) mod material;
 pub(crate) mod verify;
 
 use std::sync::{Arc, LazyLock};

@@ -15,7 +15,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{debug, error, info, warn};
 
-use super::certs::{CertificateError, Leaf, LeafSummary, Roots};
+use super::material::{CertificateError, Leaf, LeafSummary, Roots};
 use crate::{
     app,
     backoff::Backoff,

@@ -18,7 +18,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::certs::Roots;
+use super::material::Roots;
 use crate::access_log::{Class, End};
 
 /// Why a peer's certificate was refused although TLS itself is in order.

@@ -555,32 +555,35 @@ async fn every_end_of_a_connection_is_counted_by_its_result() {
     ready(&web).await;
 
     exchange(bind, b"hello!").await.unwrap();
-    server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", unused())]);
-    let moved = |line: &'static str| async move {
+    let counted = |line: &'static str| async move {
+        eventually(line, || async {
+            scrape(metrics).await.lines().any(|found| found.starts_with(line))
+        })
+        .await;
+    };
+    counted("# TYPE lictor_sidecar_connections_closed_total counter").await;
+    counted(r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="ok"} 1"#).await;
+    counted(r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="ok"} 1"#).await;
+    counted(r#"lictor_sidecar_sent_bytes_total{side="outbound",service="counted"} 6"#).await;
+    counted(r#"lictor_sidecar_received_bytes_total{side="outbound",service="counted"} 6"#).await;
+    counted("lictor_sidecar_certificate_expiry_timestamp_seconds ").await;
+
+    // Each change takes a moment to arrive, so connections are made until one ends that way.
+    let ends = |line: &'static str| async move {
         eventually(line, || async {
             drop(exchange(bind, b"x").await);
             scrape(metrics).await.lines().any(|found| found.starts_with(line))
         })
         .await;
     };
-    let closed = "lictor_sidecar_connections_closed_total";
-    assert!(scrape(metrics).await.contains(&format!("# TYPE {closed} counter")));
-    for line in [
-        r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="ok"}"#,
-        r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="ok"}"#,
-        r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="connect_failed"}"#,
-        r#"lictor_sidecar_endpoint_failures_total{service="counted"}"#,
-        r#"lictor_sidecar_sent_bytes_total{side="outbound",service="counted"} 6"#,
-        r#"lictor_sidecar_received_bytes_total{side="outbound",service="counted"} 6"#,
-        "lictor_sidecar_certificate_expiry_timestamp_seconds ",
-    ] {
-        moved(line).await;
-    }
+    server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", unused())]);
+    ends(r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="connect_failed"}"#).await;
+    ends(r#"lictor_sidecar_endpoint_failures_total{service="counted"}"#).await;
     server.mesh.upstream("web", "counted", bind, &[]);
-    moved(r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="no_endpoints"}"#).await;
+    ends(r#"lictor_sidecar_connections_closed_total{side="outbound",service="counted",result="no_endpoints"}"#).await;
     server.mesh.upstream("web", "counted", bind, &[server.mesh.endpoint("counted", public)]);
     server.mesh.intend("counted", false, &[]);
-    moved(r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="denied"}"#).await;
+    ends(r#"lictor_sidecar_connections_closed_total{side="inbound",service="counted",result="denied"}"#).await;
 }
 
 /// The metrics page.
