@@ -28,7 +28,8 @@ pub(crate) enum Error {
     Ended,
 }
 
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Servers wait some seconds for a pod's registration before they answer.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Keeps `state` up to date for as long as it is polled.
 ///
@@ -82,7 +83,7 @@ async fn follow(
     let request = servers::request(&config.credential, message).await?;
     let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.watch(request))
         .await
-        .map_err(|_| Box::new(tonic::Status::deadline_exceeded("no answer within 10s")))?
+        .map_err(|_| Box::new(tonic::Status::deadline_exceeded("no answer within 15s")))?
         .map_err(Box::new)?
         .into_inner();
     let mut snapshot = state.snapshot.borrow().as_ref().clone();

@@ -18,6 +18,7 @@ use lictor_sidecar::{
     Config, annotations,
     config::{Credential, Limits, ServerTls, Servers, Source, Subject, Upstreams},
     metrics::Metrics,
+    token,
 };
 
 use self::standalone::StaticFlags;
@@ -250,7 +251,9 @@ impl ControlFlags {
             (_, Some(id), _) => Subject::ProxyId(id),
             (_, _, Some(name)) => Subject::Service(name),
             _ if pod => {
-                let named = annotations::service(&PathBuf::from(POD_FILES).join("annotations"));
+                let files = PathBuf::from(POD_FILES);
+                let named = annotations::service(&files.join("annotations"))
+                    .or_else(|| token::service_account(&files.join("token")));
                 Subject::Service(named.unwrap_or_default())
             }
             _ => bail!("which proxy? one of --sidecar-for, --proxy-id or --service is needed"),

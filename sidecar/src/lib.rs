@@ -31,6 +31,7 @@ mod servers;
 mod snapshot;
 mod state;
 mod tls;
+pub mod token;
 
 pub use app::{Error, Sidecar, run};
 pub use config::Config;

@@ -24,7 +24,8 @@ use crate::{
     state::State,
 };
 
-const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Servers wait some seconds for a pod's registration before they answer.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(15);
 const RENEW_AT: f64 = 0.7;
 const RENEW_JITTER: f64 = 0.05;
 const ROOTS_JITTER: Duration = Duration::from_secs(30);
@@ -137,7 +138,7 @@ async fn sign(config: &Servers, service: &str) -> Result<(Leaf, Option<Roots>), 
     let request = servers::request(&config.credential, message).await?;
     let answer = tokio::time::timeout(SIGN_TIMEOUT, client.sign(request))
         .await
-        .map_err(|_| status(tonic::Status::deadline_exceeded("no answer within 10s")))?
+        .map_err(|_| status(tonic::Status::deadline_exceeded("no answer within 15s")))?
         .map_err(status)?
         .into_inner();
     let chain = answer.chain_der.into_iter().map(CertificateDer::from).collect();
