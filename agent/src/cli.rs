@@ -70,6 +70,7 @@ const VERBS: &[Entry] = &[
     entry::<completion::CompletionVerb>(),
     entry::<connect::ca::GetConfigVerb>(),
     entry::<connect::ca::SetConfigVerb>(),
+    entry::<connect::proxy::ProxyVerb>(),
     entry::<info::InfoVerb>(),
     entry::<intention::inspect::CheckVerb>(),
     entry::<intention::create::CreateVerb>(),

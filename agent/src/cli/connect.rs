@@ -1,3 +1,4 @@
 //! `lictor connect ...`: the mesh.
 
 pub mod ca;
+pub mod proxy;
