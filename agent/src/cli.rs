@@ -8,6 +8,7 @@ mod api_flags;
 pub mod catalog;
 pub mod completion;
 pub mod connect;
+pub mod demo;
 mod go_flags;
 mod help;
 pub mod info;
@@ -71,6 +72,8 @@ const VERBS: &[Entry] = &[
     entry::<connect::ca::GetConfigVerb>(),
     entry::<connect::ca::SetConfigVerb>(),
     entry::<connect::proxy::ProxyVerb>(),
+    entry::<demo::DemoVerb>(),
+    entry::<demo::app::AppVerb>(),
     entry::<info::InfoVerb>(),
     entry::<intention::inspect::CheckVerb>(),
     entry::<intention::create::CreateVerb>(),

@@ -80,6 +80,18 @@ async fn server_address(system: &TokioResolver, server: &str) -> anyhow::Result<
     }
 }
 
+/// The answer of one server, a line per record as `dig +noall +answer` prints it.
+pub(super) async fn records(
+    server: SocketAddr,
+    name: &str,
+    kind: &str,
+) -> anyhow::Result<Vec<String>> {
+    let kind: RecordType = kind.parse().with_context(|| format!("record type {kind:?}"))?;
+    let answer =
+        at(server)?.lookup(name, kind).await.with_context(|| format!("look up {name} {kind}"))?;
+    Ok(answer.answers().iter().map(ToString::to_string).collect())
+}
+
 /// A resolver that asks one server, and never searches or caches.
 fn at(address: SocketAddr) -> anyhow::Result<TokioResolver> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {

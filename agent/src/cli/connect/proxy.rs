@@ -103,7 +103,8 @@ impl ProxyVerb {
         let mut list = Vec::new();
         for text in &self.upstream {
             for upstream in upstream::parse(text).with_context(|| format!("-upstream {text:?}"))? {
-                upstream::push(&mut list, upstream).with_context(|| format!("-upstream {text:?}"))?;
+                upstream::push(&mut list, upstream)
+                    .with_context(|| format!("-upstream {text:?}"))?;
             }
         }
         Ok(list)
@@ -135,8 +136,10 @@ impl ProxyVerb {
 
 /// The ID of the one sidecar registered for a service on the agent.
 async fn sidecar_of(client: &Client, service: &str) -> anyhow::Result<String> {
-    let services: std::collections::BTreeMap<String, AgentService> =
-        client.get_json("/v1/agent/services", &[]).await.context("Failed looking up sidecar proxy info")?;
+    let services: std::collections::BTreeMap<String, AgentService> = client
+        .get_json("/v1/agent/services", &[])
+        .await
+        .context("Failed looking up sidecar proxy info")?;
     let mut sidecars = services.into_values().filter(|candidate| {
         let proxy = candidate.proxy.as_ref();
         candidate.kind == ServiceKind::ConnectProxy
