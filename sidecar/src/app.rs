@@ -26,12 +26,12 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server refused for good; trying again would not help.
-    #[error("the server refused {what}: {}", source.message())]
+    #[error("the server refused {what}: {}", status.message())]
     Refused {
         /// What was asked for.
         what: &'static str,
-        /// The server's answer.
-        source: Box<tonic::Status>,
+        /// The server's answer, whose message is all there is to say.
+        status: Box<tonic::Status>,
     },
     /// The admin or metrics listener could not be opened.
     #[error("opening the {what} listener")]

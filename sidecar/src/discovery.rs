@@ -50,8 +50,8 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
         let failure = match ended {
             Ok(ControlFlow::Continue(())) => continue,
             Ok(ControlFlow::Break(())) => Error::Ended,
-            Err(Error::Status(source)) if !served && app::is_final(source.code()) => {
-                return Err(app::Error::Refused { what: "a configuration", source });
+            Err(Error::Status(status)) if !served && app::is_final(status.code()) => {
+                return Err(app::Error::Refused { what: "a configuration", status });
             }
             Err(failure) => failure,
         };

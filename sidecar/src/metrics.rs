@@ -1,6 +1,6 @@
 //! Every metric, declared once, and the only module that names the metrics crates.
 //!
-//! Labels come from bounded sets: `side`, the configured services, [`Class`]. Connections are
+//! Labels come from bounded sets: `side`, the configured services, `Class`. Connections are
 //! counted at their ends, so the data path touches no metric. Without [`Metrics::install`] the
 //! calls do nothing; an embedder with a recorder of its own gets them there.
 

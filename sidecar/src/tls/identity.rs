@@ -77,7 +77,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
             Err(Error::Status { source, .. })
                 if issued.is_none() && app::is_final(source.code()) =>
             {
-                return Err(app::Error::Refused { what: "a certificate", source });
+                return Err(app::Error::Refused { what: "a certificate", status: source });
             }
             Err(failure) => {
                 metrics::certificate_failed();

@@ -506,7 +506,7 @@ async fn a_final_refusal_ends_the_sidecar_with_the_servers_words() {
     let mut sidecar = start(config(server.address, "forbidden"));
     let ended = timeout(LIMIT, &mut sidecar.task).await.expect("ends").unwrap();
     assert_eq!(
-        ended.unwrap_err().to_string(),
+        lictor_sidecar::report::chain(&ended.unwrap_err()),
         "the server refused a certificate: service \"forbidden\" is not yours"
     );
 }
