@@ -98,13 +98,19 @@ async fn lead(client: &Client, config: &Arc<Config>, stop: &CancellationToken) {
 }
 
 fn start_controllers(tasks: &Tasks, client: &Client, config: &Arc<Config>) {
-    let roots = watch_roots(tasks, client, config);
-    let servers = HttpServers::new(Arc::clone(config), roots);
+    let mut roots = watch_roots(tasks, client, config);
+    let servers = HttpServers::new(Arc::clone(config), roots.clone());
     let context = Arc::new(Context::new(client.clone(), Arc::clone(config), servers));
-    pods::start(tasks, &context);
-    config_entries::start(tasks, &context);
     roots::start(tasks, &context);
     coredns::start(tasks, &context);
+    let later = tasks.clone();
+    tasks.spawn(async move {
+        // Before the servers have written the roots, nothing can be asked of them.
+        if roots.wait_for(Option::is_some).await.is_ok() {
+            pods::start(&later, &context);
+            config_entries::start(&later, &context);
+        }
+    });
 }
 
 /// The mesh roots that the servers wrote, kept current.

@@ -15,7 +15,7 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,15 +23,15 @@ use crate::{
     config::Config,
     controllers::{config_entries, coredns, roots},
     crds::service_intentions::{FINALIZER, ServiceIntentions},
-    election,
     plan::{self, Instances},
     servers::{Servers, ServersError, http::HttpServers},
     watch::Tasks,
     webhook::mutate::ROOTS,
 };
 
-/// For the running operator to end: its lease is released, or runs out.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(30);
+/// For the running operator to end.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(250);
 /// For all requests to the servers together.
 const SERVERS_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -48,56 +48,8 @@ pub struct CleanupError {
 /// # Errors
 /// The first thing that is left behind in Kubernetes, after the others were tried.
 pub async fn run(client: &Client, config: &Arc<Config>) -> Result<(), CleanupError> {
-    let stop = CancellationToken::new();
-    end_operator(client, config).await.map_err(|error| failed("the running operator", error))?;
-    let (sender, mut leading) = watch::channel(false);
-    let lease = config.lease_name();
-    let election = election::run(
-        client.clone(),
-        &config.namespace,
-        &lease,
-        &config.pod_name,
-        sender,
-        stop.clone(),
-    );
-    let work = async {
-        if timeout(OPERATOR_PATIENCE, leading.wait_for(|leads| *leads)).await.is_err() {
-            tracing::warn!(lease, "the operator still holds its lease");
-        }
-        let result = take_back(client, config).await;
-        stop.cancel();
-        result
-    };
-    let ((), result) = tokio::join!(election, work);
-    let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
-    let left = delete(&leases, &lease).await.map_err(|error| failed("the lease", error));
-    result.and(left)
-}
-
-fn failed(
-    what: &'static str,
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> CleanupError {
-    CleanupError { what, source: error.into() }
-}
-
-/// Deletes an object; one that is not there is fine.
-async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    match api.delete(name, &DeleteParams::background()).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other.map(|_| ()),
-    }
-}
-
-async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Error> {
-    let deployments = Api::<Deployment>::namespaced(client.clone(), &config.namespace);
-    delete(&deployments, &format!("{}-operator", config.fullname)).await
-}
-
-async fn take_back(client: &Client, config: &Arc<Config>) -> Result<(), CleanupError> {
+    let ended = end_operator(client, config).await;
+    ended.map_err(|error| failed("the running operator", error))?;
     forget(client, config).await;
     let mut result = Ok(());
     let mut note = |step: Result<(), CleanupError>| {
@@ -118,9 +70,47 @@ async fn take_back(client: &Client, config: &Arc<Config>) -> Result<(), CleanupE
     let removed = remove_roots(client, config).await;
     note(removed.map_err(|error| failed("copies of the mesh roots", error)));
     let secrets = Api::<Secret>::namespaced(client.clone(), &config.namespace);
-    let removed = delete(&secrets, &config.webhook_secret()).await;
+    let removed = delete(&secrets, &config.webhook_secret(), &DeleteParams::default()).await;
     note(removed.map_err(|error| failed("the webhook's authority", error)));
+    let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
+    let removed = delete(&leases, &config.lease_name(), &DeleteParams::default()).await;
+    note(removed.map_err(|error| failed("the lease", error)));
     result
+}
+
+fn failed(
+    what: &'static str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> CleanupError {
+    CleanupError { what, source: error.into() }
+}
+
+/// Deletes an object; one that is not there is fine.
+async fn delete<K>(api: &Api<K>, name: &str, parameters: &DeleteParams) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    match api.delete(name, parameters).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Deletes the operator's Deployment in the foreground: it is gone when its pods are.
+async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Error> {
+    let api = Api::<Deployment>::namespaced(client.clone(), &config.namespace);
+    let name = format!("{}-operator", config.fullname);
+    delete(&api, &name, &DeleteParams::foreground()).await?;
+    let gone = async {
+        while api.get_opt(&name).await?.is_some() {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    };
+    timeout(OPERATOR_PATIENCE, gone).await.unwrap_or_else(|_| {
+        tracing::warn!(deployment = name, "the operator has not ended, going on without");
+        Ok(())
+    })
 }
 
 /// Removes this cluster's instances and config entries from the servers, as far as they answer.

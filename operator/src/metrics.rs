@@ -1,7 +1,7 @@
 //! Every metric of the operator, declared once.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Pods that reached the webhook, by `result`: `injected`, `skipped`, `refused`, `malformed`.
 pub const ADMISSIONS: &str = "lictor_operator_admissions_total";
@@ -14,12 +14,17 @@ pub const INSTANCES: &str = "lictor_operator_catalog_instances";
 /// 1 on the replica that writes.
 pub const LEADER: &str = "lictor_operator_leader";
 
+/// Upper bounds in seconds, from a quiet run to servers that hardly answer.
+const BUCKETS: [f64; 7] = [0.001, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0];
+
 /// Installs the recorder; its handle renders the Prometheus text.
 ///
 /// # Errors
 /// A recorder is already installed in this process.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(RECONCILE.to_owned()), &BUCKETS)?
+        .install_recorder()?;
     describe_counter!(ADMISSIONS, "pods that reached the webhook, by result");
     describe_counter!(WRITES, "catalog writes, by kind and result");
     describe_histogram!(RECONCILE, Unit::Seconds, "time from a change to the end of its writes");

@@ -94,11 +94,13 @@ async fn reconcile<S: Servers>(
             }
             Ok(Action::requeue(backoff(u32::MAX)))
         }
-        Err(error) => {
-            let text = chain(&error);
+        Err(ReconcileError::Servers(error)) => {
+            // Without its causes: a text that differs each time would be a change each time.
+            let text = error.to_string();
             report(&object, &context, ("False", "ConsulAgentError", &text), false).await?;
-            Err(error)
+            Err(error.into())
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -145,7 +147,7 @@ async fn finalize<S: Servers>(
         if waited < PATIENCE && annotations::get(object.annotations(), "abandon") != Some("true") {
             return Err(error.into());
         }
-        let text = format!("config entry left behind: {}", chain(&error));
+        let text = format!("config entry left behind: {error}");
         context.warn(&object.object_ref(&()), "Abandoned", "Delete", &text).await;
     }
     set_finalizer(object, context, false).await?;
@@ -346,12 +348,6 @@ async fn report<S>(
     let patch = Patch::Merge(json!({"status": fields}));
     api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await?;
     Ok(true)
-}
-
-/// An error with its causes, for a status message.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Conflict {
