@@ -271,3 +271,6 @@ fn accepted(answer: Answer, what: String) -> Result<Answer, ServersError> {
         other => ServersError::Unreachable { what, source: Box::new(other) },
     })
 }
+
+#[cfg(test)]
+mod tests;
