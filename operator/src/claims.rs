@@ -6,10 +6,14 @@
 //!
 //! **Claim.** The pod's ServiceAccount has the service's name, or a Service of that name in the
 //! pod's namespace selects the pod and no other namespace owns the name. First come: a name belongs
-//! to the namespaces whose pods are registered under it. A refused claim means no registration, and
+//! to the namespace whose pods were registered under it ([`Ownership`]). A refused claim means no registration, and
 //! so no certificate and no DNS answer; otherwise anybody could receive the traffic of `payments`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{
     api::core::v1::{Pod, Service},
@@ -58,6 +62,36 @@ pub enum ClaimError {
 
 /// Namespaces by the service name they own.
 pub type Owners = BTreeMap<String, BTreeSet<String>>;
+
+/// A name without a Service is kept for its namespace for so long after its last pod.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// Who had a name, and when last. It outlives the pods: otherwise a namespace could take a name
+/// over while the owner's pods restart.
+#[derive(Debug, Default)]
+pub struct Ownership(BTreeMap<(String, String), Instant>);
+
+impl Ownership {
+    /// Pods of `namespace` are registered as `service`.
+    pub fn saw(&mut self, service: &str, namespace: &str, now: Instant) {
+        self.0.insert((service.to_owned(), namespace.to_owned()), now);
+    }
+
+    /// The owners at `now`. A namespace gives a name up when it has had neither a Service of that
+    /// name nor a pod under it for a while.
+    pub fn owners(&mut self, services: &[Arc<Service>], now: Instant) -> Owners {
+        let names: BTreeSet<_> = services
+            .iter()
+            .map(|service| (service.name_any(), service.namespace().unwrap_or_default()))
+            .collect();
+        self.0.retain(|owner, seen| names.contains(owner) || now.duration_since(*seen) < KEPT);
+        let mut owners = Owners::new();
+        for (service, namespace) in self.0.keys().cloned() {
+            owners.entry(service).or_default().insert(namespace);
+        }
+        owners
+    }
+}
 
 /// The Services that select a pod, without ignored ones, by name.
 pub fn selecting<'a>(pod: &Pod, services: impl Iterator<Item = &'a Service>) -> Vec<&'a Service> {

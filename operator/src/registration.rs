@@ -5,7 +5,7 @@
 //! proxy, each with one readiness check. Pods without an address are not registered yet, finished
 //! ones no more.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
@@ -21,7 +21,7 @@ use crate::{
     annotations,
     claims::{self, Name, Owners},
     plan::{Actual, Instance, Instances},
-    webhook::validate::{containers, resolve_port},
+    webhook::validate::{containers, resolve_port, validate},
 };
 
 /// Value of the meta key `managed-by`, and of the label `connect-inject-managed-by`.
@@ -50,11 +50,13 @@ pub struct Desired {
     pub notices: Vec<(Arc<Pod>, Notice)>,
 }
 
-/// Computes what the catalog should hold for these pods. `actual` says who owns a name already.
+/// Computes what the catalog should hold for these pods. `owners` is who has a name already;
+/// `actual` says which virtual nodes are somebody else's.
 pub fn desired(
     mut pods: Vec<Arc<Pod>>,
     services: &[Arc<Service>],
     actual: &Actual,
+    mut owners: Owners,
     cluster: &str,
 ) -> Desired {
     // First come, first served; ties must fall the same way at every run.
@@ -62,12 +64,16 @@ pub fn desired(
         let created = pod.creation_timestamp().map(|time| time.0);
         (created, pod.namespace(), pod.name_any())
     });
-    let mut owners = owners(&pods, actual);
     let mut desired = Desired::default();
     for pod in pods {
         let Some(place) = Place::of(&pod, actual, cluster) else { continue };
         let selecting = claims::selecting(&pod, services.iter().map(AsRef::as_ref));
         let name = claims::name(&pod, &selecting);
+        // Admission refuses bad values; this one came with a later edit, and the sidecar goes on
+        // with the last good one.
+        if let Err(refusal) = validate(&pod, true) {
+            desired.notice(&pod, "InvalidAnnotation", refusal.to_string());
+        }
         if name.ambiguous.len() > 1 {
             desired.notice(&pod, "AmbiguousService", ambiguity(&name));
         }
@@ -97,17 +103,6 @@ impl Desired {
 fn ambiguity(name: &Name) -> String {
     let services = name.ambiguous.join(", ");
     format!("several Services select this pod ({services}); it is registered as {}", name.service)
-}
-
-/// Who owns which name: the namespaces of the registered instances whose pods are still there.
-fn owners(pods: &[Arc<Pod>], actual: &Actual) -> Owners {
-    let alive: BTreeSet<String> = pods.iter().filter_map(|pod| pod.uid()).collect();
-    let mut owners = Owners::new();
-    for instance in actual.instances.values().filter(|known| alive.contains(known.pod_uid())) {
-        let namespace = instance.service.meta.get("k8s-namespace").cloned().unwrap_or_default();
-        owners.entry(instance.service.service.to_string()).or_default().insert(namespace);
-    }
-    owners
 }
 
 /// A pod that is on a node and has an address.
@@ -212,7 +207,7 @@ fn service_port(pod: &Pod) -> u16 {
     port.unwrap_or_default()
 }
 
-fn meta(pod: &Pod, name: &Name, cluster: &str) -> std::collections::BTreeMap<String, String> {
+fn meta(pod: &Pod, name: &Name, cluster: &str) -> BTreeMap<String, String> {
     let pod_name = pod.name_any();
     let given = annotations::starting_with(pod.annotations(), "service-meta-");
     let given = given.into_iter().map(|(key, value)| {

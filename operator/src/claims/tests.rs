@@ -116,3 +116,16 @@ fn a_name_from_an_annotation_alone_is_refused() {
         assert!(refused.to_string().contains(part), "{refused}");
     }
 }
+
+#[test]
+fn a_name_outlives_its_pods() {
+    let start = Instant::now();
+    let mut ownership = Ownership::default();
+    ownership.saw("web", "shop", start);
+    let services = [Arc::new(service("web", json!({})))];
+    let later = start + KEPT * 100;
+    assert_eq!(ownership.owners(&services, later), owned_by("shop"), "the Service is still there");
+    ownership.saw("web", "shop", later);
+    assert_eq!(ownership.owners(&[], later + KEPT / 2), owned_by("shop"));
+    assert_eq!(ownership.owners(&[], later + KEPT), Owners::new());
+}

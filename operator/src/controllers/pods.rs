@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use super::{DEBOUNCE, RESYNC, backoff};
 use crate::{
     annotations::{INJECTED, LICTOR, STATUS},
+    claims::Ownership,
     context::Context,
     metrics::{INSTANCES, RECONCILE, WRITES},
     plan::{self, Actual, Instances, Write},
@@ -89,12 +90,13 @@ struct Registrar<'a, S> {
     servers: &'a S,
     cluster: &'a str,
     actual: Option<(Actual, Instant)>,
+    ownership: Ownership,
     failures: u32,
 }
 
 impl<'a, S: Servers> Registrar<'a, S> {
     fn new(servers: &'a S, cluster: &'a str) -> Self {
-        Self { servers, cluster, actual: None, failures: 0 }
+        Self { servers, cluster, actual: None, ownership: Ownership::default(), failures: 0 }
     }
 
     /// How long to wait when nothing changes.
@@ -111,7 +113,9 @@ impl<'a, S: Servers> Registrar<'a, S> {
                 return Notices::new();
             }
         };
-        let desired = registration::desired(pods, services, &actual.0, self.cluster);
+        let owners = self.ownership.owners(services, Instant::now());
+        let desired = registration::desired(pods, services, &actual.0, owners, self.cluster);
+        self.saw(&desired.instances);
         gauge!(INSTANCES).set(u32::try_from(desired.instances.len()).unwrap_or(u32::MAX));
         match self.write(&desired.instances, &mut actual.0).await {
             Ok(()) => {
@@ -127,7 +131,21 @@ impl<'a, S: Servers> Registrar<'a, S> {
     async fn read(&mut self) -> Result<(Actual, Instant), ServersError> {
         match self.actual.take().filter(|(_, at)| at.elapsed() < RESYNC) {
             Some(known) => Ok(known),
-            None => Ok((self.servers.actual(self.cluster).await?, Instant::now())),
+            None => {
+                let actual = self.servers.actual(self.cluster).await?;
+                // What an earlier leader registered owns its name, whether or not its pod lives.
+                self.saw(&actual.instances);
+                Ok((actual, Instant::now()))
+            }
+        }
+    }
+
+    fn saw(&mut self, instances: &Instances) {
+        let now = Instant::now();
+        for service in instances.values().map(|instance| &instance.service) {
+            if let Some(namespace) = service.meta.get("k8s-namespace") {
+                self.ownership.saw(&service.service, namespace, now);
+            }
         }
     }
 

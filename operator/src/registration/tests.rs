@@ -1,5 +1,7 @@
 //! Pods as Kubernetes shows them, and the instances they become.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -32,7 +34,8 @@ fn service(namespace: &str) -> Arc<Service> {
 }
 
 fn run(pods: &[Arc<Pod>], actual: &Actual) -> Desired {
-    desired(pods.to_vec(), &[service("shop"), service("bank")], actual, "east")
+    let services = [service("shop"), service("bank")];
+    desired(pods.to_vec(), &services, actual, Owners::new(), "east")
 }
 
 fn statuses(desired: &Desired) -> Vec<CheckStatus> {
@@ -103,12 +106,6 @@ fn the_first_namespace_keeps_the_name() {
     assert_eq!(both.instances.len(), 2);
     let [(loser, notice)] = &both.notices[..] else { panic!("one notice") };
     assert_eq!((loser.name_any().as_str(), notice.reason), ("b", "ServiceNameTaken"));
-
-    // Once registered, an older pod of another namespace does not take the name over.
-    let registered = run(std::slice::from_ref(&second), &Actual::default());
-    let actual = Actual { instances: registered.instances, ..Actual::default() };
-    let later = run(&[first, second], &actual);
-    assert_eq!(later.notices[0].0.name_any(), "a");
 }
 
 #[test]
@@ -144,4 +141,15 @@ fn meta_annotations_are_added_but_cannot_forge() {
     assert_eq!((meta["team"].as_str(), meta["self"].as_str()), ("x", "web-0"));
     assert_eq!(meta["pod-uid"], "uid-shop-web-0");
     assert_eq!(instance.service.port, 9999);
+}
+
+#[test]
+fn a_bad_edit_of_a_live_pod_is_told_and_changes_nothing() {
+    let edited = json!({"metadata": {"annotations": {
+        "lictor.dev/connect-service-upstreams": "db:x",
+    }}});
+    let desired = run(&[pod("web-0", "shop", edited)], &Actual::default());
+    assert_eq!(desired.instances.len(), 2);
+    assert_eq!(desired.notices[0].1.reason, "InvalidAnnotation");
+    assert!(desired.notices[0].1.note.contains("\"db:x\""));
 }

@@ -6,6 +6,18 @@ use serde_json::json;
 use super::*;
 use crate::servers::memory::MemoryServers;
 
+/// Like [`pod`], but its name is earned by a Service of its namespace.
+fn served(namespace: &str) -> (Arc<Pod>, Arc<Service>) {
+    let mut pod = Pod::clone(&pod("web-x", &format!("uid-{namespace}"), true));
+    pod.metadata.namespace = Some(namespace.to_owned());
+    pod.metadata.labels = Some([("app".to_owned(), "web".to_owned())].into());
+    pod.spec.as_mut().unwrap().service_account_name = None;
+    let service = json!({
+        "metadata": {"name": "web", "namespace": namespace}, "spec": {"selector": {"app": "web"}},
+    });
+    (Arc::new(pod), Arc::new(serde_json::from_value(service).unwrap()))
+}
+
 fn pod(name: &str, uid: &str, ready: bool) -> Arc<Pod> {
     let status = if ready { "True" } else { "False" };
     let pod = json!({
@@ -92,4 +104,28 @@ async fn an_unreachable_catalog_is_no_reason_to_write() {
     let mut registrar = Registrar::new(&servers, "east");
     registrar.reconcile(vec![pod("web-0", "u0", true)], &[]).await;
     assert_eq!(*servers.writes.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_name_is_not_taken_over_while_its_pods_restart() {
+    let servers = MemoryServers::default();
+    let (owner, own) = served("shop");
+    let (stranger, foreign) = served("bank");
+    let services = [own, foreign];
+    let mut registrar = Registrar::new(&servers, "east");
+    registrar.reconcile(vec![owner], &services).await;
+    let notices = registrar.reconcile(vec![Arc::clone(&stranger)], &services).await;
+    assert_eq!(notices[0].1.reason, "ServiceNameTaken");
+    assert_eq!(registered(&servers), [], "the owner's instance is gone, nobody took its place");
+}
+
+#[tokio::test]
+async fn a_new_leader_knows_the_owner_from_the_catalog() {
+    let servers = MemoryServers::default();
+    let (owner, own) = served("shop");
+    let (stranger, foreign) = served("bank");
+    let services = [own, foreign];
+    Registrar::new(&servers, "east").reconcile(vec![owner], &services).await;
+    let notices = Registrar::new(&servers, "east").reconcile(vec![stranger], &services).await;
+    assert_eq!(notices[0].1.reason, "ServiceNameTaken");
 }
