@@ -1,0 +1,49 @@
+//! HashiCorp's own Go client tests against our binary: the outside judge of the HTTP API.
+//!
+//! The client is an ordinary Go module, pinned in go.mod, and its tests start real agents by the
+//! name `consul` from PATH. Without Go the suite is skipped with a message, except in CI.
+
+use std::{os::unix::fs::symlink, path::Path, process::Command};
+
+use harness::{binary::binary, tools};
+
+/// Areas that must pass: a name, and the tests it stands for.
+const AREAS: [(&str, &str); 4] = [
+    (
+        "kv",
+        "^TestAPI_Client(PutGetDelete|List_DeleteRecurse|DeleteCAS|CAS|WatchGet|WatchList|Keys_DeleteRecurse)$",
+    ),
+    ("status", "^TestAPI_Status"),
+    ("health", "^TestAPI_Health(Node|Checks|Service|Connect|State)"),
+    ("connect_ca", "^TestAPI_ConnectCA"),
+];
+
+#[test]
+fn the_go_client_is_satisfied() {
+    if !tools::has("go") {
+        return;
+    }
+    let bin = tempfile::tempdir().unwrap();
+    symlink(binary("lictor"), bin.path().join("consul")).unwrap();
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+    let pattern = AREAS.map(|(_, pattern)| pattern).join("|");
+    let output = Command::new("go")
+        .args(["test", "github.com/hashicorp/consul/api", "-run", &pattern])
+        .args(["-count=1", "-timeout=10m", "-parallel=4", "-v"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("compat"))
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let log = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let count = |prefix: &str| log.lines().filter(|line| line.starts_with(prefix)).count();
+    let (passed, failed) = (count("--- PASS"), count("--- FAIL"));
+    log.lines().filter(|line| line.starts_with("--- ")).for_each(|line| println!("{line}"));
+    assert!(
+        output.status.success() && failed == 0 && passed >= 25,
+        "{passed} passed, {failed} failed:\n{log}"
+    );
+}
