@@ -48,7 +48,8 @@ fn write(
     while !stop.load(Ordering::Relaxed) {
         value += 1;
         let key = format!("kill/{writer}/{}", value % 16);
-        let put = client.put(&format!("/v1/kv/{key}"), &[], Bytes::from(value.to_string()));
+        let path = format!("/v1/kv/{key}");
+        let put = client.put(&path, &[], Bytes::from(value.to_string()));
         let answer =
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), put).await });
         let mut history = history.lock().unwrap();
