@@ -17,6 +17,3 @@ async fn authority(cx: &Context) -> Result<(&Authority, Arc<CertificateAuthority
     }
     Ok((&cx.agent.ca, cx.agent.ca.current().await?))
 }
-
-#[cfg(test)]
-mod tests;

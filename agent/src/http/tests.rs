@@ -2,6 +2,7 @@
 
 mod catalog;
 mod config_entry;
+mod connect;
 mod health;
 mod kv;
 mod limits;

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a pod's first call waits for its registration.
-const REGISTRATION_WAIT: Duration = Duration::from_secs(8);
+pub(super) const REGISTRATION_WAIT: Duration = Duration::from_secs(8);
 
 /// A caller.
 #[derive(Debug, Clone, PartialEq, Eq)]

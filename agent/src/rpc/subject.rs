@@ -2,10 +2,10 @@
 //! registration. A registration that disappears leaves the last one in force, because the proxy of
 //! a stopping workload still serves.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use lictor_api::{
-    NodeName, ServiceId,
+    NodeName,
     mesh::v1::watch_request::Subject as Asked,
     types::catalog::{NodeService, ServiceKind},
 };
@@ -18,11 +18,6 @@ use crate::{
     connect::proxy::Subject,
     state::{State, Topic, WatchSet, catalog::fold},
 };
-
-/// How long a proxy that was registered a moment ago may take to appear in the catalog.
-const SYNC_WAIT: Duration = Duration::from_secs(1);
-/// How long a pod's first call waits for its registration.
-const REGISTRATION_WAIT: Duration = Duration::from_secs(8);
 
 /// Whose configuration it is.
 #[derive(Debug, Clone)]
@@ -92,8 +87,8 @@ pub(super) async fn find(agent: &Agent, who: &Who, asked: Option<Asked>) -> Resu
                     .map_err(|error| Status::invalid_argument(error.to_string()))?;
                 Target::Service(service)
             }
-            Asked::ProxyId(id) => find_proxy(agent, &id).await?,
-            Asked::SidecarFor(id) => find_sidecar(agent, &id).await?,
+            Asked::ProxyId(id) => find_proxy(agent, &id)?,
+            Asked::SidecarFor(id) => find_sidecar(agent, &id)?,
         },
     };
     if let Who::Other(caller) = who {
@@ -110,7 +105,8 @@ async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Sta
         topics.add(Topic::Services);
         identity::proxy_of_pod(state, &pod.uid)
     });
-    if let Ok((node, registration)) = tokio::time::timeout(REGISTRATION_WAIT, found).await {
+    if let Ok((node, registration)) = tokio::time::timeout(identity::REGISTRATION_WAIT, found).await
+    {
         return Ok(Target::Proxy { node, registration });
     }
     let wish = if let Asked::Service(service) = asked { service.as_str() } else { "" };
@@ -118,48 +114,43 @@ async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Sta
     Ok(Target::Pod { uid: pod.uid.clone(), service })
 }
 
-async fn find_proxy(agent: &Agent, id: &str) -> Result<Target, Status> {
-    let node = NodeName::from(agent.config.load().node_name.as_str());
-    let found = settled(agent, |state, topics| {
-        topics.add(Topic::Node(fold(&node)));
-        state.catalog.service(&node, id).cloned()
-    });
-    match found.await {
-        Some(service) if service.kind == ServiceKind::ConnectProxy => {
-            Ok(Target::Proxy { node, registration: service })
-        }
-        Some(_) => Err(Status::failed_precondition(format!("service {id} is not a proxy"))),
-        None => Err(Status::not_found(format!("unknown service ID: {id}"))),
+fn find_proxy(agent: &Agent, id: &str) -> Result<Target, Status> {
+    let table = agent.local.snapshot();
+    let found =
+        table.service(id).ok_or_else(|| Status::not_found(format!("unknown service ID: {id}")))?;
+    if found.service.kind != ServiceKind::ConnectProxy {
+        return Err(Status::failed_precondition(format!("service {id} is not a proxy")));
     }
+    Ok(local(agent, &found.service))
 }
 
-async fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, Status> {
-    let node = NodeName::from(agent.config.load().node_name.as_str());
-    let sidecars = |state: &State| -> Vec<Arc<NodeService>> {
-        let is_sidecar = |service: &&Arc<NodeService>| {
+fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, Status> {
+    let table = agent.local.snapshot();
+    let sidecars: Vec<&NodeService> = table
+        .services()
+        .map(|local| &local.service)
+        .filter(|service| {
             service.kind == ServiceKind::ConnectProxy && service.proxy.destination_service_id == id
-        };
-        state.catalog.node_services(&node).filter(is_sidecar).cloned().collect()
-    };
-    let found = settled(agent, |state, topics| {
-        topics.add(Topic::Node(fold(&node)));
-        Some(sidecars(state)).filter(|found| !found.is_empty())
-    });
-    match found.await.unwrap_or_default().as_slice() {
+        })
+        .collect();
+    match sidecars[..] {
         [] => Err(Status::not_found(format!("No sidecar proxy registered for {id}"))),
-        [one] => Ok(Target::Proxy { node, registration: one.clone() }),
-        several => {
-            let ids: Vec<&ServiceId> = several.iter().map(|service| &service.id).collect();
-            let ids = ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+        [one] => Ok(local(agent, one)),
+        _ => {
+            let ids = sidecars.iter().map(|service| service.id.as_str()).collect::<Vec<_>>();
             Err(Status::failed_precondition(format!(
                 "More than one sidecar proxy registered for {id}. \
-                 Start proxy with -proxy-id and one of the following IDs: {ids}"
+                 Start proxy with -proxy-id and one of the following IDs: {}",
+                ids.join(", ")
             )))
         }
     }
 }
 
-/// What is found now, or as soon as the agent's registrations are synced.
-async fn settled<T>(agent: &Agent, read: impl Fn(&State, &mut WatchSet) -> Option<T>) -> Option<T> {
-    tokio::time::timeout(SYNC_WAIT, agent.server.store().wait_for(read)).await.ok()
+/// A proxy of this agent; the catalog has it, or will in a moment.
+fn local(agent: &Agent, proxy: &NodeService) -> Target {
+    Target::Proxy {
+        node: NodeName::from(agent.config.load().node_name.as_str()),
+        registration: Arc::new(proxy.clone()),
+    }
 }

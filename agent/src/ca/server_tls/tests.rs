@@ -1,1 +1,134 @@
+use rcgen::CertificateParams;
+use rustls::{
+    ClientConfig, ClientConnection, ServerConnection,
+    pki_types::{IpAddr, ServerName},
+};
 
+use super::*;
+use crate::{
+    ca::{roots, tests::server},
+    config::{self, Source},
+};
+
+fn configured(edit: impl FnOnce(&mut RuntimeConfig)) -> RuntimeConfig {
+    let mut config = config::build(Source::default(), true, Vec::new()).unwrap();
+    edit(&mut config);
+    config
+}
+
+/// Shakes hands in memory; answers the protocol chosen.
+fn handshake(
+    server: Arc<ServerConfig>,
+    trusted: &[CertificateDer<'static>],
+    name: ServerName<'static>,
+) -> Result<Option<Vec<u8>>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trusted.iter().cloned());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let mut client = ClientConnection::new(Arc::new(client), name)?;
+    let mut server = ServerConnection::new(server)?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut &wire[..]).unwrap();
+        server.process_new_packets()?;
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut &wire[..]).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(client.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+async fn wait_for(tls: &TlsConfig) -> Arc<ServerConfig> {
+    let found = async {
+        loop {
+            if let Some(config) = tls.load_full() {
+                return config;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
+    let config = configured(|config| {
+        config.listen.grpc_tls = vec!["127.0.0.1:0".parse().unwrap()];
+        config.tls.auto_names = vec!["lictor-server.mesh.svc".to_owned(), "192.0.2.7".to_owned()];
+    });
+    let authority = Arc::new(Authority::new(server().await, "dc1"));
+    authority.initialize(&config.connect.ca).await.unwrap();
+    let tls = Arc::new(ListenerTls::load(&config).unwrap());
+    let stop = CancellationToken::new();
+    let keeping = tokio::spawn({
+        let (tls, authority, stop) = (tls.clone(), authority.clone(), stop.clone());
+        async move { tls.keep(&authority, &config, stop).await }
+    });
+
+    let serving = wait_for(&tls.grpc).await;
+    let trusted = roots::bundle_der(&authority.current().await.unwrap());
+    for name in ["server.dc1.consul", "localhost", "lictor-server.mesh.svc"] {
+        let name = ServerName::try_from(name).unwrap();
+        assert_eq!(handshake(serving.clone(), &trusted, name).unwrap(), Some(b"h2".to_vec()));
+    }
+    for address in ["127.0.0.1", "192.0.2.7"] {
+        let name = ServerName::IpAddress(IpAddr::try_from(address).unwrap());
+        handshake(serving.clone(), &trusted, name).unwrap();
+    }
+    let other = ServerName::try_from("server.dc2.consul").unwrap();
+    handshake(serving.clone(), &trusted, other).unwrap_err();
+    assert!(tls.https.load().is_none(), "HTTPS has no certificate without tls.auto");
+
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    let settings = authority.current().await.unwrap().config.clone();
+    authority.configure(settings, Some(&key), None, true).await.unwrap();
+    let new_root = roots::bundle_der(&authority.current().await.unwrap()).pop().unwrap();
+    let renewed = async {
+        let name = ServerName::try_from("localhost").unwrap();
+        while handshake(wait_for(&tls.grpc).await, &[new_root.clone()], name.clone()).is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), renewed).await.unwrap();
+    stop.cancel();
+    keeping.await.unwrap();
+}
+
+#[tokio::test]
+async fn files_of_the_operator_serve_https() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["agent.example".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let (cert_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let config = configured(|config| {
+        config.tls.cert_file = Some(cert_file.clone());
+        config.tls.key_file = Some(key_file.clone());
+    });
+    let tls = ListenerTls::load(&config).unwrap();
+    let name = ServerName::try_from("agent.example").unwrap();
+    let serving = tls.https.load_full().unwrap();
+    handshake(serving, &[certificate.der().clone()], name).unwrap();
+
+    std::fs::write(&key_file, "nothing").unwrap();
+    let error = ListenerTls::load(&config).err().unwrap();
+    assert!(error.to_string().starts_with("reading key /"), "{error}");
+}
+
+#[test]
+fn verifying_clients_needs_somebody_to_trust() {
+    let config = configured(|config| config.tls.verify_incoming = true);
+    let error = ListenerTls::load(&config).err().unwrap();
+    assert!(matches!(error, TlsError::NoClientRoots), "{error}");
+}

@@ -11,6 +11,7 @@ use lictor_api::{
         config_entry::SERVICE_INTENTIONS,
         intention::{Intention, ServiceIntentions, SourceIntention},
     },
+    wire::{self, DecodeError},
 };
 use serde_json::json;
 
@@ -31,7 +32,7 @@ pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Respo
 
 /// `POST /v1/connect/intentions`: a new intention with an ID; an existing one is an error.
 pub(in crate::http) async fn create(cx: Context, request: Request) -> Result<Response, HttpError> {
-    let wanted: Intention = request.decode()?;
+    let wanted = decode(&request)?;
     if !wanted.id.is_empty() {
         return Err(HttpError::InvalidEntry("ID must be empty when creating an intention".into()));
     }
@@ -58,7 +59,7 @@ pub(in crate::http) async fn put_exact(
     request: Request,
 ) -> Result<Response, HttpError> {
     let (source, destination) = pair(&request)?;
-    let wanted: Intention = request.decode()?;
+    let wanted = decode(&request)?;
     upsert(
         &cx,
         Intention {
@@ -127,7 +128,7 @@ pub(in crate::http) async fn put_by_id(
     request: Request,
 ) -> Result<Response, HttpError> {
     let id = id(&request)?;
-    let wanted: Intention = request.decode()?;
+    let wanted = decode(&request)?;
     let old = known(&cx, id)?;
     let moved =
         old.source_name != wanted.source_name || old.destination_name != wanted.destination_name;
@@ -167,6 +168,17 @@ fn one((meta, found): (QueryMeta, Option<Intention>)) -> Result<Response, HttpEr
         None => HttpError::NoIntention.into_response(),
     };
     Ok(response.with_meta(&meta))
+}
+
+/// Reads an intention. COMPAT: the Go client sends back what Consul's answers say about themselves.
+fn decode(request: &Request) -> Result<Intention, HttpError> {
+    const IGNORED: [&str; 3] = ["CreatedAt", "Hash", "UpdatedAt"];
+    let mut body: serde_json::Value = serde_json::from_slice(&request.body)
+        .map_err(|error| HttpError::Decode(DecodeError::Syntax(error.to_string())))?;
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|key, _| !IGNORED.iter().any(|ignored| wire::same_key(key, ignored)));
+    }
+    wire::from_value(body).map_err(HttpError::Decode)
 }
 
 /// Validates and writes one intention.
