@@ -121,6 +121,7 @@ tlsPrivateKeyFile: $D/pki/kubelet.key
 containerRuntimeEndpoint: unix://$D/run/containerd.sock
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 podLogsDir: $D/pod-logs
+syncFrequency: 5s # how soon a changed ConfigMap reaches pods; a minute by default
 YAML
 echo "nameserver 127.0.0.1" > resolv.conf
 part kubelet kubelet --config=kubelet.yaml --kubeconfig=kubelet.kubeconfig --hostname-override=$NODE --node-ip="$IP" --root-dir="$D/kubelet"
