@@ -160,3 +160,6 @@ async fn reap_critical(local: &Arc<LocalState>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

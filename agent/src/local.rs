@@ -67,19 +67,22 @@ impl LocalState {
     /// used.
     pub fn open(config: &RuntimeConfig, node_id: &str) -> Result<Self, RegistrationError> {
         let files = config.data_dir.as_deref().map(Files::open).transpose()?;
+        let (services, checks) = match &files {
+            Some(files) => files.load()?,
+            None => Default::default(),
+        };
         let local = Self {
             settings: ArcSwap::from_pointee(Settings::new(config, node_id)),
-            registering: Mutex::new(None),
+            registering: Mutex::new(files),
             table: Mutex::new(Table::new(NodeName::from(config.node_name.as_str()))),
             definitions: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             node_id: node_id.to_owned(),
         };
+        // First, because their sidecars have ports that new ones must not get.
+        local.restore_services(services);
         local.reload(config)?;
-        if let Some(files) = files {
-            local.restore(&files)?;
-            *lock(&local.registering) = Some(files);
-        }
+        local.restore_checks(checks)?;
         Ok(local)
     }
 
@@ -331,43 +334,44 @@ impl LocalState {
         Ok(())
     }
 
-    /// Takes over what was registered over HTTP before the agent stopped.
-    fn restore(&self, files: &Files) -> Result<(), RegistrationError> {
-        let (services, checks) = files.load()?;
-        let now = Instant::now();
+    /// Takes over the services registered over HTTP before the agent stopped.
+    fn restore_services(&self, services: Vec<Registration>) {
+        let scripts = self.settings.load().scripts;
         for registration in services {
-            let id = registration.service.id.clone();
-            if self.snapshot().service(&id).is_some() {
-                tracing::debug!(target: "agent", service = %id, "service exists, not restoring it from the data directory");
-                files.remove_service(&id)?;
+            let parts = [Some(&registration.service), registration.sidecar.as_ref()];
+            let refused = parts.into_iter().flatten().find_map(|definition| {
+                registration::service(definition.clone(), Source::Http, scripts).err()
+            });
+            if let Some(error) = refused {
+                tracing::warn!(target: "agent", service = %registration.service.id, %error, "service registered before is no longer allowed, not restoring it");
                 continue;
             }
-            let scripts = self.settings.load().scripts;
-            let vetted = registration::service(registration.service.clone(), Source::Http, scripts);
-            if let Err(error) = vetted {
-                tracing::warn!(target: "agent", service = %id, %error, "service registered before is no longer allowed, not restoring it");
-                continue;
-            }
-            self.change(|table| table.upsert(&registration, Source::Http, now));
+            self.change(|table| table.upsert(&registration, Source::Http, Instant::now()));
         }
+    }
+
+    /// Takes over the checks registered over HTTP before the agent stopped, and maintenance mode.
+    fn restore_checks(&self, checks: Vec<PersistedCheck>) -> Result<(), RegistrationError> {
+        let files = lock(&self.registering);
+        let scripts = self.settings.load().scripts;
         for PersistedCheck { check, maintenance } in checks {
             let table = self.snapshot();
             let owner = Some(&check.service_id).filter(|id| !id.is_empty());
-            if table.check(&check.id).is_some()
-                || owner.is_some_and(|id| table.service(id).is_none())
-            {
-                files.remove_check(&check.id)?;
-            } else if maintenance {
+            let orphaned = owner.is_some_and(|id| table.service(id).is_none());
+            if orphaned || table.check(&check.id).is_some() {
+                files.iter().try_for_each(|files| files.remove_check(&check.id))?;
+                continue;
+            }
+            if maintenance {
                 self.change(|table| table.set_maintenance(owner, Some(&check.notes)));
-            } else {
-                let scripts = self.settings.load().scripts;
-                match table.plan_check(check.clone(), Source::Http, scripts) {
-                    Ok(check) => {
-                        self.change(|table| table.upsert_check(&check, Source::Http, now));
-                    }
-                    Err(error) => {
-                        tracing::warn!(target: "agent", check = %check.id, %error, "check registered before is no longer allowed, not restoring it");
-                    }
+                continue;
+            }
+            match table.plan_check(check.clone(), Source::Http, scripts) {
+                Ok(check) => {
+                    self.change(|table| table.upsert_check(&check, Source::Http, Instant::now()));
+                }
+                Err(error) => {
+                    tracing::warn!(target: "agent", check = %check.id, %error, "check registered before is no longer allowed, not restoring it");
                 }
             }
         }
@@ -469,3 +473,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is planned before it is made, so a panic cannot leave a table half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

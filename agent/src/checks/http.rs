@@ -4,11 +4,11 @@
 //! One connection per run. Redirects are followed, at most ten, as Consul follows them, unless the
 //! check says `disable_redirects`. At most the kept bytes of a body are read.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{ACCEPT, HOST, LOCATION, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full};
@@ -25,6 +25,15 @@ use super::{Outcome, dial::Dialer, join_host_port, prefix};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 10;
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    reason: String,
+    location: Option<String>,
+    /// Its beginning.
+    body: Vec<u8>,
+}
 
 /// Fetches the check's URL once.
 pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcome {
@@ -55,13 +64,13 @@ async fn fetch(
         .map_err(|_| format!("net/http: invalid method {method:?}"))?;
     let mut body = definition.body.clone();
     for _ in 0..=REDIRECTS_MAX {
-        let response = send(definition, &verb, &url, &body, dialer).await?;
-        let Some(next) = redirect(definition, &url, &response) else {
-            return Ok(judge(definition, method, response).await);
+        let answer = send(definition, &verb, &url, &body, dialer).await?;
+        let Some(next) = redirect(definition, &url, &answer) else {
+            return Ok(judge(definition, method, &answer));
         };
         url = next;
         let repeats = matches!(
-            response.status(),
+            answer.status,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         );
         if !repeats {
@@ -74,12 +83,12 @@ async fn fetch(
     Err(format!("stopped after {REDIRECTS_MAX} redirects"))
 }
 
-fn redirect(definition: &CheckDefinition, url: &Url, answer: &Response<Incoming>) -> Option<Url> {
-    let moved = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+fn redirect(definition: &CheckDefinition, url: &Url, answer: &Answer) -> Option<Url> {
+    let moved = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     if definition.disable_redirects || !moved {
         return None;
     }
-    url.join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
+    url.join(answer.location.as_deref()?).ok()
 }
 
 async fn send(
@@ -88,8 +97,9 @@ async fn send(
     url: &Url,
     body: &str,
     dialer: &Dialer,
-) -> Result<Response<Incoming>, String> {
+) -> Result<Answer, String> {
     let request = request(definition, method, url, body)?;
+    let limit = definition.output_max_size as usize;
     let host = url.host_str().ok_or("http: no Host in request URL")?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let secure = match url.scheme() {
@@ -102,9 +112,9 @@ async fn send(
     let stream = dialer.connect_tcp(&address).await?;
     if secure {
         let stream = dialer.start_tls(stream, &address, definition).await?;
-        exchange(stream, request).await
+        exchange(stream, request, limit).await
     } else {
-        exchange(stream, request).await
+        exchange(stream, request, limit).await
     }
 }
 
@@ -137,49 +147,58 @@ fn request(
     Ok(request)
 }
 
+/// Sends one request and reads the beginning of the answer; then the connection is closed.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, String> {
-    let failed = |error: hyper::Error| match std::error::Error::source(&error) {
+    limit: usize,
+) -> Result<Answer, String> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
+    let answer = async {
+        let (head, body) =
+            sender.send_request(request).await.map_err(|error| failure(&error))?.into_parts();
+        let reason = match head.extensions.get::<ReasonPhrase>() {
+            Some(phrase) => String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
+            None => head.status.canonical_reason().unwrap_or_default().to_owned(),
+        };
+        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: head.status,
+            reason,
+            location: location.map(str::to_owned),
+            body: beginning(body, limit).await,
+        })
+    };
+    let (mut connection, mut answer) = (pin!(connection), pin!(answer));
+    tokio::select! {
+        answered = &mut answer => answered,
+        // What was received before the connection ended can still be read.
+        _ = &mut connection => answer.await,
+    }
+}
+
+fn failure(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
         Some(source) => source.to_string(),
         None if error.is_incomplete_message() => "EOF".to_owned(),
         None => error.to_string(),
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    // Ends when the answer's body was read or dropped: the sender is dropped with this function.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::trace!(target: "agent", %error, "the connection of a check broke");
-        }
-    });
-    sender.send_request(request).await.map_err(failed)
+    }
 }
 
-async fn judge(
-    definition: &CheckDefinition,
-    method: &str,
-    response: Response<Incoming>,
-) -> Outcome {
-    let code = response.status();
-    let status = match code {
+fn judge(definition: &CheckDefinition, method: &str, answer: &Answer) -> Outcome {
+    let status = match answer.status {
         code if code.is_success() => CheckStatus::Passing,
         StatusCode::TOO_MANY_REQUESTS => CheckStatus::Warning,
         _ => CheckStatus::Critical,
     };
-    let phrase = response.extensions().get::<ReasonPhrase>();
-    let reason = match phrase {
-        Some(phrase) => String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
-        None => code.canonical_reason().unwrap_or_default().to_owned(),
-    };
-    let limit = definition.output_max_size as usize;
-    let body = beginning(response.into_body(), limit).await;
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(&answer.body);
     let output = format!(
-        "HTTP {method} {}: {} {reason} Output: {}",
+        "HTTP {method} {}: {} {} Output: {}",
         definition.http,
-        code.as_u16(),
-        prefix(&text, limit)
+        answer.status.as_u16(),
+        answer.reason,
+        prefix(&text, definition.output_max_size as usize)
     );
     Outcome { status, output }
 }
@@ -199,3 +218,6 @@ async fn beginning(mut body: Incoming, limit: usize) -> Vec<u8> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,3 +283,6 @@ pub async fn run(local: Arc<LocalState>, server: Arc<Server>, shutdown: Cancella
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,5 +104,6 @@ fn default_checks(parent: &ServiceDefinition, sidecar: &ServiceDefinition) -> Ve
         alias_service: parent.id.clone(),
         ..CheckDefinition::default()
     };
-    vec![listening, aliasing]
+    // A sidecar on a Unix socket has no port to connect to.
+    if sidecar.port == 0 { vec![aliasing] } else { vec![listening, aliasing] }
 }

@@ -42,7 +42,7 @@ pub struct LocalService {
 pub struct LocalCheck {
     /// As it goes to the catalog.
     pub check: HealthCheck,
-    /// How it is run; `None` for maintenance mode, which nobody runs.
+    /// How it is run, completed.
     pub definition: CheckDefinition,
     /// Who registered it.
     pub source: Source,
@@ -412,7 +412,8 @@ impl Table {
     }
 
     /// Takes over a result. `generation` guards against results of a replaced definition. False
-    /// when nothing changed. A change of the output alone may be synced after `defer`.
+    /// when nothing changed. A change of the output alone may be synced after `defer`, the first
+    /// output excepted.
     pub fn set_status(
         &mut self,
         id: &CheckId,
@@ -427,6 +428,7 @@ impl Table {
         };
         let (same_status, same_output) =
             (local.check.status == status, local.check.output == output);
+        let first_output = local.check.output.is_empty();
         if same_status && same_output {
             return false;
         }
@@ -434,7 +436,7 @@ impl Table {
             local.check.status = status;
             output.clone_into(&mut local.check.output);
             local.output_sync_at = match local.output_sync_at {
-                _ if !same_status || defer.is_zero() => None,
+                _ if !same_status || first_output || defer.is_zero() => None,
                 None => Some(now + defer),
                 already => already,
             };
