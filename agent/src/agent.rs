@@ -201,6 +201,7 @@ impl Running {
         spawn_mesh(&agent, tls, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();
         spawn_local(&agent, &tasks, &shutdown);
+        tasks.spawn(announce_leaders(agent.server.clone(), shutdown.clone()));
         tasks.spawn(serve_dns(agent.clone(), dns, shutdown.clone()));
         let routes = rpc::service(agent.clone(), shutdown.clone());
         tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
@@ -253,6 +254,25 @@ fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationT
         }
     };
     tasks.spawn(reconcile::run(server.clone(), member, shutdown.clone()));
+}
+
+/// Says who leads whenever that changes. COMPAT: scripts and tutorials grep for the sentence.
+async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
+    let mut leader = server.consensus().leader();
+    let mut announced = None;
+    loop {
+        let name = leader.borrow_and_update().as_ref().map(|leader| leader.node_name.clone());
+        if name != announced {
+            if let Some(name) = &name {
+                tracing::info!(target: "agent.server", "New leader elected: {name}");
+            }
+            announced = name;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = leader.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// Starts what keeps the mesh's certificates and hands out its roots.

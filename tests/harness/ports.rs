@@ -10,9 +10,9 @@ use std::{
     },
 };
 
-const FIRST: u16 = 23000;
+const FIRST: u16 = 22000;
 const LAST: u16 = 32000;
-const BLOCK: u16 = 300;
+const BLOCK: u16 = 1000;
 
 /// A port on loopback that nobody else is given.
 ///

@@ -95,7 +95,9 @@ fn in_scratch(dir: &Path, arguments: &[&str]) -> Option<Command> {
     std::fs::copy(binary("lictor"), dir.join("consul")).expect("the test's directory is writable");
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "chroot"]);
-    command.arg(dir).arg("/consul").args(arguments).env_clear();
+    command.arg(dir).arg("/consul").args(arguments);
+    // PATH is for unshare and chroot; inside there is nothing that it could lead to.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     Some(command)
 }
 
