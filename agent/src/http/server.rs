@@ -11,7 +11,10 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -168,14 +171,24 @@ impl Server {
         let mut builder = auto::Builder::new(Tracked(self.tasks.clone()));
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE);
+        let heard = AtomicBool::new(false);
         let service = service_fn(|request| {
+            heard.store(true, Ordering::Relaxed);
             let server = self.clone();
             async move { Ok::<_, Infallible>(server.respond(request, peer).await) }
         });
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // Until the first bytes tell which version of HTTP it is, no timer of hyper's runs.
+        let silent = async {
+            tokio::time::sleep(HEADER_TIMEOUT).await;
+            if heard.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silent => return,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

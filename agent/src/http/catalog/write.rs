@@ -4,7 +4,7 @@
 //! what it would replace or remove, so that leaving out the meta gains nothing.
 
 use lictor_api::{
-    NodeName, ServiceId, ServiceName,
+    NodeName,
     types::catalog::{DeregisterRequest, NodeService, RegisterRequest, ServiceKind},
 };
 
@@ -28,7 +28,8 @@ pub(in crate::http) async fn register(
     if let Some(service) = &registration.service {
         validate(service)?;
     }
-    authorize_registration(&cx, &registration)?;
+    let state = cx.agent.server.store().snapshot();
+    registered(&state, &registration).iter().try_for_each(|access| cx.authorize(access))?;
     Response::json(&cx.propose(Command::Register(Box::new(registration))).await?)
 }
 
@@ -42,7 +43,8 @@ pub(in crate::http) async fn deregister(
     if removal.node.is_empty() {
         return Err(HttpError::MissingNode);
     }
-    authorize_removal(&cx, &removal)?;
+    let state = cx.agent.server.store().snapshot();
+    removed(&state, &removal).iter().try_for_each(|access| cx.authorize(access))?;
     Response::json(&cx.propose(Command::Deregister(removal)).await?)
 }
 
@@ -61,62 +63,55 @@ fn validate(service: &NodeService) -> Result<(), HttpError> {
     Ok(())
 }
 
-fn authorize_registration(cx: &Context, request: &RegisterRequest) -> Result<(), HttpError> {
-    let state = cx.agent.server.store().snapshot();
+/// What a registration touches.
+fn registered<'a>(state: &'a State, request: &'a RegisterRequest) -> Vec<Access<'a>> {
     let node = &request.node;
-    let synthetic = request.node_meta.contains_key(SYNTHETIC_NODE) || is_synthetic(&state, node);
-    cx.authorize(&Access::Node { name: node, write: true, synthetic })?;
+    let synthetic = request.node_meta.contains_key(SYNTHETIC_NODE) || is_synthetic(state, node);
+    let mut touched = vec![Access::Node { name: node, write: true, synthetic }];
     if let Some(service) = &request.service {
-        let id = if service.id.is_empty() {
-            ServiceId::from(service.service.as_str())
-        } else {
-            service.id.clone()
-        };
-        let of_pod = service.meta.contains_key(POD_UID) || is_of_pod(&state, node, &id);
-        cx.authorize(&Access::Service { name: &service.service, write: true, of_pod })?;
+        let id = if service.id.is_empty() { service.service.as_str() } else { &service.id };
+        let of_pod = service.meta.contains_key(POD_UID) || is_of_pod(state, node, id);
+        touched.push(Access::Service { name: &service.service, write: true, of_pod });
     }
     for check in request.checks.iter().chain(&request.check) {
         let node = if check.node.is_empty() { node } else { &check.node };
-        authorize_check(cx, &state, node, &check.service_id)?;
-        if let Some(old) = state.catalog.check(node, &check.check_id) {
-            authorize_check(cx, &state, node, &old.service_id)?;
-        }
+        touched.push(existing(state, node, &check.service_id));
+        // COMPAT: a check without an ID is called by its name.
+        let id = if check.check_id.is_empty() { check.name.as_str() } else { &check.check_id };
+        let replaced = state.catalog.check(node, id);
+        touched.extend(replaced.map(|check| existing(state, node, &check.service_id)));
     }
-    Ok(())
+    touched
 }
 
-fn authorize_removal(cx: &Context, request: &DeregisterRequest) -> Result<(), HttpError> {
-    let state = cx.agent.server.store().snapshot();
+/// What a deregistration touches.
+fn removed<'a>(state: &'a State, request: &'a DeregisterRequest) -> Vec<Access<'a>> {
     let node = &request.node;
     if !request.service_id.is_empty() {
-        return authorize_check(cx, &state, node, &request.service_id);
+        return vec![existing(state, node, &request.service_id)];
     }
     if !request.check_id.is_empty() {
         let check = state.catalog.check(node, &request.check_id);
-        let service = check.map(|check| check.service_id.clone()).unwrap_or_default();
-        return authorize_check(cx, &state, node, &service);
+        let service = check.map_or("", |check| &check.service_id);
+        return vec![existing(state, node, service)];
     }
-    let synthetic = is_synthetic(&state, node)
-        || state.catalog.node_services(node).any(|service| service.meta.contains_key(POD_UID));
-    cx.authorize(&Access::Node { name: node, write: true, synthetic })
+    let services = state.catalog.node_services(node);
+    services
+        .map(|service| existing(state, node, &service.id))
+        .chain([Access::Node { name: node, write: true, synthetic: is_synthetic(state, node) }])
+        .collect()
 }
 
-/// May the caller write an instance that exists, or a check of it or of the node?
-fn authorize_check(
-    cx: &Context,
-    state: &State,
-    node: &NodeName,
-    service: &ServiceId,
-) -> Result<(), HttpError> {
-    if service.is_empty() {
-        let synthetic = is_synthetic(state, node);
-        return cx.authorize(&Access::Node { name: node, write: true, synthetic });
+/// The instance with this ID; the node when the ID is empty or unknown.
+fn existing<'a>(state: &'a State, node: &'a NodeName, service: &str) -> Access<'a> {
+    match state.catalog.service(node, service) {
+        Some(service) => Access::Service {
+            name: &service.service,
+            write: true,
+            of_pod: service.meta.contains_key(POD_UID),
+        },
+        None => Access::Node { name: node, write: true, synthetic: is_synthetic(state, node) },
     }
-    let registered = state.catalog.service(node, service);
-    let name =
-        registered.map_or_else(|| ServiceName::from(service.as_str()), |s| s.service.clone());
-    let of_pod = is_of_pod(state, node, service);
-    cx.authorize(&Access::Service { name: &name, write: true, of_pod })
 }
 
 fn is_synthetic(state: &State, node: &str) -> bool {
@@ -126,4 +121,80 @@ fn is_synthetic(state: &State, node: &str) -> bool {
 fn is_of_pod(state: &State, node: &str, service: &str) -> bool {
     let service = state.catalog.service(node, service);
     service.is_some_and(|service| service.meta.contains_key(POD_UID))
+}
+
+#[cfg(test)]
+mod tests {
+    use lictor_api::wire;
+
+    use super::*;
+    use crate::{
+        acl::{Authorizer, Caller},
+        fsm,
+        state::watch::Touched,
+    };
+
+    const POD: &str = r#"{"Node":"k1-virtual","Address":"10.0.0.1","NodeMeta":{"synthetic-node":"true"},
+        "Service":{"ID":"web-1","Service":"web","Meta":{"pod-uid":"u"}},
+        "Check":{"CheckID":"ns/web-1","ServiceID":"web-1","Status":"passing"}}"#;
+
+    /// A catalog with a pod's instance, and a machine's.
+    fn state() -> State {
+        let mut state = State::default();
+        let machine = r#"{"Node":"vm","Address":"10.0.0.2","Service":{"ID":"db","Service":"db"}}"#;
+        let moved = r#"{"Node":"vm","Address":"10.0.0.2","Service":{"ID":"m","Service":"m","Meta":{"pod-uid":"u"}}}"#;
+        for (index, body) in [POD, machine, moved].into_iter().enumerate() {
+            let command = Command::Register(wire::from_slice(body.as_bytes()).unwrap());
+            fsm::apply(&mut state, index as u64 + 1, command, &mut Touched::default());
+        }
+        state
+    }
+
+    fn allowed(touched: &[Access<'_>], caller: &Caller) -> bool {
+        let authorizer = Authorizer::new(true);
+        touched.iter().all(|access| authorizer.authorize(caller, access).is_ok())
+    }
+
+    #[test]
+    fn what_the_operator_owns_is_registered_by_it_alone() {
+        let state = state();
+        for (body, anonymous) in [
+            (POD, false),
+            (r#"{"Node":"k1-virtual","Address":"6.6.6.6"}"#, false),
+            (r#"{"Node":"K1-Virtual","SkipNodeUpdate":true}"#, false),
+            (r#"{"Node":"vm","Address":"10.0.0.2","NodeMeta":{"synthetic-node":""}}"#, false),
+            (r#"{"Node":"vm","Service":{"ID":"x","Service":"x","Meta":{"pod-uid":""}}}"#, false),
+            (r#"{"Node":"vm","Service":{"ID":"m","Service":"other"}}"#, false),
+            (r#"{"Node":"vm","Service":{"Service":"m"}}"#, false),
+            (r#"{"Node":"vm","Check":{"CheckID":"new","ServiceID":"m"}}"#, false),
+            (r#"{"Node":"vm","Check":{"Node":"k1-virtual","CheckID":"ns/web-1"}}"#, false),
+            (r#"{"Node":"vm","Checks":[{"Node":"k1-virtual","Name":"ns/web-1"}]}"#, false),
+            (r#"{"Node":"vm","Address":"10.0.0.3","Service":{"Service":"db"}}"#, true),
+            (r#"{"Node":"new","Address":"10.0.0.4","Check":{"Name":"c"}}"#, true),
+        ] {
+            let request: RegisterRequest = wire::from_slice(body.as_bytes()).unwrap();
+            let touched = registered(&state, &request);
+            assert_eq!(allowed(&touched, &Caller::Anonymous), anonymous, "{body}");
+            assert!(allowed(&touched, &Caller::Operator) && allowed(&touched, &Caller::Local));
+        }
+    }
+
+    #[test]
+    fn what_the_operator_owns_is_removed_by_it_alone() {
+        let state = state();
+        for (body, anonymous) in [
+            (r#"{"Node":"k1-virtual"}"#, false),
+            (r#"{"Node":"k1-virtual","ServiceID":"web-1"}"#, false),
+            (r#"{"Node":"k1-virtual","CheckID":"ns/web-1"}"#, false),
+            (r#"{"Node":"vm","ServiceID":"m"}"#, false),
+            (r#"{"Node":"vm"}"#, false),
+            (r#"{"Node":"vm","ServiceID":"db"}"#, true),
+            (r#"{"Node":"unknown"}"#, true),
+        ] {
+            let request: DeregisterRequest = wire::from_slice(body.as_bytes()).unwrap();
+            let touched = removed(&state, &request);
+            assert_eq!(allowed(&touched, &Caller::Anonymous), anonymous, "{body}");
+            assert!(allowed(&touched, &Caller::Operator));
+        }
+    }
 }
