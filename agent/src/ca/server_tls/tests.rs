@@ -92,7 +92,9 @@ async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
     let new_root = roots::bundle_der(&authority.current().await.unwrap()).pop().unwrap();
     let renewed = async {
         let name = ServerName::try_from("localhost").unwrap();
-        while handshake(wait_for(&tls.grpc).await, &[new_root.clone()], name.clone()).is_err() {
+        while handshake(wait_for(&tls.grpc).await, std::slice::from_ref(&new_root), name.clone())
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -119,7 +121,7 @@ async fn files_of_the_operator_serve_https() {
     let tls = ListenerTls::load(&config).unwrap();
     let name = ServerName::try_from("agent.example").unwrap();
     let serving = tls.https.load_full().unwrap();
-    handshake(serving, &[certificate.der().clone()], name).unwrap();
+    handshake(serving, std::slice::from_ref(certificate.der()), name).unwrap();
 
     std::fs::write(&key_file, "nothing").unwrap();
     let error = ListenerTls::load(&config).err().unwrap();
