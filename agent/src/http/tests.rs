@@ -1,5 +1,6 @@
 //! The HTTP API over real sockets: an agent in memory, a listener on port 0, a hyper client.
 
+mod agent;
 mod catalog;
 mod config_entry;
 mod connect;
