@@ -10,7 +10,7 @@
   "data_dir" "/data"
   "addresses" (dict "http" "127.0.0.1" "https" "0.0.0.0" "grpc_tls" "0.0.0.0" "dns" "0.0.0.0")
   "ports" (dict "http" 8500 "https" 8501 "grpc" -1 "grpc_tls" 8503 "dns" 8600)
-  "tls" (dict "auto" true "auto_names" (list $host (printf "*.%s" $host) (printf "%s.cluster.local" $host)))
+  "tls" (dict "auto" true "auto_names" (list $host (printf "%s.cluster.local" $host)))
   "kubernetes" (dict
     "enabled" true
     "audience" .Values.connectInject.audience

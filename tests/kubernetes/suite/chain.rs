@@ -11,7 +11,7 @@ use crate::{
 const APPS: [&str; 5] =
     ["japan-app", "corp-app", "hashi-app", "hashicorpjapan-app", "unintentionalapp"];
 /// Where clients outside the mesh call the chain.
-pub(crate) const CALL: &str = "wget -qO- -T 2 http://hashicorpjapan-app:8080";
+pub(crate) const CALL: &str = "timeout 2 wget -qO- http://hashicorpjapan-app:8080";
 
 /// The example's manifests.
 pub(crate) fn manifests(cluster: &Cluster) -> String {
@@ -79,7 +79,7 @@ pub(crate) fn answers(cluster: &Cluster) {
 
 /// `unintentionalapp` declares the upstream, and is refused.
 pub(crate) fn unintentional_is_refused(cluster: &Cluster) {
-    let answer = cluster.client("wget -qO- -T 2 http://unintentionalapp:8080");
+    let answer = cluster.client("timeout 2 wget -qO- http://unintentionalapp:8080");
     assert!(!answer.contains("Japan"), "{answer}");
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn no_certificate_no_service(cluster: &Cluster) {
     ));
     assert!(tls.contains("CONNECTED") && tls.contains("alert"), "the handshake is refused: {tls}");
     assert!(!tls.contains("Japan"), "{tls}");
-    let own = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=corp-app -addext subjectAltName=URI:spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/corp-app -keyout /tmp/k.pem -out /tmp/c.pem";
+    let own = "printf '[req]\\ndistinguished_name=dn\\n[dn]\\n' > /tmp/o.cnf; openssl req -config /tmp/o.cnf -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=corp-app -addext subjectAltName=URI:spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/corp-app -keyout /tmp/k.pem -out /tmp/c.pem";
     let forged = format!(
         "{own} 2>/dev/null; ({request}) | timeout 5 openssl s_client -ign_eof -cert /tmp/c.pem -key /tmp/k.pem -connect {address}:20000"
     );

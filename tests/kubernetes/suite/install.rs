@@ -92,7 +92,7 @@ pub(crate) fn install(cluster: &Cluster) {
 
 /// `helm test`, as NOTES.txt says.
 pub(crate) fn helm_test(cluster: &Cluster) {
-    let arguments = ["-n", SYSTEM, "test", "lictor", "--logs", "--timeout=90s"];
+    let arguments = ["-n", SYSTEM, "test", "lictor", "--timeout=90s"];
     cluster.run("helm", &arguments, "").unwrap_or_else(|error| panic!("{error}"));
 }
 

@@ -128,7 +128,7 @@ fn job(cluster: &Cluster, line: &str) -> String {
 
 /// The first thing the Job does is to call its upstream: the sidecar is there before it and ends after it.
 pub(crate) fn job_completes(cluster: &Cluster) {
-    let output = job(cluster, "wget -qO- -T 5 http://127.0.0.1:5000");
+    let output = job(cluster, "timeout 5 wget -qO- http://127.0.0.1:5000");
     assert!(output.starts_with("echo-"), "{output}");
     let ask = "dig +short caller.service.consul";
     eventually("the finished Job leaves the catalog", 20, || match cluster.client(ask) {
@@ -146,8 +146,10 @@ pub(crate) fn replicas_share_the_load(cluster: &Cluster) {
         dns::expect_addresses(cluster, app, &format!("{app}.service.consul"), 20);
         assert_eq!(cluster.addresses(app).len(), 3, "{app}");
     }
-    let output =
-        job(cluster, "for i in $(seq 60); do wget -qO- -T 5 http://127.0.0.1:5000 || exit 1; done");
+    let output = job(
+        cluster,
+        "for i in $(seq 60); do timeout 5 wget -qO- http://127.0.0.1:5000 || exit 1; done",
+    );
     assert_eq!(output.lines().count(), 60, "every call is answered: {output}");
     let pods: BTreeSet<_> = output.lines().collect();
     assert_eq!(pods.len(), 3, "{pods:?}");
