@@ -32,7 +32,7 @@ use crate::{
 /// Snapshots may take one part of this many of the time.
 const SNAPSHOT_SHARE: u32 = 10;
 /// Quicker ones need no pause.
-const SNAPSHOT_QUICK: Duration = Duration::from_millis(100);
+const SNAPSHOT_QUICK: Duration = Duration::from_millis(10);
 
 /// The replicated state and what it is the result of.
 pub(super) struct StateMachine {

@@ -68,7 +68,7 @@ impl State {
     /// # Errors
     /// [`SnapshotError::Encode`], which no valid state causes.
     pub fn to_snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
-        let body = rmp_serde::to_vec_named(&Body {
+        let body = Body {
             index: self.index,
             nodes: self.catalog.nodes.values().cloned().collect(),
             services: self
@@ -91,13 +91,15 @@ impl State {
                 .map(|(kind, index)| (kind.clone(), *index))
                 .collect(),
             ca: self.ca.clone(),
-        })?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
-        bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(&body);
+        };
+        // The body is large: it is encoded where it stays, behind a header filled in afterwards.
+        let mut bytes = vec![0; HEADER_BYTES];
+        rmp_serde::encode::write_named(&mut bytes, &body)?;
+        let (header, body) = bytes.split_at_mut(HEADER_BYTES);
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_be_bytes());
+        header[12..16].copy_from_slice(&crc32fast::hash(body).to_be_bytes());
+        header[16..].copy_from_slice(&(body.len() as u64).to_be_bytes());
         Ok(bytes)
     }
 
