@@ -37,6 +37,7 @@ pub(super) fn register(
             datacenter: request.datacenter,
             tagged_addresses: request.tagged_addresses,
             meta: request.node_meta,
+            locality: request.locality,
             ..Node::default()
         };
         state.catalog.upsert_node(index, node, touched);

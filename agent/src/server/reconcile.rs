@@ -59,6 +59,7 @@ pub fn plan(member: &AliveServer, catalog: &Catalog) -> Option<RegisterRequest> 
         checks: Vec::new(),
         // The node is the agent's own to describe.
         skip_node_update: true,
+        locality: None,
     })
 }
 

@@ -25,10 +25,23 @@ pub struct Node {
     pub tagged_addresses: BTreeMap<String, String>,
     /// Free key/value pairs: at most 64, keys of 128 and values of 512 bytes.
     pub meta: BTreeMap<String, String>,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Locality>,
     /// Raft index of the first registration.
     pub create_index: u64,
     /// Raft index of the last change.
     pub modify_index: u64,
+}
+
+/// Where a node or an instance runs; kept as given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Locality {
+    /// The region the zone belongs to.
+    pub region: String,
+    /// The zone.
+    pub zone: String,
 }
 
 /// What an instance is.
@@ -115,6 +128,9 @@ pub struct NodeService {
     pub connect: ServiceConnect,
     /// Always empty: lictor has no imported peers yet.
     pub peer_name: String,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Locality>,
     /// Raft index of the first registration.
     pub create_index: u64,
     /// Raft index of the last change.
@@ -268,6 +284,9 @@ pub struct RegisterRequest {
     pub checks: Vec<HealthCheck>,
     /// Leave an existing node as it is.
     pub skip_node_update: bool,
+    /// Where the node runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Locality>,
 }
 
 /// Body of `PUT /v1/catalog/deregister`: a service, a check, or the whole node.

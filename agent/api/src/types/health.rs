@@ -142,12 +142,21 @@ pub struct HealthCheckDefinition {
     /// Address to connect to.
     #[serde(rename = "TCP", skip_serializing_if = "is_default")]
     pub tcp: String,
+    /// Speak TLS to that address.
+    #[serde(rename = "TCPUseTLS", skip_serializing_if = "is_default")]
+    pub tcp_use_tls: bool,
     /// Address to send a datagram to.
     #[serde(rename = "UDP", skip_serializing_if = "is_default")]
     pub udp: String,
     /// gRPC health endpoint.
     #[serde(rename = "GRPC", skip_serializing_if = "is_default")]
     pub grpc: String,
+    /// Speak TLS to that endpoint.
+    #[serde(rename = "GRPCUseTLS", skip_serializing_if = "is_default")]
+    pub grpc_use_tls: bool,
+    /// Service of the operating system.
+    #[serde(rename = "OSService", skip_serializing_if = "is_default")]
+    pub os_service: String,
     /// How often it runs.
     #[serde(skip_serializing_if = "is_default")]
     pub interval: GoDuration,

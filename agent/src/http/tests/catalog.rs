@@ -65,6 +65,23 @@ async fn a_proxy_is_a_mesh_endpoint_of_its_destination() {
     agent.stop().await;
 }
 
+/// The Go client writes zero values of fields that it does not mean.
+#[tokio::test]
+async fn a_registration_of_the_go_client_is_understood() {
+    let agent = TestAgent::start().await;
+    let body = r#"{"ID":"","Node":"foo","Address":"10.0.0.1","TaggedAddresses":null,"NodeMeta":null,"Datacenter":"",
+        "Service":null,"SkipNodeUpdate":false,"Locality":{"Region":"r","Zone":"z"},
+        "Check":{"Node":"","CheckID":"c","Name":"c","Status":"passing","Notes":"","Output":"","ServiceID":"",
+          "ServiceName":"","Type":"","ExposedPort":0,"Definition":{"Interval":"10s","Timeout":"0s",
+          "DeregisterCriticalServiceAfter":"0s","HTTP":"","Header":null,"Method":"","Body":"","TLSServerName":"",
+          "TLSSkipVerify":false,"TCP":"","TCPUseTLS":false,"UDP":"","GRPC":"","OSService":"","GRPCUseTLS":false}},
+        "Checks":null}"#;
+    agent.check("PUT /v1/catalog/register", body, 200, &[], "true").await;
+    let nodes = agent.get("/v1/catalog/nodes?filter=Node==foo").await.json();
+    assert_eq!(nodes[0]["Locality"], serde_json::json!({"Region": "r", "Zone": "z"}));
+    agent.stop().await;
+}
+
 #[tokio::test]
 async fn a_bad_registration_changes_nothing() {
     let agent = TestAgent::start().await;
