@@ -84,8 +84,8 @@ fn stays(what: &str, mut probe: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a command in a directory that holds nothing but the binary, as an image FROM scratch does.
-/// `None` where the kernel does not let us.
+/// Runs the binary in a directory that holds nothing else but `/dev`, as a container runtime runs an
+/// image FROM scratch: process 1 of its namespace. `None` where the kernel does not let us.
 fn in_scratch(dir: &Path, arguments: &[&str]) -> Option<Command> {
     let allowed = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
@@ -93,10 +93,16 @@ fn in_scratch(dir: &Path, arguments: &[&str]) -> Option<Command> {
         return None;
     }
     std::fs::copy(binary("lictor"), dir.join("consul")).expect("the test's directory is writable");
+    std::fs::create_dir(dir.join("dev")).expect("the test's directory is writable");
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "chroot"]);
-    command.arg(dir).arg("/consul").args(arguments);
-    // PATH is for unshare and chroot; inside there is nothing that it could lead to.
+    command.args(["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]);
+    command.args([
+        "sh",
+        "-c",
+        "mount --rbind /dev \"$0/dev\" && exec chroot \"$0\" /consul \"$@\"",
+    ]);
+    command.arg(dir).args(arguments);
+    // PATH is for the programs around it; inside there is nothing that it could lead to.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     Some(command)
 }
