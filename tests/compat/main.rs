@@ -3,9 +3,17 @@
 //! The client is an ordinary Go module, pinned in go.mod, and its tests start real agents by the
 //! name `consul` from PATH. Without Go the suite is skipped with a message, except in CI.
 
-use std::{os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    os::unix::{fs::symlink, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use harness::{binary::binary, tools};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 
 /// Areas that must pass: a name, and the tests it stands for.
 const AREAS: [(&str, &str); 4] = [
@@ -27,13 +35,20 @@ fn the_go_client_is_satisfied() {
     symlink(binary("lictor"), bin.path().join("consul")).unwrap();
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
     let pattern = AREAS.map(|(_, pattern)| pattern).join("|");
-    let output = Command::new("go")
+    let tests = Command::new("go")
         .args(["test", "github.com/hashicorp/consul/api", "-run", &pattern])
         .args(["-count=1", "-timeout=10m", "-parallel=4", "-v"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("compat"))
         .env("PATH", path)
-        .output()
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    let group = Pid::from_raw(i32::try_from(tests.id()).unwrap());
+    let output = tests.wait_with_output().unwrap();
+    // A test that panics leaves its agents behind; they are of our process group.
+    killpg(group, Signal::SIGKILL).ok();
     let log = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),

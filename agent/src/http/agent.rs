@@ -9,14 +9,15 @@ pub(super) mod services;
 
 pub(super) use health::{by_id, by_name};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::{Context, HttpError, Request, Response};
 use crate::{
     acl::Access,
-    local::{LocalState, RegistrationError},
+    local::{LocalState, RegistrationError, anti_entropy},
 };
 
 /// `PUT /v1/agent/reload`: reads the configuration again; answers when it is in force.
@@ -63,7 +64,11 @@ fn authorize_node(cx: &Context) -> Result<(), HttpError> {
     cx.authorize(&Access::Node { name: &node.name, write: true, synthetic: false })
 }
 
-/// Changes local state; 200 without a body.
+/// How long a registration waits for the catalog; without a leader it is answered all the same.
+const SYNC_WAIT: Duration = Duration::from_secs(1);
+
+/// Changes local state; 200 without a body, once the catalog has followed. COMPAT: clients read
+/// what they have just registered (HashiCorp's Go client tests among them).
 async fn change(
     cx: &Context,
     change: impl FnOnce(&LocalState) -> Result<(), RegistrationError> + Send + 'static,
@@ -72,6 +77,10 @@ async fn change(
     match tokio::task::spawn_blocking(move || change(&local)).await {
         Ok(result) => result?,
         Err(_) => return Err(HttpError::Panicked),
+    }
+    let synced = anti_entropy::synced(&cx.agent.local, cx.agent.server.store());
+    if timeout(SYNC_WAIT, synced).await.is_err() {
+        tracing::debug!("the catalog has not followed a registration yet");
     }
     Ok(Response::empty(StatusCode::OK))
 }

@@ -22,7 +22,7 @@ use super::{LocalCheck, LocalState, Table};
 use crate::{
     fsm::Command,
     server::{Server, ServerError},
-    state::Catalog,
+    state::{Catalog, Store, Topic, catalog::fold},
 };
 
 const DEBOUNCE: Duration = Duration::from_millis(2);
@@ -240,6 +240,17 @@ pub async fn sync(
         current.outputs_synced(&synced);
     });
     Ok(table.checks().filter_map(|check| check.output_sync_at).filter(|at| *at > now).min())
+}
+
+/// Returns once the catalog has what this agent registered; the caller bounds the time.
+pub async fn synced(local: &LocalState, store: &Store) {
+    store
+        .wait_for(|state, topics| {
+            let (table, node) = (local.snapshot(), local.node());
+            topics.add(Topic::Node(fold(&node.name)));
+            plan(&table, &node, &state.catalog, Scope::Own, Instant::now()).is_empty().then_some(())
+        })
+        .await;
 }
 
 /// Keeps the catalog in line until `shutdown`.
