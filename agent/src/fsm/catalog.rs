@@ -100,8 +100,9 @@ fn validate(
     if request.node.is_empty() {
         return Err(Rejection::MissingNode);
     }
-    let known = state.catalog.node(&request.node).is_some();
-    if request.address.is_empty() && !(request.skip_node_update && known) {
+    // COMPAT: with SkipNodeUpdate a node may be made without an address; a later registration of
+    // the node itself brings it.
+    if request.address.is_empty() && !request.skip_node_update {
         return Err(Rejection::MissingAddress);
     }
     for check in checks {

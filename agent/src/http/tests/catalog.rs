@@ -83,6 +83,20 @@ async fn a_registration_of_the_go_client_is_understood() {
 }
 
 #[tokio::test]
+async fn an_instance_may_be_registered_before_its_node() {
+    let agent = TestAgent::start().await;
+    for body in [
+        r#"{"Node":"late","SkipNodeUpdate":true,"Service":{"Service":"web"}}"#,
+        r#"{"Node":"late","Address":"10.0.0.9","ID":"c6e7a976-8f4f-44b5-bdd3-631be7e8ecac"}"#,
+    ] {
+        agent.check("PUT /v1/catalog/register", body, 200, &[], "true").await;
+    }
+    let rows = agent.get("/v1/catalog/service/web").await.json();
+    assert_eq!((&rows[0]["Node"], &rows[0]["Address"]), (&"late".into(), &"10.0.0.9".into()));
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_registration_changes_nothing() {
     let agent = TestAgent::start().await;
     for (path, body, status, expected) in [
