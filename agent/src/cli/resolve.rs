@@ -23,7 +23,7 @@ use super::Verb;
 /// Flags of `resolve`.
 #[derive(Debug, clap::Args)]
 pub struct ResolveVerb {
-    /// DNS server as host[:port], instead of those in /etc/resolv.conf
+    /// DNS server as host or host:port, instead of those in /etc/resolv.conf
     #[arg(long)]
     server: Option<String>,
     /// Name to look up, and optionally the record type (default A)
@@ -59,7 +59,7 @@ Prints one record per line, as dig +short does, and fails if there is none:
     }
 }
 
-/// The address that `host[:port]` stands for.
+/// The address that `host` or `host:port` stands for.
 async fn server_address(system: &TokioResolver, server: &str) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = server.parse() {
         return Ok(address);

@@ -23,7 +23,7 @@ use super::{
 
 pub(super) type Engine = Raft<TypeConfig, StateMachine>;
 
-/// What [`follow`] looks at.
+/// What `follow` looks at.
 pub(super) struct Standing {
     pub(super) engine: Engine,
     /// This server, as it is now; the log may still have an older address.
