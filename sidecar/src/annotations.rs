@@ -59,7 +59,8 @@ pub(crate) async fn follow(
     path: &Path,
     upstreams: &watch::Sender<Arc<Vec<Upstream>>>,
 ) -> Infallible {
-    let mut seen = modified(path);
+    // Read at the first look in any case: an edit between the start and now has the time of now.
+    let mut seen = None;
     loop {
         tokio::time::sleep(POLL).await;
         let now = modified(path);
