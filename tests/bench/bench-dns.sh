@@ -15,6 +15,7 @@ server:
   ip-address: 127.0.0.1@28653
   server-count: 1
   username: ""
+  rrl-ratelimit: 0
   zonesdir: "$work/nsd"
   database: ""
   pidfile: "$work/nsd/pid"

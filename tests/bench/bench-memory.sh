@@ -8,7 +8,7 @@ bench_memory() {
   curl -sf -X PUT -d '{"Name":"web","Port":1,"Connect":{"SidecarService":{"Port":28021}}}' localhost:28500/v1/agent/service/register
   spawn "$BIN/lictor-sidecar" --server http://127.0.0.1:28500 --sidecar-for web --log-level error
   sidecar=${started[-1]}
-  wait_for sh -c 'exec 3<>/dev/tcp/127.0.0.1/28021' || true
+  wait_for bash -c 'exec 3<>/dev/tcp/127.0.0.1/28021'
   sleep 30
   echo "idle memory (PSS)                  agent $(pss "$agent")   sidecar $(pss "$sidecar")"
 }
