@@ -11,7 +11,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made, read or written.
-    #[error("using data_dir {path}: {source}", path = path.display())]
+    #[error("using data_dir {path}", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,

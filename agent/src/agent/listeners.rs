@@ -18,22 +18,22 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP or UDP address.
-    #[error("listening for {protocol} on {address}: {}", reason(.source))]
+    #[error("listening for {protocol} on {address}: {}", reason(.cause))]
     Address {
         /// HTTP, DNS and so on.
         protocol: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A Unix socket.
-    #[error("listening for HTTP on {path}: {source}", path = path.display())]
+    #[error("listening for HTTP on {path}: {cause}", path = path.display())]
     Unix {
         /// The socket.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -52,7 +52,7 @@ fn reason(error: &io::Error) -> String {
 pub(super) fn dns(listen: &Listen) -> Result<dns::Listeners, ListenError> {
     dns::Listeners::bind(&listen.dns).map_err(|error| {
         let dns::BindError { protocol, address, source } = error;
-        ListenError::Address { protocol, address, source }
+        ListenError::Address { protocol, address, cause: source }
     })
 }
 
@@ -87,13 +87,13 @@ async fn tcp(protocol: &'static str, address: SocketAddr) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(|source| ListenError::Address {
         protocol,
         address,
-        source,
+        cause: source,
     })
 }
 
 /// A socket file that nobody listens on any more is left by an agent that was killed.
 fn unix(path: &Path) -> Result<UnixListener, ListenError> {
-    let failed = |source| ListenError::Unix { path: path.to_owned(), source };
+    let failed = |source| ListenError::Unix { path: path.to_owned(), cause: source };
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {

@@ -17,7 +17,7 @@ use super::source::Source;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Cannot be read.
-    #[error("failed to read {path}: {source}", path = path.display())]
+    #[error("failed to read {path}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
