@@ -78,6 +78,14 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
     pub async fn propose(&self, command: Command) -> Result<bool, ServerError> {
+        Ok(self.submit(command).await? != Response::Applied(false))
+    }
+
+    /// Replicates a command and returns what it did, which is never [`Response::Rejected`].
+    ///
+    /// # Errors
+    /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
+    pub async fn submit(&self, command: Command) -> Result<Response, ServerError> {
         let deadline = Instant::now() + HOLD_TIMEOUT;
         let committed = loop {
             match self.consensus.propose(command.clone()).await {
@@ -86,9 +94,8 @@ impl Server {
             }
         };
         match committed.response {
-            Response::Done => Ok(true),
-            Response::Applied(applied) => Ok(applied),
             Response::Rejected(rejection) => Err(rejection.into()),
+            response => Ok(response),
         }
     }
 
