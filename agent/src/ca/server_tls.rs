@@ -23,7 +23,7 @@ use super::{
     sign::{self, Identity},
 };
 use crate::{
-    config::{RuntimeConfig, runtime::Tls},
+    config::{RuntimeConfig, runtime::TlsProtocol},
     http::server::TlsConfig,
     state::{State, Topic, WatchSet},
 };
@@ -76,9 +76,9 @@ impl ListenerTls {
     /// [`TlsError`] names the file.
     pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
         let tls = &config.tls;
-        let clients = client_roots(tls)?;
+        let clients = client_roots(&tls.https)?;
         let https = TlsConfig::default();
-        if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        if let (Some(certificate), Some(key)) = (&tls.https.cert_file, &tls.https.key_file) {
             let chain = certificates("certificate", certificate)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
                 what: "key",
@@ -102,7 +102,7 @@ impl ListenerTls {
         shutdown: CancellationToken,
     ) {
         let tls = &config.tls;
-        let https = tls.auto && tls.cert_file.is_none() && !config.listen.https.is_empty();
+        let https = tls.auto && tls.https.cert_file.is_none() && !config.listen.https.is_empty();
         if !https && config.listen.grpc_tls.is_empty() {
             return;
         }
@@ -221,7 +221,7 @@ fn server_config(
 }
 
 /// Whose client certificates HTTPS asks for; `None` when it asks for none.
-fn client_roots(config: &Tls) -> Result<Option<Arc<RootCertStore>>, TlsError> {
+fn client_roots(config: &TlsProtocol) -> Result<Option<Arc<RootCertStore>>, TlsError> {
     if !config.verify_incoming {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Verb, output};
-use crate::config;
+use crate::config::{self, Source};
 
 /// Flags of `validate`.
 #[derive(Debug, clap::Args)]
@@ -24,11 +24,9 @@ impl Verb for ValidateVerb {
     const ABOUT: &'static str = "Check configuration files";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
-        // COMPAT: fragments are valid on their own, so the keys that a whole configuration needs are
-        // filled in as -dev does.
         let checked = config::files::load(&self.paths)
             .map_err(anyhow::Error::from)
-            .and_then(|source| Ok(config::build(source, true, self.paths.clone())?));
+            .and_then(|source| Ok(config::build(completed(source), false, self.paths.clone())?));
         match checked {
             Ok(_) => {
                 if !self.quiet {
@@ -42,4 +40,15 @@ impl Verb for ValidateVerb {
             }
         }
     }
+}
+
+/// COMPAT: fragments are valid on their own, so the keys that only a whole configuration has are
+/// filled in.
+fn completed(mut source: Source) -> Source {
+    source.data_dir.get_or_insert_with(|| ".".to_owned());
+    source.server.get_or_insert(true);
+    if source.bind_addr.is_none() && source.advertise_addr.is_none() {
+        source.bind_addr = Some("127.0.0.1".to_owned());
+    }
+    source
 }

@@ -1,8 +1,11 @@
 //! From source to runtime configuration: defaults, older spellings, validation.
 
 mod addresses;
+mod bootstrap;
+mod cluster;
 mod dns;
 mod mesh;
+mod tls;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -33,9 +36,9 @@ pub enum ConfigError {
     /// The machine has no private address to advertise.
     #[error("No private IPv4 address found. Please configure one with 'bind' and/or 'advertise'.")]
     NoPrivateAddress,
-    /// The agent is to be a client.
-    #[error("this version runs servers only: start with -server -bootstrap-expect 1, or with -dev")]
-    ClientAgent,
+    /// Keys that cannot stand together; Consul's sentence, which names them.
+    #[error("{0}")]
+    Conflict(String),
 }
 
 impl ConfigError {
@@ -53,41 +56,52 @@ pub fn build(
     dev: bool,
     sources: Vec<PathBuf>,
 ) -> Result<RuntimeConfig, ConfigError> {
-    let warnings = warnings(&source);
+    let mut warnings = warnings(&source);
     let server = source.server.unwrap_or(dev);
-    if !server {
-        return Err(ConfigError::ClientAgent);
-    }
+    let bootstrap_expect = bootstrap::expect(&source, server, dev, &mut warnings)?;
     let data_dir = source.data_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from);
     if data_dir.is_none() && !dev {
         return Err(ConfigError::DataDir);
     }
     let bind_addr = addresses::ip("bind_addr", source.bind_addr.as_deref(), dev)?;
-    let advertise_addr = addresses::advertise(source.advertise_addr.as_deref(), bind_addr)?;
-    let advertise_addr_wan = match source.advertise_addr_wan.as_deref() {
-        None => advertise_addr,
-        Some(text) => addresses::parse_ip("advertise_addr_wan", text)?,
-    };
-    let datacenter = datacenter(source.datacenter.as_deref())?;
+    let advertised = addresses::advertised(&source, bind_addr)?;
+    let datacenter = datacenter("datacenter", source.datacenter.as_deref(), "dc1")?;
+    let auto_encrypt = tls::auto_encrypt(&source.auto_encrypt, server)?;
     Ok(RuntimeConfig {
         node_name: node_name(source.node_name.clone())?,
         node_id: source.node_id.clone(),
         node_meta: node_meta(source.node_meta.clone())?,
+        primary_datacenter: self::datacenter(
+            "primary_datacenter",
+            source.primary_datacenter.as_deref().filter(|name| !name.is_empty()),
+            &datacenter,
+        )?,
         datacenter,
         domain: domain("domain", source.domain.as_deref().unwrap_or("consul"))?,
         alt_domain: domain("alt_domain", source.alt_domain.as_deref().unwrap_or_default())?,
         server,
         dev,
-        bootstrap_expect: bootstrap_expect(&source, dev)?,
+        bootstrap_expect,
+        snapshots: cluster::snapshots(source.snapshot.as_ref(), data_dir.as_deref())?,
         data_dir: if dev { None } else { data_dir },
         bind_addr,
-        advertise_addr,
-        advertise_addr_wan,
+        advertise_addr: advertised.lan,
+        advertise_addr_wan: advertised.wan,
         tagged_addresses: source.tagged_addresses.clone(),
-        listen: addresses::listen(&source, dev)?,
-        server_port: addresses::port("ports.server", source.ports.server, 8300)?.unwrap_or(0),
-        serf_lan_port: addresses::port("ports.serf_lan", source.ports.serf_lan, 8301)?.unwrap_or(0),
-        serf_wan_port: addresses::port("ports.serf_wan", source.ports.serf_wan, 8302)?.unwrap_or(0),
+        listen: addresses::listen(&source, server, dev)?,
+        server_port: addresses::needed_port("ports.server", source.ports.server, 8300)?,
+        serf_lan_bind: cluster::pool_address("serf_lan", source.serf_lan.as_deref(), bind_addr)?,
+        serf_lan_port: addresses::needed_port("ports.serf_lan", source.ports.serf_lan, 8301)?,
+        serf_wan_bind: cluster::pool_address("serf_wan", source.serf_wan.as_deref(), bind_addr)?,
+        serf_wan_port: cluster::wan_port(source.ports.serf_wan, server)?,
+        join: cluster::join(&source)?,
+        gossip: cluster::gossip(&source, dev, &mut warnings)?,
+        performance: cluster::performance(&source.performance)?,
+        raft: cluster::raft(&source)?,
+        autopilot: cluster::autopilot(&source.autopilot)?,
+        queries: cluster::queries(&source)?,
+        session_ttl_min: source.session_ttl_min.map_or(Duration::from_secs(10), |d| d.0),
+        translate_wan_addrs: source.translate_wan_addrs.unwrap_or(false),
         sidecar_ports: addresses::sidecar_ports(&source.ports)?,
         dns: dns::build(&source)?,
         enable_local_script_checks: source.enable_local_script_checks.unwrap_or(false)
@@ -97,7 +111,8 @@ pub fn build(
             .check_update_interval
             .map_or(Duration::from_secs(300), |d| d.0),
         connect: mesh::connect(&source)?,
-        tls: mesh::tls(&source),
+        tls: tls::build(&source, &auto_encrypt)?,
+        auto_encrypt,
         kubernetes: mesh::kubernetes(source.kubernetes.as_ref())?,
         log: log(&source, dev)?,
         limits: limits(&source),
@@ -119,13 +134,18 @@ fn warnings(source: &Source) -> Vec<String> {
         .into_iter()
         .map(|key| format!("the configuration key {key:?} is accepted but has no effect yet"))
         .collect();
-    if !source.start_join.is_empty() {
-        warnings
-            .push("the key \"start_join\" (-join) is deprecated; use \"retry_join\"".to_owned());
+    for (key, flag, list) in [
+        ("start_join", "-join", &source.start_join),
+        ("start_join_wan", "-join-wan", &source.start_join_wan),
+    ] {
+        if !list.is_empty() {
+            let successor = key.replace("start", "retry");
+            warnings.push(format!("the key {key:?} ({flag}) is deprecated; use {successor:?}"));
+        }
     }
-    if !source.retry_join.is_empty() || !source.start_join.is_empty() {
+    if source.disable_host_node_id == Some(false) {
         warnings
-            .push("joining other agents is not possible yet; this server runs alone".to_owned());
+            .push("\"disable_host_node_id\" is false: node IDs are random all the same".to_owned());
     }
     for (key, set) in [("ui", source.ui.is_some()), ("ui_dir", source.ui_dir.is_some())] {
         if set {
@@ -175,12 +195,12 @@ fn node_meta(
     Ok(meta)
 }
 
-fn datacenter(given: Option<&str>) -> Result<String, ConfigError> {
-    let name = given.unwrap_or("dc1").to_ascii_lowercase();
+fn datacenter(key: &str, given: Option<&str>, default: &str) -> Result<String, ConfigError> {
+    let name = given.unwrap_or(default).to_ascii_lowercase();
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || !name.chars().all(valid) {
         return Err(ConfigError::invalid(
-            "datacenter",
+            key,
             format!("{name:?} can only contain lowercase alphanumeric, - or _ characters."),
         ));
     }
@@ -195,22 +215,6 @@ fn domain(key: &str, text: &str) -> Result<String, ConfigError> {
         return Err(ConfigError::invalid(key, format!("{text:?} is not a DNS domain")));
     }
     Ok(name)
-}
-
-fn bootstrap_expect(source: &Source, dev: bool) -> Result<u32, ConfigError> {
-    let bootstrap = source.bootstrap.unwrap_or(dev);
-    match source.bootstrap_expect {
-        Some(_) if source.bootstrap == Some(true) => {
-            Err(ConfigError::invalid("bootstrap_expect", "and bootstrap cannot both be set"))
-        }
-        None | Some(0) if bootstrap => Ok(1),
-        // A server that is told nothing waits for others in Consul; alone it would wait for ever.
-        None | Some(0 | 1) => Ok(1),
-        Some(expect) => Err(ConfigError::invalid(
-            "bootstrap_expect",
-            format!("is {expect}; this version runs one server, so it must be 1"),
-        )),
-    }
 }
 
 fn log(source: &Source, dev: bool) -> Result<Log, ConfigError> {

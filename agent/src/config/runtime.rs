@@ -3,6 +3,9 @@
 //! Each field says its meaning, unit, default, its key in configuration files (`key:`), and
 //! whether a reload changes it.
 
+mod cluster;
+mod tls;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -14,6 +17,12 @@ use lictor_api::types::{
     agent::{CheckDefinition, ServiceDefinition},
     connect::BuiltinCaConfig,
 };
+
+pub use cluster::{
+    AutoEncrypt, Autopilot, Gossip, GossipKey, InvalidGossipKey, Join, JoinPool, Performance,
+    Queries, Raft, Snapshots,
+};
+pub use tls::{MinVersion, Tls, TlsProtocol};
 
 /// Everything an agent needs to know to run.
 #[derive(Debug, Clone)]
@@ -34,8 +43,12 @@ pub struct RuntimeConfig {
     pub server: bool,
     /// Everything in memory, defaults for trying out. Flag `-dev`
     pub dev: bool,
-    /// Servers to wait for before the first election; 1 elects at once. `key: bootstrap_expect`
+    /// Servers to wait for before the first election; 1 elects at once, and 0 never starts a cluster
+    /// but joins one. Without meaning once there is data. `key: bootstrap_expect, bootstrap`
     pub bootstrap_expect: u32,
+    /// The datacenter that decides about certificates and intentions; this one by default.
+    /// `key: primary_datacenter`
+    pub primary_datacenter: String,
     /// Where state is kept; `None` with `-dev`. `key: data_dir`
     pub data_dir: Option<PathBuf>,
     /// Address of server RPC and gossip. `key: bind_addr`
@@ -50,10 +63,34 @@ pub struct RuntimeConfig {
     pub listen: Listen,
     /// Port of server RPC; 8300. `key: ports.server`
     pub server_port: u16,
+    /// Where LAN gossip listens; `bind_addr` by default. `key: serf_lan`
+    pub serf_lan_bind: IpAddr,
     /// Port of LAN gossip; 8301. `key: ports.serf_lan`
     pub serf_lan_port: u16,
-    /// Port of WAN gossip; 8302. `key: ports.serf_wan`
+    /// Where WAN gossip listens; `bind_addr` by default. `key: serf_wan`
+    pub serf_wan_bind: IpAddr,
+    /// Port of WAN gossip; 8302, and 0 when it is off (-1), as it always is on clients.
+    /// `key: ports.serf_wan`
     pub serf_wan_port: u16,
+    /// Whom to join. `key: retry_join` and what goes with it
+    pub join: Join,
+    /// Encryption and patience of gossip. `key: encrypt` and what goes with it
+    pub gossip: Gossip,
+    /// Timing of elections, holds and leaves. `key: performance`
+    pub performance: Performance,
+    /// The Raft log. `key: raft_*`
+    pub raft: Raft,
+    /// The first autopilot configuration of a new cluster. `key: autopilot`
+    pub autopilot: Autopilot,
+    /// Scheduled snapshots; `None` makes none. `key: snapshot`
+    pub snapshots: Option<Snapshots>,
+    /// How long blocking queries wait. `key: default_query_time, max_query_time`
+    pub queries: Queries,
+    /// Shortest TTL of a session; 10 s. `key: session_ttl_min`
+    pub session_ttl_min: Duration,
+    /// Answer with WAN addresses where another datacenter is asked about; false.
+    /// `key: translate_wan_addrs`
+    pub translate_wan_addrs: bool,
     /// Ports for sidecars registered without one; 21000 to 21255. `key: ports.sidecar_min_port`
     pub sidecar_ports: std::ops::RangeInclusive<u16>,
     /// DNS answers. `key: dns_config`, reloadable
@@ -71,8 +108,10 @@ pub struct RuntimeConfig {
     pub check_update_interval: Duration,
     /// Mesh certificates. `key: connect`
     pub connect: Connect,
-    /// TLS of HTTPS and gRPC. `key: tls`
+    /// TLS of server RPC, HTTPS and gRPC. `key: tls`, certificate files reloadable
     pub tls: Tls,
+    /// Certificates of client agents from the servers. `key: auto_encrypt`
+    pub auto_encrypt: AutoEncrypt,
     /// Set when the servers run in Kubernetes. `key: kubernetes`
     pub kubernetes: Option<Kubernetes>,
     /// Log lines. `key: log_level, log_json`, the level reloadable
@@ -163,24 +202,6 @@ pub struct Connect {
     pub ca: BuiltinCaConfig,
     /// What holds where no intention matches; allow by default. `key: default_intention_policy`
     pub default_allow: bool,
-}
-
-/// TLS of the agent's own listeners.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Serve with a certificate of the mesh's authority when no file is given. gRPC-TLS always
-    /// does. `key: tls.auto`
-    pub auto: bool,
-    /// Extra DNS names in that certificate. `key: tls.auto_names`
-    pub auto_names: Vec<String>,
-    /// PEM. `key: tls.defaults.cert_file`
-    pub cert_file: Option<PathBuf>,
-    /// PEM. `key: tls.defaults.key_file`
-    pub key_file: Option<PathBuf>,
-    /// PEM: who may sign client certificates. `key: tls.defaults.ca_file`
-    pub ca_file: Option<PathBuf>,
-    /// Require client certificates. `key: tls.defaults.verify_incoming`
-    pub verify_incoming: bool,
 }
 
 /// The Kubernetes cluster that the servers run in.

@@ -4,7 +4,7 @@
 //! matter on input. Keys under "accepted" are read so that existing files start, and have no
 //! effect yet; the builder says so in a warning when one is set.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use lictor_api::{
     GoDuration,
@@ -26,6 +26,12 @@ macro_rules! section {
     };
 }
 
+mod cluster;
+mod tls;
+
+pub use cluster::{AutoEncryptSource, AutopilotSource, PerformanceSource, SnapshotSource};
+pub use tls::{TlsFiles, TlsSource};
+
 section! {
     /// One configuration file, the flags, or all of them merged.
     Source {
@@ -46,7 +52,9 @@ section! {
         /// Elect at once.
         bootstrap: Option<bool>,
         /// Servers to wait for.
-        bootstrap_expect: Option<u32>,
+        bootstrap_expect: Option<i32>,
+        /// The datacenter that decides for all.
+        primary_datacenter: Option<String>,
         /// Where state is kept.
         data_dir: Option<String>,
         /// Address of server RPC and gossip.
@@ -55,8 +63,20 @@ section! {
         client_addr: Option<String>,
         /// Address that others use.
         advertise_addr: Option<String>,
+        /// The same, IPv4.
+        advertise_addr_ipv4: Option<String>,
+        /// The same, IPv6.
+        advertise_addr_ipv6: Option<String>,
         /// The same over the WAN.
         advertise_addr_wan: Option<String>,
+        /// The same over the WAN, IPv4.
+        advertise_addr_wan_ipv4: Option<String>,
+        /// The same over the WAN, IPv6.
+        advertise_addr_wan_ipv6: Option<String>,
+        /// Address of LAN gossip.
+        serf_lan: Option<String>,
+        /// Address of WAN gossip.
+        serf_wan: Option<String>,
         /// Extra tagged addresses.
         tagged_addresses: BTreeMap<String, String>,
         /// Listening addresses by protocol.
@@ -93,8 +113,22 @@ section! {
         key_file: Option<String>,
         /// PEM; older spelling of `tls.defaults.ca_file`.
         ca_file: Option<String>,
+        /// Directory of PEM files; older spelling of `tls.defaults.ca_path`.
+        ca_path: Option<String>,
         /// Older spelling of `tls.defaults.verify_incoming`.
         verify_incoming: Option<bool>,
+        /// Older spelling of `tls.https.verify_incoming`.
+        verify_incoming_https: Option<bool>,
+        /// Older spelling of `tls.internal_rpc.verify_incoming`.
+        verify_incoming_rpc: Option<bool>,
+        /// Older spelling of `tls.defaults.verify_outgoing`.
+        verify_outgoing: Option<bool>,
+        /// Older spelling of `tls.internal_rpc.verify_server_hostname`.
+        verify_server_hostname: Option<bool>,
+        /// Older spelling of `tls.defaults.tls_min_version`.
+        tls_min_version: Option<String>,
+        /// Client agents' certificates from the servers.
+        auto_encrypt: AutoEncryptSource,
         /// The Kubernetes cluster the servers run in.
         kubernetes: Option<KubernetesSource>,
         /// `trace` to `error`.
@@ -121,6 +155,58 @@ section! {
         /// Older spelling of `retry_join`.
         #[serde(deserialize_with = "one_or_many")]
         start_join: Vec<String>,
+        /// Servers of other datacenters to join.
+        #[serde(deserialize_with = "one_or_many")]
+        retry_join_wan: Vec<String>,
+        /// Older spelling of `retry_join_wan`.
+        #[serde(deserialize_with = "one_or_many")]
+        start_join_wan: Vec<String>,
+        /// Pause between attempts.
+        retry_interval: Option<GoDuration>,
+        /// The same over the WAN.
+        retry_interval_wan: Option<GoDuration>,
+        /// Attempts before the agent gives up; 0 is no limit.
+        retry_max: Option<i64>,
+        /// The same over the WAN.
+        retry_max_wan: Option<i64>,
+        /// Join again after a leave.
+        rejoin_after_leave: Option<bool>,
+        /// Key of gossip, base64.
+        encrypt: Option<Secret>,
+        /// Refuse gossip in plain text.
+        encrypt_verify_incoming: Option<bool>,
+        /// Send no gossip in plain text.
+        encrypt_verify_outgoing: Option<bool>,
+        /// Keep gossip keys in memory only.
+        disable_keyring_file: Option<bool>,
+        /// How long failed agents are called.
+        reconnect_timeout: Option<GoDuration>,
+        /// The same over the WAN.
+        reconnect_timeout_wan: Option<GoDuration>,
+        /// A server that was away longer does not start.
+        server_rejoin_age_max: Option<GoDuration>,
+        /// Timing.
+        performance: PerformanceSource,
+        /// Duties towards other servers.
+        autopilot: AutopilotSource,
+        /// Entries between snapshots.
+        raft_snapshot_threshold: Option<i64>,
+        /// Time between snapshots.
+        raft_snapshot_interval: Option<GoDuration>,
+        /// Entries kept behind a snapshot.
+        raft_trailing_logs: Option<i64>,
+        /// Scheduled snapshots.
+        snapshot: Option<SnapshotSource>,
+        /// Shortest TTL of a session.
+        session_ttl_min: Option<GoDuration>,
+        /// How long blocking queries wait when they do not say.
+        default_query_time: Option<GoDuration>,
+        /// How long blocking queries wait at most.
+        max_query_time: Option<GoDuration>,
+        /// Answer with WAN addresses to other datacenters.
+        translate_wan_addrs: Option<bool>,
+        /// False derives the node ID from the machine; ours never is.
+        disable_host_node_id: Option<bool>,
         /// Accepted: each of these keys is read and has no effect yet.
         acl: Option<Value>,
         /// Accepted.
@@ -128,27 +214,19 @@ section! {
         /// Accepted.
         auto_config: Option<Value>,
         /// Accepted.
-        auto_encrypt: Option<Value>,
-        /// Accepted.
-        autopilot: Option<Value>,
-        /// Accepted.
         cloud: Option<Value>,
         /// Accepted.
         config_entries: Option<Value>,
-        /// Accepted.
-        default_query_time: Option<Value>,
-        /// Accepted.
-        disable_host_node_id: Option<Value>,
-        /// Accepted.
-        disable_keyring_file: Option<Value>,
         /// Accepted.
         disable_remote_exec: Option<Value>,
         /// Accepted.
         disable_update_check: Option<Value>,
         /// Accepted.
         discard_check_output: Option<Value>,
+        /// Accepted: pools are protected by the gossip key.
+        serf_lan_allowed_cidrs: Option<Value>,
         /// Accepted.
-        encrypt: Option<Value>,
+        serf_wan_allowed_cidrs: Option<Value>,
         /// Accepted.
         experiments: Option<Value>,
         /// Accepted.
@@ -158,39 +236,21 @@ section! {
         /// Accepted.
         log_file: Option<Value>,
         /// Accepted.
-        max_query_time: Option<Value>,
-        /// Accepted.
         peering: Option<Value>,
-        /// Accepted.
-        performance: Option<Value>,
         /// Accepted.
         pid_file: Option<Value>,
         /// Accepted.
-        primary_datacenter: Option<Value>,
+        protocol: Option<Value>,
+        /// Accepted.
+        raft_logstore: Option<Value>,
         /// Accepted.
         raft_protocol: Option<Value>,
         /// Accepted.
-        rejoin_after_leave: Option<Value>,
-        /// Accepted.
-        retry_interval: Option<Value>,
-        /// Accepted.
-        retry_max: Option<Value>,
+        segment: Option<Value>,
         /// Accepted.
         segments: Option<Value>,
         /// Accepted.
-        session_ttl_min: Option<Value>,
-        /// Accepted.
         telemetry: Option<Value>,
-        /// Accepted.
-        translate_wan_addrs: Option<Value>,
-        /// Accepted.
-        verify_incoming_https: Option<Value>,
-        /// Accepted.
-        verify_incoming_rpc: Option<Value>,
-        /// Accepted.
-        verify_outgoing: Option<Value>,
-        /// Accepted.
-        verify_server_hostname: Option<Value>,
         /// COMPAT: the Go test harness writes it.
         version: Option<Value>,
         /// Accepted.
@@ -313,44 +373,6 @@ section! {
 }
 
 section! {
-    /// `tls`.
-    TlsSource {
-        /// Serve with a certificate of the mesh's authority.
-        auto: Option<bool>,
-        /// Extra DNS names in it.
-        auto_names: Vec<String>,
-        /// For every protocol.
-        defaults: TlsFiles,
-        /// For HTTPS.
-        https: TlsFiles,
-        /// For gRPC.
-        grpc: TlsFiles,
-        /// Accepted: server RPC opens when servers join each other.
-        internal_rpc: Option<Value>,
-    }
-}
-
-section! {
-    /// Certificate files of one protocol.
-    TlsFiles {
-        /// PEM.
-        cert_file: Option<String>,
-        /// PEM.
-        key_file: Option<String>,
-        /// PEM.
-        ca_file: Option<String>,
-        /// Require client certificates.
-        verify_incoming: Option<bool>,
-        /// Accepted.
-        verify_outgoing: Option<Value>,
-        /// Accepted.
-        tls_min_version: Option<Value>,
-        /// Accepted.
-        use_auto_cert: Option<Value>,
-    }
-}
-
-section! {
     /// `kubernetes`.
     KubernetesSource {
         /// Whether the block counts.
@@ -406,18 +428,16 @@ impl Source {
     /// Accepted keys that are set and have no effect yet, for a warning.
     pub fn without_effect(&self) -> Vec<&'static str> {
         // What changes nothing for a single server is not worth a warning.
-        let worth_a_word: [(&'static str, &Option<Value>); 12] = [
+        let worth_a_word: [(&'static str, &Option<Value>); 10] = [
             ("acl", &self.acl),
             ("auto_config", &self.auto_config),
-            ("auto_encrypt", &self.auto_encrypt),
             ("config_entries", &self.config_entries),
-            ("encrypt", &self.encrypt),
             ("http_config", &self.http_config),
             ("log_file", &self.log_file),
             ("pid_file", &self.pid_file),
+            ("serf_lan_allowed_cidrs", &self.serf_lan_allowed_cidrs),
+            ("serf_wan_allowed_cidrs", &self.serf_wan_allowed_cidrs),
             ("telemetry", &self.telemetry),
-            ("verify_outgoing", &self.verify_outgoing),
-            ("verify_server_hostname", &self.verify_server_hostname),
             ("watches", &self.watches),
         ];
         worth_a_word
@@ -425,6 +445,29 @@ impl Source {
             .filter(|(_, value)| is_set(value.as_ref()))
             .map(|(key, _)| key)
             .collect()
+    }
+}
+
+/// A text that is not to be seen: it prints as `<redacted>`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
     }
 }
 

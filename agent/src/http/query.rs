@@ -62,6 +62,10 @@ impl Context {
         request: &Request,
         read: impl Fn(&State, &mut WatchSet) -> T,
     ) -> Result<(QueryMeta, T), HttpError> {
-        Ok(self.agent.server.query(&request.options()?, read).await?)
+        let mut options = request.options()?;
+        let bounds = self.agent.config.load().queries;
+        let wait = options.wait.unwrap_or(bounds.default_wait).min(bounds.max_wait);
+        options.wait = Some(wait);
+        Ok(self.agent.server.query(&options, read).await?)
     }
 }

@@ -115,8 +115,8 @@ async fn files_of_the_operator_serve_https() {
     std::fs::write(&cert_file, certificate.pem()).unwrap();
     std::fs::write(&key_file, key.serialize_pem()).unwrap();
     let config = configured(|config| {
-        config.tls.cert_file = Some(cert_file.clone());
-        config.tls.key_file = Some(key_file.clone());
+        config.tls.https.cert_file = Some(cert_file.clone());
+        config.tls.https.key_file = Some(key_file.clone());
     });
     let tls = ListenerTls::load(&config).unwrap();
     let name = ServerName::try_from("agent.example").unwrap();
@@ -130,7 +130,7 @@ async fn files_of_the_operator_serve_https() {
 
 #[test]
 fn verifying_clients_needs_somebody_to_trust() {
-    let config = configured(|config| config.tls.verify_incoming = true);
+    let config = configured(|config| config.tls.https.verify_incoming = true);
     let error = ListenerTls::load(&config).err().unwrap();
     assert!(matches!(error, TlsError::NoClientRoots), "{error}");
 }

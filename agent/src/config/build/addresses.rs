@@ -32,25 +32,72 @@ pub(super) fn ip(key: &str, text: Option<&str>, dev: bool) -> Result<IpAddr, Con
     }
 }
 
-/// The address others use: what was given, else `bind_addr`, else the machine's one private IPv4
-/// address.
-pub(super) fn advertise(given: Option<&str>, bind: IpAddr) -> Result<IpAddr, ConfigError> {
-    if let Some(text) = given {
-        let address = parse_ip("advertise_addr", text)?;
+/// The addresses of this agent that others use.
+pub(super) struct Advertised {
+    pub(super) lan: IpAddr,
+    pub(super) wan: IpAddr,
+}
+
+/// What was given, with `_ipv4` and `_ipv6` as the second and third choice; over the WAN the LAN's
+/// address unless another is given.
+pub(super) fn advertised(source: &Source, bind: IpAddr) -> Result<Advertised, ConfigError> {
+    let lan = [
+        ("advertise_addr", &source.advertise_addr),
+        ("advertise_addr_ipv4", &source.advertise_addr_ipv4),
+        ("advertise_addr_ipv6", &source.advertise_addr_ipv6),
+    ];
+    let wan = [
+        ("advertise_addr_wan", &source.advertise_addr_wan),
+        ("advertise_addr_wan_ipv4", &source.advertise_addr_wan_ipv4),
+        ("advertise_addr_wan_ipv6", &source.advertise_addr_wan_ipv6),
+    ];
+    let lan = match first_given(lan)? {
+        Some(address) => address,
+        None => own_address(bind)?,
+    };
+    let wan = first_given(wan)?.unwrap_or(lan);
+    Ok(Advertised { lan, wan })
+}
+
+/// The first address that is given; all of them must be right, whichever is taken.
+fn first_given(choices: [(&str, &Option<String>); 3]) -> Result<Option<IpAddr>, ConfigError> {
+    let mut first = None;
+    for (key, text) in choices {
+        let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { continue };
+        let address = parse_ip(key, text)?;
         if address.is_unspecified() {
-            return Err(ConfigError::invalid("advertise_addr", format!("cannot be {address}")));
+            return Err(ConfigError::invalid(key, format!("cannot be {address}")));
         }
-        return Ok(address);
+        let matches = match key {
+            _ if key.ends_with("_ipv4") => address.is_ipv4(),
+            _ if key.ends_with("_ipv6") => address.is_ipv6(),
+            _ => true,
+        };
+        if !matches {
+            return Err(ConfigError::invalid(key, format!("{address} is of the other family")));
+        }
+        first = first.or(Some(address));
     }
+    Ok(first)
+}
+
+/// `bind_addr` unless it is every address; then the machine's one private IPv4 address.
+fn own_address(bind: IpAddr) -> Result<IpAddr, ConfigError> {
     if !bind.is_unspecified() {
         return Ok(bind);
     }
-    let mut private: Vec<IpAddr> = nix::ifaddrs::getifaddrs()
+    let private = nix::ifaddrs::getifaddrs()
         .into_iter()
         .flatten()
         .filter_map(|interface| Some(IpAddr::from(interface.address?.as_sockaddr_in()?.ip())))
         .filter(is_private)
         .collect();
+    the_one(private)
+}
+
+/// The one private address of a machine; among several nobody can guess.
+pub(super) fn the_one(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
+    private.sort();
     private.dedup();
     match private[..] {
         [] => Err(ConfigError::NoPrivateAddress),
@@ -76,6 +123,16 @@ pub(super) fn port(
     }
 }
 
+/// A port that cannot be turned off.
+pub(super) fn needed_port(key: &str, given: Option<i32>, default: i32) -> Result<u16, ConfigError> {
+    port(key, given, default)?.ok_or_else(|| {
+        ConfigError::invalid(
+            key,
+            format!("is {}; agents need it, so it must be 1 to 65535", given.unwrap_or(default)),
+        )
+    })
+}
+
 pub(super) fn sidecar_ports(ports: &Ports) -> Result<RangeInclusive<u16>, ConfigError> {
     let min = port("ports.sidecar_min_port", ports.sidecar_min_port, 21000)?.unwrap_or(0);
     let max = port("ports.sidecar_max_port", ports.sidecar_max_port, 21255)?.unwrap_or(0);
@@ -88,7 +145,7 @@ pub(super) fn sidecar_ports(ports: &Ports) -> Result<RangeInclusive<u16>, Config
     Ok(min..=max)
 }
 
-pub(super) fn listen(source: &Source, dev: bool) -> Result<Listen, ConfigError> {
+pub(super) fn listen(source: &Source, server: bool, dev: bool) -> Result<Listen, ConfigError> {
     let client = source.client_addr.as_deref().unwrap_or("127.0.0.1");
     let (addresses, ports) = (&source.addresses, &source.ports);
     let tcp = |key: &str,
@@ -125,7 +182,7 @@ pub(super) fn listen(source: &Source, dev: bool) -> Result<Listen, ConfigError> 
         grpc_tls: tcp(
             "grpc_tls",
             &addresses.grpc_tls,
-            port("ports.grpc_tls", ports.grpc_tls, 8503)?,
+            port("ports.grpc_tls", ports.grpc_tls, if server { 8503 } else { -1 })?,
         )?,
         dns: tcp("dns", &addresses.dns, port("ports.dns", ports.dns, 8600)?)?,
     })

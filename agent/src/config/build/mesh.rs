@@ -1,10 +1,10 @@
-//! `connect`, `tls` and `kubernetes`.
+//! `connect` and `kubernetes`.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use super::ConfigError;
 use crate::config::{
-    runtime::{Connect, Kubernetes, Tls},
+    runtime::{Connect, Kubernetes},
     source::{KubernetesSource, Source},
 };
 
@@ -43,26 +43,6 @@ pub(super) fn connect(source: &Source) -> Result<Connect, ConfigError> {
         }
     };
     Ok(Connect { enabled: config.enabled.unwrap_or(true), ca, default_allow })
-}
-
-pub(super) fn tls(source: &Source) -> Tls {
-    let (tls, defaults) = (&source.tls, &source.tls.defaults);
-    let first = |choices: [&Option<String>; 3]| {
-        choices.into_iter().flatten().find(|path| !path.is_empty()).map(PathBuf::from)
-    };
-    Tls {
-        auto: tls.auto.unwrap_or(false),
-        auto_names: tls.auto_names.clone(),
-        cert_file: first([&tls.https.cert_file, &defaults.cert_file, &source.cert_file]),
-        key_file: first([&tls.https.key_file, &defaults.key_file, &source.key_file]),
-        ca_file: first([&tls.https.ca_file, &defaults.ca_file, &source.ca_file]),
-        verify_incoming: tls
-            .https
-            .verify_incoming
-            .or(defaults.verify_incoming)
-            .or(source.verify_incoming)
-            .unwrap_or(false),
-    }
 }
 
 pub(super) fn kubernetes(

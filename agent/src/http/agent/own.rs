@@ -24,7 +24,7 @@ pub(in crate::http) async fn describe(cx: Context, _: Request) -> Result<Respons
     Response::json(&json!({
         "Config": {
             "Datacenter": config.datacenter,
-            "PrimaryDatacenter": config.datacenter,
+            "PrimaryDatacenter": config.primary_datacenter,
             "NodeName": config.node_name,
             "NodeID": agent.node_id,
             "Revision": "",
@@ -108,7 +108,7 @@ fn debug_config(agent: &Agent, config: &RuntimeConfig) -> Value {
         "NodeID": agent.node_id,
         "NodeMeta": config.node_meta,
         "NodeName": config.node_name,
-        "PrimaryDatacenter": config.datacenter,
+        "PrimaryDatacenter": config.primary_datacenter,
         "SerfAdvertiseAddrLAN": advertise(config.serf_lan_port),
         "SerfPortLAN": config.serf_lan_port,
         "SerfPortWAN": config.serf_wan_port,
