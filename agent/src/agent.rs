@@ -4,7 +4,7 @@
 //! consensus, then what rests on it. Stop: listeners first, then tasks, then consensus, so that
 //! everything that was answered is on disk.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -18,13 +18,18 @@ use crate::{
     },
     checks,
     config::RuntimeConfig,
-    dns, http,
+    dns,
+    forward::Forwarder,
+    http,
     kubernetes::{Kubernetes, KubernetesError},
-    local::{LocalState, RegistrationError, anti_entropy},
-    raft::{self, Consensus},
-    rpc,
-    server::{Server, reconcile},
-    state::Store,
+    local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
+    raft::{self, Consensus, Peers},
+    rpc::{self, connections::Connections, listener::serve as serve_rpc},
+    server::{Server, bootstrap, reconcile},
+    servers::Servers,
+    state::{Store, view::View},
+    tls::InternalRpc,
+    views,
 };
 
 pub(crate) mod data_dir;
@@ -42,19 +47,30 @@ pub struct Agent {
     pub config: ArcSwap<RuntimeConfig>,
     /// This agent's UUID.
     pub node_id: String,
-    /// The cluster's state and consensus.
-    pub server: Arc<Server>,
+    /// What this agent knows of the cluster's state: all of it on a server, its own node on a
+    /// client agent.
+    pub store: Arc<Store>,
+    /// What only servers have.
+    role: Option<ServerRole>,
+    /// The way to servers that are not this agent.
+    pub forwarder: Arc<Forwarder>,
     /// This agent's own services and checks.
     pub local: Arc<LocalState>,
     /// The one gate.
     pub authorizer: Authorizer,
     /// The names that DNS answers for; swapped by a reload.
     pub dns: Arc<ArcSwap<dns::Zone>>,
-    /// The mesh's certificates.
-    pub ca: Arc<Authority>,
     /// The cluster that the servers run in.
     pub kubernetes: Option<Arc<Kubernetes>>,
     requests: mpsc::Sender<Request>,
+}
+
+/// What a server has and a client agent has not.
+struct ServerRole {
+    /// Consensus.
+    server: Arc<Server>,
+    /// The mesh's certificates.
+    authority: Arc<Authority>,
 }
 
 /// What an endpoint asks of the process that runs the agent.
@@ -109,6 +125,16 @@ pub enum ReloadError {
 // === impl Agent ===
 
 impl Agent {
+    /// The server that this agent is; `None` on a client agent.
+    pub fn server(&self) -> Option<&Arc<Server>> {
+        self.role.as_ref().map(|role| &role.server)
+    }
+
+    /// The mesh's certificate authority; `None` on a client agent.
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.role.as_ref().map(|role| &role.authority)
+    }
+
     /// Puts a new configuration in force as far as it can change while the agent runs.
     ///
     /// # Errors
@@ -167,41 +193,60 @@ impl Running {
         let grpc = listeners::grpc(&config.listen, &tls.grpc).await?;
         let dns = listeners::dns(&config.listen)?;
         let zone = dns::Zone::new(&config)?;
+        let internal_rpc = Arc::new(InternalRpc::default());
+        let server_rpc = listeners::server_rpc(&config).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
         let local = Arc::new(LocalState::open(&config, &node_id)?);
-        let store = Arc::new(Store::default());
-        let settings = raft::Settings {
-            node_id: node_id.clone(),
-            node_name: config.node_name.clone(),
-            address: std::net::SocketAddr::new(config.advertise_addr, config.server_port),
-            data_dir: config.data_dir.clone(),
-        };
         let kubernetes = match config.kubernetes.clone() {
             Some(settings) => Some(Arc::new(Kubernetes::connect(settings).await?)),
             None => None,
         };
-        let consensus = Consensus::start(settings, store.clone()).await?;
-        let server = Arc::new(Server::new(store, consensus));
+        let peers = Peers {
+            connections: Arc::new(Connections::new(internal_rpc.clone())),
+            servers: Arc::new(Servers::default()),
+            datacenter: config.datacenter.clone(),
+        };
+        let store = Arc::new(Store::default());
+        let role = match config.server {
+            true => Some(start_server(&config, &node_id, &store, &peers).await?),
+            false => None,
+        };
+        let forwarder = Forwarder::new(
+            peers.connections.clone(),
+            peers.servers.clone(),
+            config.datacenter.clone(),
+            config.node_name.clone(),
+            config.performance.rpc_hold_timeout,
+        );
         let (requests, received) = mpsc::channel(16);
         let authorizer = Authorizer::new(config.kubernetes.is_some());
-        let ca = Arc::new(Authority::new(server.clone(), config.datacenter.clone()));
         let agent = Arc::new(Agent {
             config: ArcSwap::from_pointee(config),
             node_id,
-            server,
+            store,
+            role,
+            forwarder: Arc::new(forwarder),
             local,
             authorizer,
             dns: Arc::new(ArcSwap::from_pointee(zone)),
-            ca,
             kubernetes,
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        spawn_mesh(&agent, tls, &tasks, &shutdown);
-        let listeners = http.into_iter().chain(grpc).collect();
+        if let Some(role) = &agent.role {
+            spawn_server(&agent, role, &tasks, &shutdown);
+            spawn_mesh(&agent, role, tls, &tasks, &shutdown);
+            if let Some(listener) = server_rpc {
+                let services = rpc::server_services(&agent, &role.server, &shutdown);
+                let serving = serve_rpc(listener, internal_rpc, services, shutdown.clone());
+                tasks.spawn(serving);
+            }
+        } else {
+            spawn_client(&agent, &tasks, &shutdown);
+        }
         spawn_local(&agent, &tasks, &shutdown);
-        tasks.spawn(announce_leaders(agent.server.clone(), shutdown.clone()));
+        let listeners = http.into_iter().chain(grpc).collect();
         tasks.spawn(serve_dns(agent.clone(), dns, shutdown.clone()));
         let routes = rpc::service(agent.clone(), shutdown.clone());
         tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
@@ -220,32 +265,72 @@ impl Running {
 
     /// Waits until this agent can no longer be a server; the process must then end.
     pub async fn failed(&self) -> raft::Failure {
-        self.agent.server.consensus().failed().await
+        match self.agent.server() {
+            Some(server) => server.consensus().failed().await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Stops in order; ends within ten seconds whatever the tasks do.
+    /// Stops in order; ends within ten seconds whatever the tasks do. A leader hands over first.
     pub async fn shutdown(self) {
+        if let Some(server) = self.agent.server() {
+            server.hand_over().await;
+        }
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(SHUTDOWN_GRACE, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
         }
-        self.agent.server.consensus().shutdown().await;
+        if let Some(server) = self.agent.server() {
+            server.consensus().shutdown().await;
+        }
     }
 }
 
 async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, shutdown: CancellationToken) {
-    let source = dns::Source { store: agent.server.store().clone(), zone: agent.dns.clone() };
+    let source = dns::Source { store: agent.store.clone(), zone: agent.dns.clone() };
     if let Err(error) = dns::serve(listeners, source, shutdown).await {
         tracing::error!(%error, "dns is not served any more; restart the agent");
     }
 }
 
-/// Checks, the catalog's view of this agent, and this server's duty as a leader.
-fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationToken) {
-    let (local, server) = (&agent.local, &agent.server);
-    tasks.spawn(checks::run(local.clone(), server.store().clone(), shutdown.clone()));
-    tasks.spawn(anti_entropy::run(local.clone(), server.clone(), shutdown.clone()));
+/// Consensus, and what rests on it.
+async fn start_server(
+    config: &RuntimeConfig,
+    node_id: &str,
+    store: &Arc<Store>,
+    peers: &Peers,
+) -> Result<ServerRole, StartError> {
+    let settings = raft::Settings {
+        node_id: node_id.to_owned(),
+        node_name: config.node_name.clone(),
+        address: SocketAddr::new(config.advertise_addr, config.server_port),
+        data_dir: config.data_dir.clone(),
+        bootstrap_expect: config.bootstrap_expect,
+        multiplier: config.performance.raft_multiplier,
+        peers: peers.clone(),
+    };
+    let consensus = Consensus::start(settings, store.clone()).await?;
+    let hold_timeout = config.performance.rpc_hold_timeout;
+    let server = Arc::new(Server::new(store.clone(), consensus, peers.clone(), hold_timeout));
+    let authority = Arc::new(Authority::new(server.clone(), config.datacenter.clone()));
+    Ok(ServerRole { server, authority })
+}
+
+/// This server's duties as a leader, and the word about who leads.
+fn spawn_server(
+    agent: &Arc<Agent>,
+    role: &ServerRole,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let (server, config) = (&role.server, agent.config.load_full());
+    tasks.spawn(announce_leaders(server.clone(), shutdown.clone()));
+    let expect = config.bootstrap_expect;
+    if expect > 1 {
+        let own = agent.node_id.clone();
+        tasks.spawn(bootstrap::run(server.clone(), own, expect, shutdown.clone()));
+    }
     let member = {
         let agent = agent.clone();
         move || reconcile::AliveServer {
@@ -254,6 +339,34 @@ fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationT
         }
     };
     tasks.spawn(reconcile::run(server.clone(), member, shutdown.clone()));
+}
+
+/// What a client agent knows of the cluster: its own node.
+fn spawn_client(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    let view = View::Node(agent.local.node().name.clone());
+    tasks.spawn(views::follow(
+        agent.forwarder.clone(),
+        agent.config.load().datacenter.clone(),
+        view,
+        agent.store.clone(),
+        shutdown.clone(),
+    ));
+}
+
+/// Checks, and the catalog's view of this agent.
+fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    let local = &agent.local;
+    let registrar = match agent.server() {
+        Some(server) => Registrar::Server(server.clone()),
+        None => {
+            let datacenter = agent.config.load().datacenter.clone();
+            Registrar::Client(agent.forwarder.clone(), datacenter)
+        }
+    };
+    let registrar = Arc::new(registrar);
+    tasks.spawn(checks::run(local.clone(), agent.store.clone(), shutdown.clone()));
+    let store = agent.store.clone();
+    tasks.spawn(anti_entropy::run(local.clone(), registrar, store, shutdown.clone()));
 }
 
 /// Says who leads whenever that changes. COMPAT: scripts and tutorials grep for the sentence.
@@ -278,6 +391,7 @@ async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
 /// Starts what keeps the mesh's certificates and hands out its roots.
 fn spawn_mesh(
     agent: &Arc<Agent>,
+    role: &ServerRole,
     tls: ListenerTls,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
@@ -286,13 +400,13 @@ fn spawn_mesh(
     if !config.connect.enabled {
         return;
     }
-    let (this, until) = (agent.clone(), shutdown.clone());
+    let (authority, until) = (role.authority.clone(), shutdown.clone());
     let settings = config.connect.ca.clone();
-    tasks.spawn(async move { this.ca.run(&settings, until).await });
-    let (this, until) = (agent.clone(), shutdown.clone());
-    tasks.spawn(async move { tls.keep(&this.ca, &config, until).await });
+    tasks.spawn(async move { authority.run(&settings, until).await });
+    let (authority, until) = (role.authority.clone(), shutdown.clone());
+    tasks.spawn(async move { tls.keep(&authority, &config, until).await });
     if let Some(kubernetes) = agent.kubernetes.clone() {
-        let (this, until) = (agent.clone(), shutdown.clone());
-        tasks.spawn(async move { kubernetes.publish_roots(&this.server, until).await });
+        let (server, until) = (role.server.clone(), shutdown.clone());
+        tasks.spawn(async move { kubernetes.publish_roots(&server, until).await });
     }
 }

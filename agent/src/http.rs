@@ -84,9 +84,28 @@ async fn call(
             allow: route.allow(),
         });
     };
-    request.check_parameters(&agent.config.load().datacenter)?;
+    request.check_parameters()?;
+    if let Some(datacenter) = elsewhere(agent, route, &request) {
+        return Ok(agent.forwarder.http(&datacenter, &request).await?);
+    }
     let context = Context::identify(agent, &request).await;
     handler(context, request).await
+}
+
+/// The datacenter whose servers answer the request, if this agent does not. What was passed on to
+/// this server by an agent of its own datacenter stays here.
+fn elsewhere(agent: &Agent, route: &Route, request: &Request) -> Option<String> {
+    if route.is_about_agent() {
+        return None;
+    }
+    let own = &agent.config.load().datacenter;
+    let asked = request.datacenter().unwrap_or(own);
+    match agent.server() {
+        Some(_) if asked == own => None,
+        // A client agent's servers know the way to other datacenters.
+        Some(_) => Some(asked.to_owned()),
+        None => Some(own.clone()),
+    }
 }
 
 #[cfg(test)]

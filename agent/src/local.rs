@@ -9,6 +9,7 @@ pub mod anti_entropy;
 pub mod error;
 pub mod node;
 pub mod persist;
+pub mod registrar;
 pub mod registration;
 pub mod sidecar;
 pub mod state;

@@ -2,7 +2,8 @@
 //!
 //! Everything outside sees [`Consensus`]: propose a command, wait for a read to be safe, ask who
 //! leads. The engine's types stay inside. Below it: `log_store` (redb), `state_machine`,
-//! `snapshot`, `network` (between servers; so far there is one), `standing` (who leads).
+//! `snapshot`, `wire` with `network` and `service` (between servers), `membership` (who takes part),
+//! `standing` (who leads).
 //!
 //! INVARIANT: a command is answered after it is durable on a quorum (alone: on this disk) and
 //! visible in the published state; when either cannot be promised any more, [`Consensus::failed`]
@@ -16,26 +17,41 @@
 mod directory;
 mod failure;
 mod log_store;
+mod membership;
 mod network;
 mod open;
 mod record;
+pub mod rounds;
+mod service;
 mod snapshot;
 mod standing;
 mod state_machine;
 mod stats;
 mod types;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration,
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use lictor_api::query::Consistency;
+use lictor_api::{
+    query::Consistency,
+    server::v1::raft_server::{self, RaftServer},
+};
 use openraft::{
-    ReadPolicy,
+    Instant, ReadPolicy,
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, LinearizableReadError, RaftError},
 };
@@ -50,7 +66,10 @@ use crate::{
     state::Store,
 };
 pub use failure::Failure;
+pub use membership::Progress;
+pub use network::Peers;
 pub use open::StartError;
+use rounds::Rounds;
 use types::{Proposal, ServerId, ServerNode};
 
 /// Bytes of proposals that may be under way, in units of [`PROPOSAL_UNIT`]; more wait.
@@ -62,7 +81,7 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How this server takes part.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The agent's node ID (UUID text); the voter's identity for as long as its data lives.
     pub node_id: String,
@@ -72,6 +91,13 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Where log, vote and snapshots are kept; `None` keeps them in memory (`-dev`).
     pub data_dir: Option<PathBuf>,
+    /// Without data: 1 founds a cluster at once; otherwise the server waits until it is
+    /// [founded](Consensus::found) or taken in.
+    pub bootstrap_expect: u32,
+    /// Stretches heartbeats and elections (`performance.raft_multiplier`); 1 to 10.
+    pub multiplier: u32,
+    /// How other servers are found and reached.
+    pub peers: Peers,
 }
 
 /// Why a proposal or barrier failed.
@@ -87,6 +113,9 @@ pub enum ConsensusError {
     /// This server is stopping.
     #[error("shutting down")]
     ShuttingDown,
+    /// A change of the membership that cannot be; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A committed command.
@@ -101,6 +130,8 @@ pub struct Committed {
 /// Who leads, as this server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
+    /// Node ID.
+    pub node_id: String,
     /// Node name.
     pub node_name: String,
     /// Server RPC address.
@@ -129,6 +160,16 @@ pub struct Consensus {
     engine: standing::Engine,
     log: log_store::LogReader,
     leader: watch::Receiver<Option<Leader>>,
+    applied: watch::Receiver<u64>,
+    contact: Arc<standing::Contact>,
+    datacenter: String,
+    /// Reads that have to ask a quorum share its answers.
+    read_rounds: Rounds<Result<u64, ConsensusError>>,
+    /// How long a leader answers reads on the word of its last quorum: half the time after which
+    /// another can be elected, so that clocks may differ in speed by a factor of two.
+    lease: Duration,
+    /// The term in which this leader began to hand over; 0: none.
+    handed_over: AtomicU64,
     proposals: Semaphore,
     fault: failure::Fault,
     stop: CancellationToken,
@@ -155,9 +196,19 @@ impl Consensus {
     /// # Cancel safety
     /// Dropping the future does not take the command back.
     pub async fn propose(&self, command: Command) -> Result<Committed, ConsensusError> {
-        let bytes = Bytes::from(
-            command.encode().expect("commands are text, numbers and maps, all of MessagePack"),
-        );
+        let bytes = command.encode();
+        let bytes = bytes.expect("commands are text, numbers and maps, all of MessagePack");
+        self.propose_encoded(bytes.into()).await
+    }
+
+    /// The same for a command that is encoded already, such as one that another server passes on.
+    ///
+    /// # Errors
+    /// [`ConsensusError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the command back.
+    pub async fn propose_encoded(&self, bytes: Bytes) -> Result<Committed, ConsensusError> {
         let _permit = self.admit(bytes.len()).await?;
         let written = self.engine.client_write(Proposal(bytes));
         match time::timeout(PROPOSAL_TIMEOUT, written).await {
@@ -177,14 +228,54 @@ impl Consensus {
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ConsensusError> {
         match consistency {
             Consistency::Stale => Ok(()),
-            // Alone, whatever was answered is published already and no lease can run out.
-            Consistency::Default if self.is_sole_leader() => Ok(()),
-            Consistency::Default => match self.read(ReadPolicy::LeaseRead).await {
-                Err(ConsensusError::NoLeader) => self.read(ReadPolicy::ReadIndex).await,
-                other => other,
-            },
-            Consistency::Consistent => self.read(ReadPolicy::ReadIndex).await,
+            // What this leader answered is published already.
+            Consistency::Default if self.holds_lease() => Ok(()),
+            Consistency::Default | Consistency::Consistent => self.read_quorum().await,
         }
+    }
+
+    /// The log index that a read must have applied to be as fresh as `consistency` asks. Only the
+    /// leader knows it.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NoLeader`] if this server does not lead.
+    pub async fn read_index(&self, consistency: Consistency) -> Result<u64, ConsensusError> {
+        if consistency != Consistency::Consistent && self.holds_lease() {
+            return Ok(*self.applied.borrow());
+        }
+        self.read_rounds.join(|| self.quorum_index()).await
+    }
+
+    /// Returns once the entry at `index` is applied here.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NoLeader`] if that takes longer than five seconds.
+    pub async fn applied(&self, index: u64) -> Result<(), ConsensusError> {
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match time::timeout(READ_TIMEOUT, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ConsensusError::ShuttingDown),
+            Err(_) => Err(ConsensusError::NoLeader),
+        }
+    }
+
+    /// How long ago this server heard the leader; zero when it leads, `None` when it never did.
+    pub fn last_contact(&self) -> Option<Duration> {
+        if self.leader.borrow().as_ref().is_some_and(|leader| leader.is_self) {
+            return Some(Duration::ZERO);
+        }
+        self.contact.age()
+    }
+
+    /// What other servers ask of this one, as a gRPC service.
+    pub fn service(&self) -> RaftServer<impl raft_server::Raft> {
+        service::Service {
+            engine: self.engine.clone(),
+            contact: self.contact.clone(),
+            datacenter: self.datacenter.clone(),
+        }
+        .into_server()
     }
 
     /// Who leads now, and every change of it. This server is named only while it may answer reads
@@ -244,24 +335,38 @@ impl Consensus {
         permits.await.map_err(|_| ConsensusError::ShuttingDown)
     }
 
-    fn is_sole_leader(&self) -> bool {
-        self.leader.borrow().as_ref().is_some_and(|leader| leader.is_self)
-            && standing::is_sole_voter(&self.engine)
+    async fn read_quorum(&self) -> Result<(), ConsensusError> {
+        let index = self.read_rounds.join(|| self.quorum_index()).await?;
+        self.applied(index).await
     }
 
-    async fn read(&self, policy: ReadPolicy) -> Result<(), ConsensusError> {
-        let linearizer = match self.engine.get_read_linearizer(policy).await {
-            Ok(linearizer) => linearizer,
-            Err(RaftError::Fatal(_)) => return Err(ConsensusError::ShuttingDown),
+    /// The commit index, confirmed by a quorum that still follows this leader.
+    async fn quorum_index(&self) -> Result<u64, ConsensusError> {
+        match self.engine.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::Fatal(_)) => Err(ConsensusError::ShuttingDown),
             Err(RaftError::APIError(
                 LinearizableReadError::ForwardToLeader(_)
                 | LinearizableReadError::QuorumNotEnough(_),
-            )) => return Err(ConsensusError::NoLeader),
-        };
-        match linearizer.try_await_ready(&self.engine, Some(READ_TIMEOUT)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ConsensusError::NoLeader),
-            Err(_) => Err(ConsensusError::ShuttingDown),
+            )) => Err(ConsensusError::NoLeader),
         }
+    }
+
+    /// Whether no other server can have been elected yet: a quorum followed this leader less than
+    /// the lease ago, and none of them votes for another before the longest election timeout is
+    /// over. Not after a hand-over has begun, because then they may.
+    fn holds_lease(&self) -> bool {
+        let Some(term) = self.leader.borrow().as_ref().filter(|it| it.is_self).map(|it| it.term)
+        else {
+            return false;
+        };
+        if standing::is_sole_voter(&self.engine) {
+            return true;
+        }
+        let metrics = self.engine.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_term == term
+            && self.handed_over.load(Ordering::Acquire) != term
+            && metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.lease)
     }
 }

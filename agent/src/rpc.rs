@@ -3,25 +3,60 @@
 //! Like HTTP's, the handlers see no socket: the listener notes the peer in the request's
 //! extensions.
 
+pub mod connections;
+mod forward;
 mod identity;
+pub mod listener;
 mod mesh;
+mod peer;
 mod subject;
 
 use std::sync::Arc;
 
-use lictor_api::mesh::v1::mesh_server::MeshServer;
+use lictor_api::{
+    mesh::v1::mesh_server::MeshServer,
+    server::v1::{forward_server::ForwardServer, peer_server::PeerServer},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::agent::Agent;
+use crate::{agent::Agent, server::Server};
 
 /// The largest request: a certificate request and some hundred upstreams fit many times.
-const MAX_REQUEST: usize = 256 * 1024;
+const MAX_CONFIGURATION: usize = 256 * 1024;
 
-/// Every gRPC service of this agent. Streams end at `shutdown`.
+/// The largest command that one server proposes to another.
+pub const MAX_COMMAND: usize = 4 << 20;
+/// The largest request or answer that is passed on.
+pub const MAX_REQUEST: usize = 64 << 20;
+
+/// What this server answers on the server RPC port.
+pub fn server_services(
+    agent: &Arc<Agent>,
+    server: &Arc<Server>,
+    shutdown: &CancellationToken,
+) -> Routes {
+    let forward = ForwardServer::new(forward::Forward::new(agent.clone(), shutdown.clone()))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_REQUEST);
+    let mesh = MeshServer::new(mesh::Mesh::new(agent.clone(), shutdown.clone()));
+    consensus_services(server)
+        .add_service(forward)
+        .add_service(mesh.max_decoding_message_size(MAX_CONFIGURATION))
+}
+
+/// What servers say to each other.
+pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
+    let peer = PeerServer::new(peer::Peer::new(server.clone()))
+        .max_decoding_message_size(MAX_COMMAND)
+        .max_encoding_message_size(MAX_COMMAND);
+    Routes::new(server.consensus().service()).add_service(peer)
+}
+
+/// Every gRPC service of this agent for its clients. Streams end at `shutdown`.
 pub fn service(agent: Arc<Agent>, shutdown: CancellationToken) -> Routes {
     let mesh = MeshServer::new(mesh::Mesh::new(agent, shutdown));
-    Routes::new(mesh.max_decoding_message_size(MAX_REQUEST))
+    Routes::new(mesh.max_decoding_message_size(MAX_CONFIGURATION))
 }
 
 #[cfg(test)]

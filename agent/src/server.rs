@@ -4,16 +4,20 @@
 //! there is a Raft log underneath. A request that meets an election waits up to the hold timeout
 //! instead of failing.
 
+pub mod bootstrap;
+pub mod leader;
 pub mod reconcile;
+mod remote;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     fsm::{Command, Rejection, Response},
-    raft::{Consensus, ConsensusError},
+    raft::{Consensus, ConsensusError, Leader, Peers},
     state::{State, Store, WatchSet},
 };
 
@@ -21,8 +25,8 @@ use crate::{
 const DEFAULT_WAIT: Duration = Duration::from_secs(300);
 /// The longest a blocking query waits (`max_query_time`).
 const MAX_WAIT: Duration = Duration::from_secs(600);
-/// How long a request waits for a leader (`performance.rpc_hold_timeout`).
-const HOLD_TIMEOUT: Duration = Duration::from_secs(7);
+/// Between two attempts to reach a leader.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a server could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum ServerError {
     /// The command was committed and refused; the client's fault, nothing changed.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// A change of the membership that cannot be; nothing changed.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<ConsensusError> for ServerError {
@@ -47,6 +54,7 @@ impl From<ConsensusError> for ServerError {
             ConsensusError::NoLeader => Self::NoLeader,
             ConsensusError::LeadershipLost => Self::LeadershipLost,
             ConsensusError::ShuttingDown => Self::ShuttingDown,
+            ConsensusError::Refused(reason) => Self::Refused(reason),
         }
     }
 }
@@ -55,12 +63,20 @@ impl From<ConsensusError> for ServerError {
 pub struct Server {
     store: Arc<Store>,
     consensus: Consensus,
+    leader: remote::RemoteLeader,
+    hold_timeout: Duration,
 }
 
 impl Server {
-    /// Joins the published state with the consensus that feeds it.
-    pub fn new(store: Arc<Store>, consensus: Consensus) -> Self {
-        Self { store, consensus }
+    /// Joins the published state with the consensus that feeds it. A request waits up to
+    /// `hold_timeout` for a leader.
+    pub fn new(
+        store: Arc<Store>,
+        consensus: Consensus,
+        peers: Peers,
+        hold_timeout: Duration,
+    ) -> Self {
+        Self { store, consensus, leader: remote::RemoteLeader::new(peers), hold_timeout }
     }
 
     /// The published state and its watches.
@@ -73,6 +89,11 @@ impl Server {
         &self.consensus
     }
 
+    /// Calls to other servers.
+    pub fn peers(&self) -> &Peers {
+        self.leader.peers()
+    }
+
     /// Replicates a command. `Ok(false)` means that its condition did not hold.
     ///
     /// # Errors
@@ -81,36 +102,44 @@ impl Server {
         Ok(self.submit(command).await? != Response::Applied(false))
     }
 
-    /// Replicates a command and returns what it did, which is never [`Response::Rejected`].
+    /// Replicates a command, through the leader if that is another server, and answers what it did,
+    /// which is never [`Response::Rejected`].
     ///
     /// # Errors
     /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
     pub async fn submit(&self, command: Command) -> Result<Response, ServerError> {
-        let deadline = Instant::now() + HOLD_TIMEOUT;
-        let committed = loop {
-            match self.consensus.propose(command.clone()).await {
-                Err(ConsensusError::NoLeader) => self.wait_for_leader(deadline).await?,
-                other => break other?,
+        let command = command.encode();
+        let command = Bytes::from(command.expect("commands are text, numbers and maps"));
+        let propose = || async {
+            match self.current_leader()? {
+                leader if leader.is_self => self.consensus.propose_encoded(command.clone()).await,
+                leader => self.leader.propose(&leader, command.clone()).await,
             }
         };
-        match committed.response {
+        match self.hold(propose).await?.response {
             Response::Rejected(rejection) => Err(rejection.into()),
             response => Ok(response),
         }
     }
 
-    /// Returns once a read is as fresh as asked.
+    /// Returns once a read of the published state is as fresh as asked.
     ///
     /// # Errors
     /// [`ServerError`]; stale reads never fail.
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ServerError> {
-        let deadline = Instant::now() + HOLD_TIMEOUT;
-        loop {
-            match self.consensus.barrier(consistency).await {
-                Err(ConsensusError::NoLeader) => self.wait_for_leader(deadline).await?,
-                other => return Ok(other?),
-            }
+        if consistency == Consistency::Stale {
+            return Ok(());
         }
+        let read = || async {
+            match self.current_leader()? {
+                leader if leader.is_self => self.consensus.barrier(consistency).await,
+                leader => {
+                    let index = self.leader.read_index(&leader, consistency).await?;
+                    self.consensus.applied(index).await
+                }
+            }
+        };
+        self.hold(read).await
     }
 
     /// Answers a read, after blocking if the client gave an index: Consul's blocking query.
@@ -122,7 +151,8 @@ impl Server {
         options: &QueryOptions,
         read: impl Fn(&State, &mut WatchSet) -> T,
     ) -> Result<(QueryMeta, T), ServerError> {
-        self.barrier(options.consistency).await?;
+        let consistency = self.consistency(options);
+        self.barrier(consistency).await?;
         let (index, answer) = if options.index == 0 {
             self.store.read(read)
         } else {
@@ -130,14 +160,22 @@ impl Server {
                 Instant::now() + jittered(options.wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT));
             match timeout_at(deadline, self.store.read_after(options.index, &read)).await {
                 Ok(changed) => changed,
-                Err(_) => self.store.read(read),
+                Err(_) => {
+                    // Nothing changed here; a server that was cut off must not say so.
+                    self.barrier(consistency).await?;
+                    self.store.read(read)
+                }
             }
+        };
+        let last_contact = match consistency {
+            Consistency::Stale => self.consensus.last_contact().unwrap_or_default(),
+            Consistency::Default | Consistency::Consistent => Duration::ZERO,
         };
         let meta = QueryMeta {
             index,
-            last_contact_ms: 0,
+            last_contact_ms: u64::try_from(last_contact.as_millis()).unwrap_or(u64::MAX),
             known_leader: self.known_leader(),
-            consistency: options.consistency,
+            consistency,
         };
         Ok((meta, answer))
     }
@@ -152,6 +190,50 @@ impl Server {
         self.consensus.leader().borrow().as_ref().is_some_and(|leader| leader.is_self)
     }
 
+    /// Hands leadership to another voter, if this server leads and there is one.
+    pub async fn hand_over(&self) {
+        let others = self.consensus.peers().iter().filter(|peer| peer.voter).count() > 1;
+        if others
+            && self.is_leader()
+            && let Err(error) = self.consensus.transfer_leader(None).await
+        {
+            tracing::warn!(%error, "leadership was not handed over");
+        }
+    }
+
+    /// Who leads.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NoLeader`].
+    pub fn current_leader(&self) -> Result<Leader, ConsensusError> {
+        self.consensus.leader().borrow().clone().ok_or(ConsensusError::NoLeader)
+    }
+
+    /// A stale read that would be older than the client accepts asks the leader instead.
+    fn consistency(&self, options: &QueryOptions) -> Consistency {
+        match (options.consistency, options.max_stale) {
+            (Consistency::Stale, Some(limit)) => match self.consensus.last_contact() {
+                Some(age) if age <= limit => Consistency::Stale,
+                _ => Consistency::Default,
+            },
+            (consistency, _) => consistency,
+        }
+    }
+
+    /// Tries again while there is no leader, until the hold timeout.
+    async fn hold<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ServerError>
+    where
+        F: Future<Output = Result<T, ConsensusError>>,
+    {
+        let deadline = Instant::now() + self.hold_timeout;
+        loop {
+            match attempt().await {
+                Err(ConsensusError::NoLeader) => self.wait_for_leader(deadline).await?,
+                other => return Ok(other?),
+            }
+        }
+    }
+
     async fn wait_for_leader(&self, deadline: Instant) -> Result<(), ServerError> {
         let mut leader = self.consensus.leader();
         let known = timeout_at(deadline, leader.wait_for(Option::is_some))
@@ -162,8 +244,8 @@ impl Server {
             Ok(Err(_)) => Err(ServerError::ShuttingDown),
             Err(_) => Err(ServerError::NoLeader),
         };
-        // A leader that is known but not ready yet refuses with NoLeader: do not spin on it.
-        tokio::time::sleep_until(deadline.min(Instant::now() + Duration::from_millis(5))).await;
+        // A leader that is known but not ready yet, or gone, refuses: do not spin on it.
+        tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_PAUSE)).await;
         if Instant::now() >= deadline { Err(ServerError::NoLeader) } else { result }
     }
 }
@@ -172,3 +254,6 @@ impl Server {
 fn jittered(wait: Duration) -> Duration {
     wait + wait.mul_f64(rand::random_range(0.0..=1.0 / 16.0))
 }
+
+#[cfg(test)]
+mod tests;

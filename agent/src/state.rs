@@ -12,6 +12,7 @@ pub mod config_entry;
 pub mod kv;
 pub mod snapshot;
 pub mod store;
+pub mod view;
 pub mod watch;
 
 pub use catalog::{Catalog, Instance};

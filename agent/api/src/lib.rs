@@ -11,6 +11,7 @@ pub mod error;
 pub mod mesh;
 pub mod names;
 pub mod query;
+pub mod server;
 pub mod spiffe;
 pub mod types;
 pub mod upstream;

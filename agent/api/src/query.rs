@@ -25,6 +25,8 @@ pub struct QueryOptions {
     pub wait: Option<Duration>,
     /// How fresh the answer must be.
     pub consistency: Consistency,
+    /// With a stale read: ask the leader if this server's copy is older.
+    pub max_stale: Option<Duration>,
     /// Another datacenter, or `None` for the agent's own.
     pub datacenter: Option<String>,
     /// A filter expression over the answer's rows.

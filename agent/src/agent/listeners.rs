@@ -9,7 +9,7 @@ use std::{
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::{
-    config::runtime::Listen,
+    config::{RuntimeConfig, runtime::Listen},
     dns,
     http::server::{Listener, TlsConfig},
 };
@@ -81,6 +81,15 @@ pub(super) async fn grpc(listen: &Listen, tls: &TlsConfig) -> Result<Vec<Listene
         listeners.push(Listener::Tls(tcp("gRPC-TLS", *address).await?, tls.clone()));
     }
     Ok(listeners)
+}
+
+/// Binds server RPC; `None` for a client agent, and when its port is off.
+pub(super) async fn server_rpc(config: &RuntimeConfig) -> Result<Option<TcpListener>, ListenError> {
+    if !config.server || config.server_port == 0 {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(config.bind_addr, config.server_port);
+    tcp("server RPC", address).await.map(Some)
 }
 
 async fn tcp(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {

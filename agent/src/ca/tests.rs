@@ -1,4 +1,7 @@
-use std::{process::Command as Process, time::UNIX_EPOCH};
+use std::{
+    process::Command as Process,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use lictor_api::GoDuration;
 use rcgen::{CertificateParams, KeyPair, SanType};
@@ -9,7 +12,7 @@ use x509_parser::{
 
 use super::*;
 use crate::{
-    raft::{Consensus, Settings},
+    raft::{Consensus, Peers, Settings},
     state::Store,
 };
 
@@ -23,9 +26,12 @@ pub(crate) async fn server() -> Arc<Server> {
         node_name: "n1".to_owned(),
         address: "127.0.0.1:8300".parse().unwrap(),
         data_dir: None,
+        bootstrap_expect: 1,
+        multiplier: 1,
+        peers: Peers::nobody(),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();
-    Arc::new(Server::new(store, consensus))
+    Arc::new(Server::new(store, consensus, Peers::nobody(), Duration::from_secs(7)))
 }
 
 fn config() -> BuiltinCaConfig {

@@ -78,7 +78,7 @@ async fn change(
         Ok(result) => result?,
         Err(_) => return Err(HttpError::Panicked),
     }
-    let synced = anti_entropy::synced(&cx.agent.local, cx.agent.server.store());
+    let synced = anti_entropy::synced(&cx.agent.local, &cx.agent.store);
     if timeout(SYNC_WAIT, synced).await.is_err() {
         tracing::debug!("the catalog has not followed a registration yet");
     }

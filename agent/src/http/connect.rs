@@ -15,5 +15,6 @@ async fn authority(cx: &Context) -> Result<(&Authority, Arc<CertificateAuthority
     if !cx.agent.config.load().connect.enabled {
         return Err(HttpError::ConnectDisabled);
     }
-    Ok((&cx.agent.ca, cx.agent.ca.current().await?))
+    let authority = cx.agent.authority().ok_or(HttpError::NoServers)?;
+    Ok((authority, authority.current().await?))
 }

@@ -6,12 +6,15 @@
 use http::{Method, StatusCode};
 use lictor_api::{
     ServiceId,
-    error::{NO_DATACENTER, NO_LEADER},
+    error::{NO_DATACENTER, NO_LEADER, NO_SERVERS},
     wire::DecodeError,
 };
 
 use super::{Response, filter::FilterError};
-use crate::{acl::PermissionDenied, ca::CaError, local::RegistrationError, server::ServerError};
+use crate::{
+    acl::PermissionDenied, ca::CaError, forward::ForwardError, local::RegistrationError,
+    server::ServerError,
+};
 
 /// Why a request is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,12 @@ pub enum HttpError {
     /// Another datacenter, which is not reachable.
     #[error("{NO_DATACENTER}")]
     NoDatacenter,
+    /// A client agent that knows no server.
+    #[error("{NO_SERVERS}")]
+    NoServers,
+    /// Another agent was asked and did not answer.
+    #[error("{}", forward_text(.0))]
+    Forward(#[from] ForwardError),
     /// The caller may not.
     #[error(transparent)]
     PermissionDenied(#[from] PermissionDenied),
@@ -266,8 +275,10 @@ impl HttpError {
             | Self::MissingParameter(_)
             | Self::MissingProxyDestination
             | Self::MissingServiceOfId
+            | Self::Forward(_)
             | Self::NoDatacenter
             | Self::NoGossip
+            | Self::NoServers
             | Self::Number(_)
             | Self::Panicked
             | Self::Reload(_)
@@ -342,6 +353,14 @@ fn registration_status(error: &RegistrationError) -> StatusCode {
         | RegistrationError::NotTtl(_)
         | RegistrationError::Persist(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn forward_text(error: &ForwardError) -> String {
+    match error {
+        ForwardError::NoServers => NO_SERVERS.to_owned(),
+        ForwardError::NoPath(_) => NO_DATACENTER.to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Source: Consul "Blocking Queries" and "Consistency Modes". `?cached` is accepted and answered
 //! from the state like a default read: there is nothing slower to cache in front of.
 
+use std::time::Duration;
+
 use lictor_api::{
     GoDuration,
     query::{Consistency, QueryMeta, QueryOptions},
@@ -29,17 +31,21 @@ impl Request {
             index,
             wait: wait.filter(|wait| !wait.is_zero()).map(|wait| wait.0),
             consistency: self.consistency()?,
+            max_stale: self.max_stale()?,
             ..QueryOptions::default()
         })
     }
 
+    fn max_stale(&self) -> Result<Option<Duration>, HttpError> {
+        let Some(text) = self.param("max_stale").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let age = text.parse::<GoDuration>();
+        age.map(|age| Some(age.0)).map_err(|_| HttpError::InvalidMaxStale(text.to_owned()))
+    }
+
     fn consistency(&self) -> Result<Consistency, HttpError> {
-        if let Some(text) = self.param("max_stale").filter(|text| !text.is_empty())
-            && text.parse::<GoDuration>().is_err()
-        {
-            return Err(HttpError::InvalidMaxStale(text.to_owned()));
-        }
-        let stale = self.has("stale") || self.param("max_stale").is_some_and(|age| !age.is_empty());
+        let stale = self.has("stale") || self.max_stale()?.is_some();
         let consistent = self.has("consistent");
         match (stale, consistent) {
             (true, true) => Err(HttpError::StaleWithConsistent),
@@ -66,6 +72,6 @@ impl Context {
         let bounds = self.agent.config.load().queries;
         let wait = options.wait.unwrap_or(bounds.default_wait).min(bounds.max_wait);
         options.wait = Some(wait);
-        Ok(self.agent.server.query(&options, read).await?)
+        Ok(self.server()?.query(&options, read).await?)
     }
 }

@@ -7,7 +7,13 @@ use super::{Context, HttpError, Request, Response};
 
 /// 200 `ready`, or 503 with what is missing.
 pub(super) async fn ready(cx: Context, _: Request) -> Result<Response, HttpError> {
-    let server = &cx.agent.server;
+    let Some(server) = cx.agent.server() else {
+        let knows = !cx.agent.forwarder.servers().known().is_empty();
+        return Ok(match knows {
+            true => Response::text(StatusCode::OK, "ready"),
+            false => Response::text(StatusCode::SERVICE_UNAVAILABLE, "no known servers"),
+        });
+    };
     let missing = if !server.known_leader() {
         Some("no cluster leader")
     } else if cx.agent.config.load().connect.enabled && server.store().snapshot().ca.is_none() {

@@ -19,6 +19,7 @@ use crate::{
     acl::{Access, Caller},
     agent::Agent,
     fsm::Command,
+    server::Server,
 };
 
 /// What Go escapes in a query.
@@ -31,6 +32,11 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A client of a Unix socket; the file's permissions have let it in.
     Unix,
+    /// Another agent, which passes on what its client asked.
+    Forwarded {
+        /// The other agent.
+        address: SocketAddr,
+    },
 }
 
 impl Peer {
@@ -39,6 +45,7 @@ impl Peer {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix => true,
+            Self::Forwarded { .. } => false,
         }
     }
 }
@@ -71,12 +78,20 @@ impl Context {
         Ok(self.agent.authorizer.authorize(&self.caller, access)?)
     }
 
+    /// The server that this agent is.
+    ///
+    /// # Errors
+    /// [`HttpError::NoServers`] on a client agent, which answers no such request itself.
+    pub fn server(&self) -> Result<&Arc<Server>, HttpError> {
+        self.agent.server().ok_or(HttpError::NoServers)
+    }
+
     /// Replicates a command; `false` when its condition did not hold.
     ///
     /// # Errors
     /// [`HttpError::Server`].
     pub async fn propose(&self, command: Command) -> Result<bool, HttpError> {
-        Ok(self.agent.server.propose(command).await?)
+        Ok(self.server()?.propose(command).await?)
     }
 }
 
@@ -163,6 +178,19 @@ impl Request {
         text.parse().map(Some).map_err(|_| HttpError::Number(text.to_owned()))
     }
 
+    /// Path and query as they were sent.
+    pub fn uri(&self) -> String {
+        let mark = if self.raw_query.is_empty() { "" } else { "?" };
+        format!("{}{mark}{}", self.path, self.raw_query)
+    }
+
+    /// The datacenter that the client names.
+    pub(super) fn datacenter(&self) -> Option<&str> {
+        ["datacenter", "dc"]
+            .into_iter()
+            .find_map(|name| self.param(name).filter(|value| !value.is_empty()))
+    }
+
     /// The query as it was sent.
     pub(super) fn raw_query(&self) -> &str {
         &self.raw_query
@@ -214,8 +242,8 @@ impl Request {
         })
     }
 
-    /// Refuses what lictor does not have: enterprise parameters and other datacenters.
-    pub(super) fn check_parameters(&self, datacenter: &str) -> Result<(), HttpError> {
+    /// Refuses enterprise parameters, which lictor does not have.
+    pub(super) fn check_parameters(&self) -> Result<(), HttpError> {
         for (parameter, feature) in [("ns", "Namespaces"), ("partition", "Partitions")] {
             if self.param(parameter).is_some_and(|value| !value.is_empty()) {
                 return Err(HttpError::EnterpriseParameter { parameter, feature });
@@ -227,13 +255,6 @@ impl Request {
             if self.header(header).is_some_and(|value| !value.is_empty()) {
                 return Err(HttpError::EnterpriseHeader { header, feature });
             }
-        }
-        // Paths of the agent are about this agent, whatever datacenter is named.
-        let asked = ["datacenter", "dc"]
-            .into_iter()
-            .find_map(|name| self.param(name).filter(|value| !value.is_empty()));
-        if asked.is_some_and(|asked| asked != datacenter) && !self.path.starts_with("/v1/agent/") {
-            return Err(HttpError::NoDatacenter);
         }
         Ok(())
     }

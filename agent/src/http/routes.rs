@@ -44,6 +44,11 @@ impl Route {
         allow
     }
 
+    /// Whether it is about the very agent that is asked, so that no other can answer.
+    pub fn is_about_agent(&self) -> bool {
+        self.path.starts_with("/v1/agent/") && !self.path.starts_with("/v1/agent/connect/")
+    }
+
     fn answers(&self, path: &str) -> bool {
         if self.path.ends_with('/') { path.starts_with(self.path) } else { path == self.path }
     }

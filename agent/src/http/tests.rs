@@ -76,6 +76,8 @@ impl TestAgent {
         let source = Source { node_name: Some("agent-one".into()), ..Source::default() };
         let mut config = config::build(source, true, Vec::new()).unwrap();
         config.listen = Listen::default();
+        config.server_port = 0;
+        (config.serf_lan_port, config.serf_wan_port) = (0, 0);
         config.pretty_json = false;
         edit(&mut config);
         let running = Running::start(config).await.unwrap();
@@ -97,7 +99,7 @@ impl TestAgent {
     /// Returns once a blocking query sleeps.
     async fn until_someone_blocks(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.running.agent().server.store().sleepers() == 0 {
+        while self.running.agent().store.sleepers() == 0 {
             assert!(Instant::now() < deadline, "nobody blocks");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

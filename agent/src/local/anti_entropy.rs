@@ -18,10 +18,13 @@ use lictor_api::{
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{LocalCheck, LocalState, Table};
+use super::{
+    LocalCheck, LocalState, Table,
+    registrar::{RegisterError, Registrar},
+};
 use crate::{
     fsm::Command,
-    server::{Server, ServerError},
+    server::ServerError,
     state::{Catalog, Store, Topic, catalog::fold},
 };
 
@@ -218,16 +221,17 @@ impl Step {
 /// Compares once and carries out every step. Returns when the next deferred output is due.
 ///
 /// # Errors
-/// [`ServerError`]: the rest is still to do.
+/// [`RegisterError`]: the rest is still to do.
 pub async fn sync(
     local: &LocalState,
-    server: &Server,
+    registrar: &Registrar,
+    store: &Store,
     scope: Scope,
-) -> Result<Option<Instant>, ServerError> {
+) -> Result<Option<Instant>, RegisterError> {
     let (table, node, now) = (local.snapshot(), local.node(), Instant::now());
-    let steps = plan(&table, &node, &server.store().snapshot().catalog, scope, now);
+    let steps = plan(&table, &node, &store.snapshot().catalog, scope, now);
     for step in steps {
-        server.propose(step.command(&node)).await?;
+        registrar.apply(step.command(&node)).await?;
         step.log();
     }
     let synced: Vec<CheckId> = table
@@ -254,7 +258,12 @@ pub async fn synced(local: &LocalState, store: &Store) {
 }
 
 /// Keeps the catalog in line until `shutdown`.
-pub async fn run(local: Arc<LocalState>, server: Arc<Server>, shutdown: CancellationToken) {
+pub async fn run(
+    local: Arc<LocalState>,
+    registrar: Arc<Registrar>,
+    store: Arc<Store>,
+    shutdown: CancellationToken,
+) {
     let mut changes = local.changes();
     let (mut retry, mut scope) = (RETRY_MIN, Scope::Everything);
     let mut full_at = Instant::now();
@@ -267,14 +276,14 @@ pub async fn run(local: Arc<LocalState>, server: Arc<Server>, shutdown: Cancella
         }
         let synced = tokio::select! {
             () = shutdown.cancelled() => return,
-            synced = sync(&local, &server, scope) => synced,
+            synced = sync(&local, &registrar, &store, scope) => synced,
         };
         let wake_at = match synced {
             Ok(output_due) => {
                 (retry, scope) = (RETRY_MIN, Scope::Own);
                 output_due.map_or(full_at, |due| due.min(full_at))
             }
-            Err(ServerError::ShuttingDown) => return,
+            Err(RegisterError::Server(ServerError::ShuttingDown)) => return,
             Err(error) => {
                 tracing::warn!(target: "agent", %error, "failed to sync changes, trying again");
                 let pause = retry.mul_f64(rand::random_range(0.5..1.0));

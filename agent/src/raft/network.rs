@@ -1,47 +1,175 @@
-//! How servers reach each other: not yet.
+//! How a server asks its peers: the engine's requests as calls of `lictor.server.v1.Raft`.
 //!
-//! Agents do not join each other so far, so every peer is out of reach, which is what this adapter
-//! says to each request. The voter that is alone never asks. The adapter between servers replaces
-//! it here, with `stream_append` as one bidirectional stream and `pre_vote` as a request of its
-//! own; an unreachable peer grants no vote and no pre-vote.
+//! A peer is found by its ID in what gossip says now, and only without that under the address that
+//! the membership remembers: servers may come back under other addresses. A call that is not
+//! answered in time takes its connection with it, so that the next one begins on a fresh one.
 
-use std::{future::Future, io};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use lictor_api::server::{PROTOCOL_VERSION, v1, v1::raft_client::RaftClient};
 use openraft::{
     RaftNetworkFactory, RaftNetworkV2, alias,
-    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    base::{BoxFuture, BoxStream},
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use tokio::{task, time::timeout};
+use tonic::Streaming;
 
 use super::{
     snapshot::Source,
     types::{ServerId, ServerNode, TypeConfig, Vote},
+    wire,
+};
+use crate::{
+    rpc::connections::{Connection, Connections},
+    servers::Servers,
 };
 
-/// Makes the connection to a peer.
-pub(super) struct Network;
+/// The largest message between servers: a batch of entries of half a MiB each.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+/// Bytes of a snapshot in one message.
+const SNAPSHOT_PART: usize = 256 << 10;
+/// The shortest time after which a peer that owes an answer is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The connection to one peer.
-pub(super) struct Peer {
-    name: String,
+/// How peers are found and reached.
+#[derive(Clone)]
+pub struct Peers {
+    /// Connections, shared with everything else that is said to servers.
+    pub connections: Arc<Connections>,
+    /// What gossip knows.
+    pub servers: Arc<Servers>,
+    /// The servers' datacenter.
+    pub datacenter: String,
 }
 
-impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        let reason = format!("servers cannot reach each other yet, asked for {:?}", self.name);
-        Unreachable::new(&io::Error::other(reason))
+#[cfg(test)]
+impl Peers {
+    /// For a server that knows no other.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            connections: Arc::new(Connections::new(Arc::default())),
+            servers: Arc::default(),
+            datacenter: "dc1".to_owned(),
+        }
     }
 }
+
+/// Makes the adapter to one peer.
+pub(super) struct Network(pub(super) Peers);
+
+/// One peer.
+pub(super) struct Peer {
+    peers: Peers,
+    id: ServerId,
+    node: ServerNode,
+}
+
+type Client = RaftClient<Connection>;
+type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, _target: ServerId, node: &ServerNode) -> Peer {
-        Peer { name: node.name.clone() }
+    async fn new_client(&mut self, target: ServerId, node: &ServerNode) -> Peer {
+        Peer { peers: self.0.clone(), id: target, node: node.clone() }
     }
+}
+
+impl Peer {
+    fn address(&self) -> SocketAddr {
+        self.peers.servers.address_of(&self.id.to_string()).unwrap_or(self.node.address)
+    }
+
+    /// A connection; nothing was sent when this fails.
+    async fn client(&self) -> Result<(SocketAddr, Client), Unreachable<TypeConfig>> {
+        let address = self.address();
+        let connection = self.peers.connections.connect(address, &self.peers.datacenter).await;
+        let connection = connection.map_err(|error| Unreachable::new(&error))?;
+        let client = RaftClient::new(connection)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        Ok((address, client))
+    }
+
+    /// Waits for an answer, at most for `limit`.
+    async fn answer<T>(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, NetworkError<TypeConfig>> {
+        let error = match timeout(limit, call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => io::Error::other(status),
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
+        };
+        self.peers.connections.forget(address);
+        Err(NetworkError::new(&error))
+    }
+
+    async fn ask_vote(
+        &self,
+        request: &VoteRequest<TypeConfig>,
+        option: &RPCOption,
+        pre: bool,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        let (address, mut client) = self.client().await?;
+        let message = wire::vote_request(request);
+        let call =
+            async { if pre { client.pre_vote(message).await } else { client.vote(message).await } };
+        let response = self.answer(address, option.soft_ttl(), call).await?;
+        wire::to_vote_response(response).map_err(|error| NetworkError::new(&error).into())
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: alias::SnapshotOf<TypeConfig, Source>,
+        option: &RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let (address, mut client) = self.client().await?;
+        let source = snapshot.snapshot;
+        let bytes = task::spawn_blocking(move || source.read())
+            .await
+            .map_err(|error| NetworkError::new(&error))?
+            .map_err(|error| NetworkError::new(&error))?;
+        let head = v1::SnapshotHead {
+            protocol_version: PROTOCOL_VERSION,
+            vote: Some(wire::vote(&vote)),
+            length: bytes.len() as u64,
+        };
+        let head = v1::SnapshotPart { head: Some(head), bytes: Bytes::new() };
+        let parts = stream::iter(std::iter::once(head).chain(parts(bytes)));
+        let call = client.install_snapshot(parts);
+        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let vote = wire::to_vote(response.vote).map_err(|error| NetworkError::new(&error))?;
+        Ok(SnapshotResponse { vote })
+    }
+}
+
+/// A snapshot's bytes in pieces; each shares the memory of all.
+fn parts(bytes: Bytes) -> impl Iterator<Item = v1::SnapshotPart> {
+    (0..bytes.len()).step_by(SNAPSHOT_PART).map(move |begin| {
+        let end = (begin + SNAPSHOT_PART).min(bytes.len());
+        v1::SnapshotPart { head: None, bytes: bytes.slice(begin..end) }
+    })
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -49,35 +177,137 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
+        let (address, mut client) = self.client().await?;
+        let message = wire::append_request(&request).map_err(|error| NetworkError::new(&error))?;
+        let call = async {
+            let mut answers = client.append(stream::once(async { message })).await?.into_inner();
+            let answer = answers.message().await?;
+            answer
+                .map(tonic::Response::new)
+                .ok_or_else(|| tonic::Status::unavailable("the peer ended the stream"))
+        };
+        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let result = wire::to_append_result(response).map_err(|error| NetworkError::new(&error))?;
+        Ok(result.into())
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let (address, mut client) = self.client().await?;
+            let owed = Arc::new(AtomicUsize::new(0));
+            let counted = owed.clone();
+            // A request that cannot be encoded ends the stream; the engine begins a new one.
+            let requests = input.map(|request| wire::append_request(&request));
+            let requests = requests.take_while(|request| {
+                let is_good = request.is_ok();
+                async move { is_good }
+            });
+            let requests = requests.filter_map(move |request| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                async move { request.ok() }
+            });
+            let patience = option.soft_ttl().max(ANSWER_TIMEOUT);
+            let call = client.append(requests);
+            let answers = self.answer(address, patience, call).await?;
+            let connections = self.peers.connections.clone();
+            let answers = Answers { answers, owed, patience, address, connections };
+            let results: BoxStream<'s, _> = Box::pin(stream::unfold(Some(answers), next_answer));
+            Ok(results)
+        })
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        self.ask_vote(&request, &option, false).await
     }
 
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        self.ask_vote(&request, &option, true).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: alias::SnapshotOf<TypeConfig, Source>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        vote: Vote,
+        snapshot: alias::SnapshotOf<TypeConfig, Source>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = self.send_snapshot(vote, snapshot, &option) => sent,
+        }
     }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<TransferLeaderResponse<TypeConfig>> {
+        let (address, mut client) = self.client().await?;
+        let call = client.transfer_leader(wire::transfer_request(&request));
+        let response = self.answer(address, option.soft_ttl(), call).await?;
+        if response.refusal.is_empty() {
+            return Ok(Ok(()));
+        }
+        Err(NetworkError::from_string(response.refusal).into())
+    }
+}
+
+/// The peer's side of an append stream.
+struct Answers {
+    answers: Streaming<v1::AppendResponse>,
+    owed: Arc<AtomicUsize>,
+    patience: Duration,
+    address: SocketAddr,
+    connections: Arc<Connections>,
+}
+
+type Answered = Option<(RpcResult<StreamAppendResult<TypeConfig>>, Option<Answers>)>;
+
+/// The next answer. Silence is an error only while an answer is owed.
+async fn next_answer(answers: Option<Answers>) -> Answered {
+    let mut this = answers?;
+    loop {
+        match timeout(this.patience, this.answers.message()).await {
+            Ok(Ok(Some(message))) => {
+                this.owed.fetch_sub(1, Ordering::Relaxed);
+                let result = wire::to_append_result(message);
+                let result = result.map_err(|error| NetworkError::new(&error).into());
+                let goes_on = matches!(result, Ok(Ok(_)));
+                return Some((result, goes_on.then_some(this)));
+            }
+            Ok(Ok(None)) => return None,
+            Ok(Err(status)) => return Some((Err(broken(&this, status)), None)),
+            Err(_) if this.owed.load(Ordering::Relaxed) == 0 => {}
+            Err(_) => {
+                let silence = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+                return Some((Err(broken(&this, silence)), None));
+            }
+        }
+    }
+}
+
+fn broken(
+    answers: &Answers,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> RPCError<TypeConfig> {
+    answers.connections.forget(answers.address);
+    NetworkError::new(&io::Error::other(error)).into()
 }

@@ -1,6 +1,12 @@
 //! Starting: from a data directory to a server that takes part.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use openraft::{ChangeMembers, Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver};
 use tokio::{
@@ -15,6 +21,7 @@ use super::{
     failure::{Failure, Fault},
     log_store::{LogStore, Medium, Opened},
     network::Network,
+    rounds::Rounds,
     snapshot::{Loaded, Snapshots},
     standing::{Engine, Standing},
     state_machine::StateMachine,
@@ -25,6 +32,8 @@ use crate::state::Store;
 /// A leader that heard from a quorum this recently is still the leader: the engine's lease is the
 /// longest election timeout.
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1000);
+/// How often a leader is heard.
+const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Entries between snapshots, unless they take too much of the time.
 const SNAPSHOT_ENTRIES: u64 = 8192;
 /// How long a server alone may take to apply its own log.
@@ -141,14 +150,15 @@ enum Part {
     /// There is none yet.
     Founder,
     SoleVoter,
+    /// One of several, or not yet one of any.
     Member,
 }
 
 impl Part {
-    fn of(id: ServerId, known: &Membership) -> Self {
+    fn of(id: ServerId, known: &Membership, expect: u32) -> Self {
         let voters: Vec<ServerId> = known.voter_ids().collect();
         match voters[..] {
-            [] => Self::Founder,
+            [] if expect == 1 => Self::Founder,
             [voter] if voter == id => Self::SoleVoter,
             _ => Self::Member,
         }
@@ -170,20 +180,28 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         parts.map_err(|error| StartError::Thread(io::Error::other(error)))??;
     let known = log.membership.as_ref().unwrap_or(loaded.meta.last_membership.membership());
     check_identity(&settings, id, known)?;
-    let part = Part::of(id, known);
+    let part = Part::of(id, known, settings.bootstrap_expect);
 
     let machine = StateMachine::new(loaded, store, snapshots.clone(), fault.clone());
-    let applied_term = machine.applied_term();
-    let engine = Raft::new(id, Arc::new(config()), Network, log.store, machine)
-        .await
-        .map_err(|error| failure(&fault, &error))?;
+    let (applied_term, applied) = (machine.applied_term(), machine.applied());
+    let engine = Raft::new(
+        id,
+        Arc::new(engine_config(settings.multiplier)),
+        Network(settings.peers.clone()),
+        log.store,
+        machine,
+    )
+    .await
+    .map_err(|error| failure(&fault, &error))?;
+    let election = ELECTION_TIMEOUT_MAX * settings.multiplier.max(1);
     let (leader, announced) = watch::channel(None);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let standing = Standing {
         engine: engine.clone(),
         this: this.clone(),
         applied_term,
-        lease: ELECTION_TIMEOUT_MAX,
+        servers: settings.peers.servers.clone(),
+        lease: election,
         snapshots,
         fault: fault.clone(),
     };
@@ -192,6 +210,12 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         engine,
         log: log.reader,
         leader: announced,
+        applied,
+        contact: Arc::default(),
+        datacenter: settings.peers.datacenter.clone(),
+        read_rounds: Rounds::default(),
+        lease: election / 2,
+        handed_over: AtomicU64::new(0),
         proposals: Semaphore::new(PROPOSAL_UNITS as usize),
         fault,
         stop,
@@ -280,19 +304,21 @@ fn failure(fault: &Fault, error: &dyn std::error::Error) -> StartError {
     fault.first().unwrap_or_else(|| Failure::Engine(error.to_string())).into()
 }
 
-fn config() -> Config {
+fn engine_config(multiplier: u32) -> Config {
+    let multiplier = u64::from(multiplier.max(1));
+    let election = ELECTION_TIMEOUT_MAX.as_millis() as u64 * multiplier;
     Config {
         cluster_name: "lictor".to_owned(),
-        election_timeout_min: 500,
-        election_timeout_max: ELECTION_TIMEOUT_MAX.as_millis() as u64,
-        heartbeat_interval: 100,
+        election_timeout_min: election / 2,
+        election_timeout_max: election,
+        heartbeat_interval: HEARTBEAT.as_millis() as u64 * multiplier,
         install_snapshot_timeout: 60_000,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
         // The log is shortened when a snapshot is saved, back to the one before it.
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: 4 * SNAPSHOT_ENTRIES,
         api_channel_size: Some(1024),
-        quorum_loss_probe_interval: Some(2 * ELECTION_TIMEOUT_MAX.as_millis() as u64),
+        quorum_loss_probe_interval: Some(2 * election),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         ..Config::default()

@@ -202,12 +202,24 @@ impl Source {
         Ok(Loaded { meta, state: State::from_snapshot(body)? })
     }
 
-    fn read(&self) -> Result<Bytes, FileError> {
+    /// All of its bytes as they are. Blocks.
+    ///
+    /// # Errors
+    /// [`FileError::Read`].
+    pub(super) fn read(&self) -> Result<Bytes, FileError> {
         match self {
             Self::File(path) => Ok(fs::read(path)?.into()),
             Self::Memory(bytes) => Ok(bytes.clone()),
         }
     }
+}
+
+/// What a snapshot that arrived says about itself.
+///
+/// # Errors
+/// [`FileError`]: it is not a snapshot, or damaged.
+pub(super) fn meta(source: &Source) -> Result<SnapshotMeta, FileError> {
+    Ok(split(&source.read()?)?.0)
 }
 
 fn encode(meta: &SnapshotMeta, state: &State) -> io::Result<(Vec<u8>, Vec<u8>)> {

@@ -4,7 +4,10 @@
 //! first entry is applied. This server announces itself only while a quorum has answered it within
 //! the lease, because the engine keeps the role of a leader that nobody hears.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use openraft::{
     Instant, Raft, ServerState, async_runtime::watch::WatchReceiver, errors::Fatal,
@@ -20,6 +23,21 @@ use super::{
     state_machine::StateMachine,
     types::{ServerNode, TypeConfig},
 };
+use crate::servers::Servers;
+
+/// When the leader was last heard; its appends, heartbeats among them, say so.
+#[derive(Debug, Default)]
+pub(super) struct Contact(Mutex<Option<time::Instant>>);
+
+impl Contact {
+    pub(super) fn touch(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(time::Instant::now());
+    }
+
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+}
 
 pub(super) type Engine = Raft<TypeConfig, StateMachine>;
 
@@ -29,6 +47,7 @@ pub(super) struct Standing {
     /// This server, as it is now; the log may still have an older address.
     pub(super) this: ServerNode,
     pub(super) applied_term: watch::Receiver<u64>,
+    pub(super) servers: Arc<Servers>,
     pub(super) lease: Duration,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) fault: Fault,
@@ -43,6 +62,7 @@ impl Standing {
         stop: CancellationToken,
     ) {
         let mut server = self.engine.server_metrics();
+        let mut servers = self.servers.changes();
         loop {
             let leader = self.leader();
             let check_again = leader.as_ref().is_some_and(|leader| leader.is_self)
@@ -60,6 +80,8 @@ impl Standing {
                 },
                 () = time::sleep(self.lease / 4), if check_again => {}
                 () = self.snapshots.saved.notified() => self.purge().await,
+                // The leader may have come back under another address.
+                Ok(()) = servers.changed() => {}
             }
         }
         announce(&announced, None);
@@ -81,7 +103,12 @@ impl Standing {
         } else {
             server.membership_config.get_node(&id)?
         };
-        Some(Leader { node_name: node.name.clone(), address: node.address, is_self, term })
+        let address = match is_self {
+            true => node.address,
+            false => self.servers.address_of(&id.to_string()).unwrap_or(node.address),
+        };
+        let node_name = node.name.clone();
+        Some(Leader { node_id: id.to_string(), node_name, address, is_self, term })
     }
 
     fn is_heard(&self) -> bool {

@@ -43,6 +43,8 @@ pub(super) struct StateMachine {
     snapshots: Arc<Snapshots>,
     /// Term of the last applied entry: how others learn that a leader's first entry is here.
     applied_term: watch::Sender<u64>,
+    /// Index of the last applied entry, announced when its state is published.
+    applied: watch::Sender<u64>,
     pace: watch::Sender<Instant>,
     fault: Fault,
 }
@@ -72,6 +74,7 @@ impl StateMachine {
             store,
             snapshots,
             applied_term: watch::Sender::new(last_applied.map_or(0, |id| id.leader_id.term)),
+            applied: watch::Sender::new(last_applied.map_or(0, |id| id.index)),
             pace: watch::Sender::new(Instant::now()),
             fault,
         }
@@ -80,6 +83,11 @@ impl StateMachine {
     /// The term of the last applied entry, and every change of it.
     pub(super) fn applied_term(&self) -> watch::Receiver<u64> {
         self.applied_term.subscribe()
+    }
+
+    /// The index of the last applied entry, and every change of it.
+    pub(super) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     fn apply_one(
@@ -111,7 +119,8 @@ impl StateMachine {
         Ok(response)
     }
 
-    fn announce_term(&self) {
+    fn announce(&self) {
+        self.applied.send_replace(self.last_applied.map_or(0, |log_id| log_id.index));
         let term = self.last_applied.map_or(0, |log_id| log_id.leader_id.term);
         self.applied_term.send_if_modified(|known| std::mem::replace(known, term) != term);
     }
@@ -136,7 +145,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             answers.extend(responder.map(|responder| (responder, response)));
         }
         self.store.publish(self.state.clone(), &touched);
-        self.announce_term();
+        self.announce();
         for (responder, response) in answers {
             responder.send(response);
         }
@@ -175,7 +184,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = loaded.meta.last_membership;
         self.state = loaded.state;
         self.store.replace(self.state.clone());
-        self.announce_term();
+        self.announce();
         Ok(())
     }
 

@@ -27,6 +27,9 @@ fn settings(data_dir: Option<&Path>) -> Settings {
         node_name: "alpha".to_owned(),
         address: ([127, 0, 0, 1], 8300).into(),
         data_dir: data_dir.map(Path::to_owned),
+        bootstrap_expect: 1,
+        multiplier: 1,
+        peers: Peers::nobody(),
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn service_of(agent: &Agent, who: &Who, asked: &str) -> Result<
             Ok(asked.to_owned())
         }
         Who::Pod { identity, pod } => {
-            let found = agent.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
+            let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
                 topics.add(Topic::Services);
                 instance_of_pod(state, &pod.uid, asked)
             });

@@ -62,7 +62,8 @@ impl mesh_server::Mesh for Mesh {
         let who = self.who(&request).await?;
         let request = request.into_inner();
         let service = identity::service_of(&self.agent, &who, &request.service).await?;
-        let signed = self.agent.ca.sign(&request.csr_der, &service).await.map_err(status)?;
+        let authority = self.agent.authority().ok_or_else(not_a_server)?;
+        let signed = authority.sign(&request.csr_der, &service).await.map_err(status)?;
         tracing::debug!(service, spiffe_id = %signed.spiffe_id, "certificate signed");
         Ok(Response::new(SignResponse {
             chain_der: signed.issued.chain.iter().map(|der| der.to_vec()).collect(),
@@ -131,7 +132,7 @@ impl Watch {
             default_allow: config.connect.default_allow,
             upstreams: &self.upstreams,
         };
-        let changed = self.agent.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
+        let changed = self.agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
             let target = self.target.follow(state, topics);
             let compiled = proxy::snapshot(state, topics, target.subject(), settings)?;
             (self.sent.as_ref() != Some(&compiled)).then_some((state.index, target, compiled))
@@ -163,6 +164,10 @@ fn check_upstreams(upstreams: &[UpstreamRequest]) -> Result<(), Status> {
         }
     }
     Ok(())
+}
+
+fn not_a_server() -> Status {
+    Status::unavailable("this agent is not a server")
 }
 
 /// What an authority's error means to a sidecar: UNAVAILABLE and RESOURCE_EXHAUSTED mean later.

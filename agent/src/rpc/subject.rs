@@ -101,7 +101,7 @@ async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Sta
     let Who::Pod { identity, pod } = who else {
         return Err(Status::internal("not a pod"));
     };
-    let found = agent.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
+    let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
         topics.add(Topic::Services);
         identity::proxy_of_pod(state, &pod.uid)
     });

@@ -36,6 +36,8 @@ impl TestAgent {
         let source = Source { node_name: Some("agent-one".into()), ..Source::default() };
         let mut config = config::build(source, true, Vec::new()).unwrap();
         config.listen = Listen::default();
+        config.server_port = 0;
+        (config.serf_lan_port, config.serf_wan_port) = (0, 0);
         let running = Running::start(config).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
@@ -83,7 +85,13 @@ impl TestAgent {
                 "Check":{{"CheckID":"c","Name":"c","ServiceID":"db-proxy","Status":"{status}"}}}}"#
         );
         let request = wire::from_slice(json.as_bytes()).unwrap();
-        self.running.agent().server.propose(Command::Register(Box::new(request))).await.unwrap();
+        self.running
+            .agent()
+            .server()
+            .unwrap()
+            .propose(Command::Register(Box::new(request)))
+            .await
+            .unwrap();
     }
 
     async fn watch(&self, subject: Subject) -> Result<Streaming<WatchResponse>, tonic::Status> {
@@ -138,7 +146,7 @@ async fn a_sidecar_gets_a_snapshot_and_then_what_changed() {
             ..SourceIntention::default()
         },
     };
-    let server = &agent.running.agent().server;
+    let server = agent.running.agent().server().unwrap();
     server.propose(Command::Intention(Box::new(command))).await.unwrap();
     let delta = next(&mut stream).await;
     let intentions = delta.intentions.unwrap().list;
@@ -238,7 +246,7 @@ async fn a_pod_gets_the_name_it_is_registered_under() {
                     "Meta":{{"pod-uid":"u-1"}},"Proxy":{{"DestinationServiceName":"web"}}}}}}"#
         );
         let request = wire::from_slice(json.as_bytes()).unwrap();
-        shared.server.propose(Command::Register(Box::new(request))).await.unwrap();
+        shared.server().unwrap().propose(Command::Register(Box::new(request))).await.unwrap();
     }
     // Whatever it asks for.
     let service = identity::service_of(shared, &pod(), "payments").await.unwrap();

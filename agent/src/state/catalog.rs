@@ -173,6 +173,37 @@ impl Catalog {
     }
 
     /// The last change to what a topic of this table names; 0 when never.
+    /// These instances with their nodes and checks as a catalog of their own.
+    pub(super) fn part<'a>(&self, instances: impl Iterator<Item = Instance<'a>>) -> Self {
+        let mut part = Self { indexes: self.indexes.clone(), ..Self::default() };
+        for instance in instances {
+            let node = fold(&instance.node.name);
+            for check in instance.checks() {
+                part.checks.insert((node.clone(), check.check_id.clone()), check.clone());
+            }
+            part.services
+                .insert((node.clone(), instance.service.id.clone()), instance.service.clone());
+            part.nodes.insert(node, instance.node.clone());
+        }
+        part.reindex();
+        part
+    }
+
+    /// A node with its instances and checks as a catalog of its own.
+    pub(super) fn part_of_node(&self, node: &NodeName) -> Self {
+        let key = fold(node);
+        let of_node = self.node_services(node);
+        let mut part =
+            self.part(of_node.filter_map(|it| self.instance(&(key.clone(), it.id.clone()))));
+        if let Some(node) = self.nodes.get(&key) {
+            part.nodes.insert(key.clone(), node.clone());
+        }
+        for check in self.node_checks(node) {
+            part.checks.insert((key.clone(), check.check_id.clone()), check.clone());
+        }
+        part
+    }
+
     pub(super) fn topic_index(&self, topic: &Topic) -> u64 {
         let indexes = &self.indexes;
         match topic {

@@ -91,6 +91,9 @@ impl Stage {
             dns: Some(dns.port().into()),
             grpc: Some(-1),
             grpc_tls: Some(-1),
+            server: Some(-1),
+            serf_lan: Some(-1),
+            serf_wan: Some(-1),
             ..Ports::default()
         };
         let source = Source { ports, log_level: Some("error".to_owned()), ..Source::default() };

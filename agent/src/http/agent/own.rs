@@ -187,9 +187,11 @@ fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
     let table = agent.local.snapshot();
     let ttls = table.checks().filter(|local| local.ttl_deadline.is_some()).count();
     let monitors = table.checks().filter(|local| local.check.check_type == "script").count();
-    let leader = agent.server.consensus().leader();
+    let server = agent.server();
+    let leader = server.and_then(|server| server.current_leader().ok());
     let leader_address =
-        leader.borrow().as_ref().map(|leader| leader.address.to_string()).unwrap_or_default();
+        leader.as_ref().map(|leader| leader.address.to_string()).unwrap_or_default();
+    let datacenters = agent.forwarder.servers().datacenters().len().max(1).to_string();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     let pool = json!({ "members": "1", "failed": "0", "left": "0", "encrypted": "false" });
     json!({
@@ -208,12 +210,12 @@ fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
         "consul": {
             "acl": "disabled",
             "bootstrap": (config.bootstrap_expect == 1).to_string(),
-            "known_datacenters": "1",
-            "leader": agent.server.is_leader().to_string(),
+            "known_datacenters": datacenters,
+            "leader": leader.is_some_and(|leader| leader.is_self).to_string(),
             "leader_addr": leader_address,
             "server": config.server.to_string(),
         },
-        "raft": agent.server.consensus().stats(),
+        "raft": server.map(|server| server.consensus().stats()).unwrap_or_default(),
         "runtime": {
             "arch": std::env::consts::ARCH,
             "cpu_count": cpus,

@@ -28,7 +28,7 @@ pub(in crate::http) async fn register(
     if let Some(service) = &registration.service {
         validate(service)?;
     }
-    let state = cx.agent.server.store().snapshot();
+    let state = cx.server()?.store().snapshot();
     registered(&state, &registration).iter().try_for_each(|access| cx.authorize(access))?;
     Response::json(&cx.propose(Command::Register(Box::new(registration))).await?)
 }
@@ -43,7 +43,7 @@ pub(in crate::http) async fn deregister(
     if removal.node.is_empty() {
         return Err(HttpError::MissingNode);
     }
-    let state = cx.agent.server.store().snapshot();
+    let state = cx.server()?.store().snapshot();
     removed(&state, &removal).iter().try_for_each(|access| cx.authorize(access))?;
     Response::json(&cx.propose(Command::Deregister(removal)).await?)
 }

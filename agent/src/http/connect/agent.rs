@@ -29,7 +29,7 @@ pub(in crate::http) async fn leaf(cx: Context, request: Request) -> Result<Respo
     let leaf = authority.leaf(service, options.index, wait).await?;
     let meta = QueryMeta {
         index: leaf.modify_index,
-        known_leader: cx.agent.server.known_leader(),
+        known_leader: cx.server()?.known_leader(),
         ..QueryMeta::default()
     };
     Ok(Response::json(&leaf)?.with_meta(&meta))
@@ -56,7 +56,7 @@ pub(in crate::http) async fn authorize(
         return Response::json(&AuthorizeResponse { authorized: false, reason });
     }
     let default_allow = cx.agent.config.load().connect.default_allow;
-    let state = cx.agent.server.store().snapshot();
+    let state = cx.server()?.store().snapshot();
     let decision = intention::decide(&state, source, &asked.target, default_allow);
     Response::json(&AuthorizeResponse { authorized: decision.allow, reason: decision.reason })
 }

@@ -36,7 +36,7 @@ pub(in crate::http) async fn create(cx: Context, request: Request) -> Result<Res
     if !wanted.id.is_empty() {
         return Err(HttpError::InvalidEntry("ID must be empty when creating an intention".into()));
     }
-    let state = cx.agent.server.store().snapshot();
+    let state = cx.server()?.store().snapshot();
     if let Some(old) = intention::exact(&state, &wanted.source_name, &wanted.destination_name) {
         return Err(HttpError::DuplicateIntention(intention::describe(&old)));
     }
@@ -221,7 +221,7 @@ async fn delete(cx: &Context, source: &str, destination: &str) -> Result<(), Htt
 }
 
 fn known(cx: &Context, id: &str) -> Result<Intention, HttpError> {
-    intention::by_id(&cx.agent.server.store().snapshot(), id).ok_or(HttpError::NoIntention)
+    intention::by_id(&cx.server()?.store().snapshot(), id).ok_or(HttpError::NoIntention)
 }
 
 fn id(request: &Request) -> Result<&str, HttpError> {

@@ -141,7 +141,7 @@ async fn self_has_what_clients_read() {
         ("DebugConfig", "ConnectEnabled", true.into()),
         ("DebugConfig", "DNSPort", (-1).into()),
         ("DebugConfig", "GRPCPort", (-1).into()),
-        ("DebugConfig", "SerfAdvertiseAddrLAN", "tcp://127.0.0.1:8301".into()),
+        ("DebugConfig", "SerfAdvertiseAddrLAN", "tcp://127.0.0.1:0".into()),
         ("Member", "Status", 1.into()),
         ("Meta", "consul-network-segment", "".into()),
     ] {

@@ -1,0 +1,225 @@
+//! Requests that another agent answers: a client agent's to the servers, and those that name
+//! another datacenter.
+//!
+//! A request of the HTTP API travels whole and is answered as if it had arrived there, so that
+//! every endpoint works from every agent without knowing about it. Servers are tried in turn; what
+//! surely was not carried out is tried elsewhere until the hold timeout, what may have been is not.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
+
+use crate::{
+    http::{Request, Response},
+    rpc::{
+        MAX_REQUEST,
+        connections::{Connection, Connections},
+    },
+    servers::{KnownServer, Servers},
+};
+
+/// Longer than any blocking query with its jitter.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(640);
+/// How long a DNS question may take at a server.
+const DNS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two rounds over all servers.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why nobody else answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ForwardError {
+    /// Gossip names no server of this agent's own datacenter. Nothing was sent.
+    #[error("no known servers")]
+    NoServers,
+    /// Gossip names no server of that datacenter. Nothing was sent.
+    #[error("no path to datacenter {0:?}")]
+    NoPath(String),
+    /// The server failed while it had the request; it may have been carried out.
+    #[error("rpc error making call: {0}")]
+    Call(String),
+    /// No server could be reached for the hold timeout. Nothing was carried out.
+    #[error("no server could be reached: {0}")]
+    Unreachable(String),
+}
+
+/// Hands requests to servers.
+pub struct Forwarder {
+    connections: Arc<Connections>,
+    servers: Arc<Servers>,
+    datacenter: String,
+    node_name: String,
+    hold_timeout: Duration,
+}
+
+impl Forwarder {
+    /// For an agent of `datacenter`.
+    pub fn new(
+        connections: Arc<Connections>,
+        servers: Arc<Servers>,
+        datacenter: String,
+        node_name: String,
+        hold_timeout: Duration,
+    ) -> Self {
+        Self { connections, servers, datacenter, node_name, hold_timeout }
+    }
+
+    /// The servers it knows.
+    pub fn servers(&self) -> &Arc<Servers> {
+        &self.servers
+    }
+
+    /// Has a server of `datacenter` answer a request of the HTTP API.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    pub async fn http(
+        &self,
+        datacenter: &str,
+        request: &Request,
+    ) -> Result<Response, ForwardError> {
+        let message = self.message(request);
+        let call = |connection: Connection| {
+            let message = message.clone();
+            async move {
+                let mut client = ForwardClient::new(connection)
+                    .max_decoding_message_size(MAX_REQUEST)
+                    .max_encoding_message_size(MAX_REQUEST);
+                client.http(message).await
+            }
+        };
+        Ok(to_response(self.call(datacenter, ANSWER_TIMEOUT, call).await?))
+    }
+
+    /// Has a server of `datacenter` answer a DNS message.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    pub async fn dns(
+        &self,
+        datacenter: &str,
+        message: Bytes,
+        tcp: bool,
+    ) -> Result<Bytes, ForwardError> {
+        let request = v1::DnsRequest { protocol_version: PROTOCOL_VERSION, message, tcp };
+        let call = |connection: Connection| {
+            let request = request.clone();
+            async move { ForwardClient::new(connection).dns(request).await }
+        };
+        Ok(self.call(datacenter, DNS_TIMEOUT, call).await?.message)
+    }
+
+    /// A connection to some server of `datacenter`, and where it leads.
+    ///
+    /// # Errors
+    /// [`ForwardError`]; nothing was sent.
+    pub async fn connect(
+        &self,
+        datacenter: &str,
+    ) -> Result<(SocketAddr, Connection), ForwardError> {
+        let deadline = Instant::now() + self.hold_timeout;
+        let mut last = self.unknown(datacenter);
+        loop {
+            for server in self.servers.to_try(datacenter) {
+                match self.connections.connect(server.address, &server.datacenter).await {
+                    Ok(connection) => return Ok((server.address, connection)),
+                    Err(error) => {
+                        self.set_aside(&server);
+                        last = ForwardError::Unreachable(error.to_string());
+                    }
+                }
+            }
+            // Without any server there is nothing to wait for but gossip.
+            let is_known = !matches!(last, ForwardError::NoPath(_) | ForwardError::NoServers);
+            if !is_known || Instant::now() >= deadline {
+                return Err(last);
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Calls servers in turn until one has the request. One that refuses because it is stopping or
+    /// has no leader did not carry it out.
+    async fn call<T, F>(
+        &self,
+        datacenter: &str,
+        limit: Duration,
+        call: impl Fn(Connection) -> F,
+    ) -> Result<T, ForwardError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + self.hold_timeout;
+        loop {
+            let (address, connection) = self.connect(datacenter).await?;
+            let status = match timeout(limit, call(connection)).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            self.servers.prefer_next(1);
+            if status.code() != tonic::Code::FailedPrecondition || Instant::now() >= deadline {
+                self.connections.forget(address);
+                return Err(ForwardError::Call(status.message().to_owned()));
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn unknown(&self, datacenter: &str) -> ForwardError {
+        if datacenter == self.datacenter {
+            ForwardError::NoServers
+        } else {
+            ForwardError::NoPath(datacenter.to_owned())
+        }
+    }
+
+    fn set_aside(&self, server: &KnownServer) {
+        tracing::debug!(server = server.name, address = %server.address, "server is not reached");
+        self.servers.prefer_next(1);
+    }
+
+    fn message(&self, request: &Request) -> v1::HttpRequest {
+        let headers = request.headers().iter().filter(|(name, _)| travels(name));
+        v1::HttpRequest {
+            protocol_version: PROTOCOL_VERSION,
+            method: request.method().to_string(),
+            uri: request.uri(),
+            headers: headers
+                .map(|(name, value)| v1::Header {
+                    name: name.to_string(),
+                    value: Bytes::copy_from_slice(value.as_bytes()),
+                })
+                .collect(),
+            body: request.body.clone(),
+            datacenter: self.datacenter.clone(),
+            node: self.node_name.clone(),
+        }
+    }
+}
+
+/// What belongs to one connection, or is said again by the agent that answers the client, stays.
+fn travels(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "connection" | "content-length" | "host" | "te" | "transfer-encoding" | "accept-encoding"
+    )
+}
+
+/// An answer as the other agent gave it.
+fn to_response(answer: v1::HttpResponse) -> Response {
+    let status = u16::try_from(answer.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let mut response = Response::empty(status.unwrap_or(StatusCode::BAD_GATEWAY));
+    for header in answer.headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(&header.value))
+        {
+            response.headers.insert(name, value);
+        }
+    }
+    response.body = answer.body;
+    response
+}

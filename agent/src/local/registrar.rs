@@ -1,0 +1,79 @@
+//! The catalog as this agent reaches it to say what it has: a server through its own log, a client
+//! agent through the servers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::{
+    forward::{ForwardError, Forwarder},
+    fsm::Command,
+    http::{Peer, Request},
+    server::{Server, ServerError},
+};
+
+/// Why the catalog does not have it; the caller tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// This server's log.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// No server has it.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A server refused it.
+    #[error("the servers answered {status}: {body}")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// Their words.
+        body: String,
+    },
+    /// The request cannot be written, which none is.
+    #[error("encoding a registration: {0}")]
+    Encode(String),
+}
+
+/// Writes registrations.
+pub enum Registrar {
+    /// A server.
+    Server(Arc<Server>),
+    /// A client agent of this datacenter.
+    Client(Arc<Forwarder>, String),
+}
+
+impl Registrar {
+    /// Registers or deregisters.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn apply(&self, command: Command) -> Result<(), RegisterError> {
+        match self {
+            Self::Server(server) => Ok(server.propose(command).await.map(|_| ())?),
+            Self::Client(forwarder, datacenter) => {
+                let request = request(&command)?;
+                let response = forwarder.http(datacenter, &request).await?;
+                if response.status.is_success() {
+                    return Ok(());
+                }
+                let body = String::from_utf8_lossy(&response.body).into_owned();
+                Err(RegisterError::Refused { status: response.status, body })
+            }
+        }
+    }
+}
+
+/// A registration as a request of the HTTP API.
+fn request(command: &Command) -> Result<Request, RegisterError> {
+    let (path, body) = match command {
+        Command::Register(request) => ("/v1/catalog/register", serde_json::to_vec(request)),
+        Command::Deregister(request) => ("/v1/catalog/deregister", serde_json::to_vec(request)),
+        _ => return Err(RegisterError::Encode("not a registration".to_owned())),
+    };
+    let encode = |error: &dyn std::error::Error| RegisterError::Encode(error.to_string());
+    let body = body.map_err(|error| encode(&error))?;
+    let head = http::Request::builder().method(Method::PUT).uri(path).body(());
+    let (head, ()) = head.map_err(|error| encode(&error))?.into_parts();
+    Request::new(head, Bytes::from(body), Peer::Unix).map_err(|error| encode(&error))
+}

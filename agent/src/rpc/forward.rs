@@ -1,0 +1,146 @@
+//! `lictor.server.v1.Forward`: requests that other agents pass on to this server.
+//!
+//! INVARIANT: a request that was passed on is answered here or refused, never passed on again
+//! within the datacenter. It comes without the sender's loopback: its caller is who its token says.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::{Stream, stream};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use lictor_api::server::{v1, v1::forward_server};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::listener::Caller;
+use crate::{
+    agent::Agent,
+    http as api,
+    state::{State, Store, WatchSet, view::View},
+};
+
+/// The service.
+pub(super) struct Forward {
+    agent: Arc<Agent>,
+    shutdown: CancellationToken,
+}
+
+impl Forward {
+    pub(super) fn new(agent: Arc<Agent>, shutdown: CancellationToken) -> Self {
+        Self { agent, shutdown }
+    }
+}
+
+#[tonic::async_trait]
+impl forward_server::Forward for Forward {
+    async fn http(
+        &self,
+        request: Request<v1::HttpRequest>,
+    ) -> Result<Response<v1::HttpResponse>, Status> {
+        let address = match request.extensions().get::<Caller>() {
+            Some(caller) => caller.address,
+            None => return Err(Status::internal("a call without a connection")),
+        };
+        let request = to_request(request.into_inner(), address)?;
+        let response = tokio::select! {
+            response = Box::pin(api::answer(&self.agent, request)) => response,
+            () = self.shutdown.cancelled() => {
+                return Err(Status::failed_precondition("shutting down"));
+            }
+        };
+        let headers = response.headers.iter().map(|(name, value)| v1::Header {
+            name: name.to_string(),
+            value: bytes::Bytes::copy_from_slice(value.as_bytes()),
+        });
+        Ok(Response::new(v1::HttpResponse {
+            status: response.status.as_u16().into(),
+            headers: headers.collect(),
+            body: response.body,
+        }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        use v1::watch_request::View as Asked;
+        let view = match request.into_inner().view {
+            Some(Asked::Node(node)) => View::Node(node.into()),
+            Some(Asked::Service(service)) => View::Service(service.into()),
+            Some(Asked::Connect(service)) => View::Connect(service.into()),
+            None => return Err(Status::invalid_argument("a view is required")),
+        };
+        let watch = Watch {
+            store: self.agent.store.clone(),
+            shutdown: self.shutdown.clone(),
+            view,
+            sent: None,
+        };
+        Ok(Response::new(Box::pin(stream::unfold(Some(watch), next_view))))
+    }
+
+    async fn dns(
+        &self,
+        request: Request<v1::DnsRequest>,
+    ) -> Result<Response<v1::DnsResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("dns"))
+    }
+}
+
+/// One followed view.
+struct Watch {
+    store: Arc<Store>,
+    shutdown: CancellationToken,
+    view: View,
+    /// The index of what was sent last.
+    sent: Option<u64>,
+}
+
+type Step = Option<(Result<v1::WatchResponse, Status>, Option<Watch>)>;
+
+/// The next state of a view that differs from the one sent, and what comes after it. A slow reader
+/// gets fewer of them, never a queue.
+async fn next_view(watch: Option<Watch>) -> Step {
+    let mut watch = watch?;
+    let shutdown = watch.shutdown.clone();
+    let read = |state: &State, topics: &mut WatchSet| state.view(&watch.view, topics);
+    let changed = async {
+        match watch.sent {
+            None => watch.store.read(read),
+            Some(sent) => watch.store.read_after(sent, read).await,
+        }
+    };
+    let (index, state) = tokio::select! {
+        () = shutdown.cancelled() => return Some((Err(Status::unavailable("shutting down")), None)),
+        changed = changed => changed,
+    };
+    match state.to_snapshot() {
+        Ok(state) => {
+            watch.sent = Some(index);
+            let response = v1::WatchResponse { index, state: state.into() };
+            Some((Ok(response), Some(watch)))
+        }
+        Err(error) => Some((Err(Status::internal(error.to_string())), None)),
+    }
+}
+
+fn to_request(
+    message: v1::HttpRequest,
+    address: std::net::SocketAddr,
+) -> Result<api::Request, Status> {
+    let nonsense = |what: &str| Status::invalid_argument(format!("forwarded request: {what}"));
+    let mut builder = http::Request::builder()
+        .method(Method::from_bytes(message.method.as_bytes()).map_err(|_| nonsense("method"))?)
+        .uri(message.uri.parse::<Uri>().map_err(|_| nonsense("uri"))?);
+    for header in message.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(header.value);
+        builder = builder
+            .header(name.map_err(|_| nonsense("header"))?, value.map_err(|_| nonsense("header"))?);
+    }
+    let (head, ()) = builder.body(()).map_err(|_| nonsense("head"))?.into_parts();
+    let peer = api::Peer::Forwarded { address };
+    api::Request::new(head, message.body, peer).map_err(|_| nonsense("encoding"))
+}

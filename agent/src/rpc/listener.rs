@@ -1,0 +1,187 @@
+//! The server RPC port: accepts agents' connections and hands their calls to the services.
+//!
+//! INVARIANT: who is on the other end is established here, from the certificate of its TLS
+//! connection, before any service sees a call ([`Caller`] in the request's extensions). What a
+//! client can make us hold is bounded: connections per address, time for handshakes, streams and
+//! bytes per connection.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, codegen::Service, service::Routes};
+
+use super::connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW};
+use crate::tls::{InternalRpc, Role};
+
+/// Connections of one address (`limits.rpc_max_conns_per_client`).
+const MAX_CONNECTIONS: usize = 100;
+/// Time for a TLS handshake (`limits.rpc_handshake_timeout`).
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a silent peer is asked for a sign of life, and how long it may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long to wait after `accept` failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long calls may go on after shutdown began.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Who calls, as its connection tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What its certificate says it is; without TLS every agent may be a server.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Refuses all but servers of `datacenter`.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    pub fn require_server(&self, datacenter: &str) -> Result<(), Status> {
+        if self.role.is_server_of(datacenter) {
+            return Ok(());
+        }
+        tracing::warn!(address = %self.address, "server call from an agent without a server's certificate refused");
+        Err(Status::permission_denied(format!("a certificate for server.{datacenter} is required")))
+    }
+}
+
+/// Serves until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<InternalRpc>,
+    routes: Routes,
+    shutdown: CancellationToken,
+) {
+    let server = Arc::new(Server {
+        tls,
+        routes,
+        connections: Mutex::default(),
+        shutdown: shutdown.clone(),
+        kill: CancellationToken::new(),
+    });
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                tasks.spawn(server.clone().serve_one(stream, address));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept server RPC connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    tasks.close();
+    if timeout(GRACE, tasks.wait()).await.is_err() {
+        server.kill.cancel();
+        tasks.wait().await;
+    }
+}
+
+struct Server {
+    tls: Arc<InternalRpc>,
+    routes: Routes,
+    connections: Mutex<HashMap<IpAddr, usize>>,
+    shutdown: CancellationToken,
+    /// Ends what the grace period did not.
+    kill: CancellationToken,
+}
+
+impl Server {
+    async fn serve_one(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let ip = address.ip().to_canonical();
+        if !self.take_slot(ip) {
+            tracing::warn!(%address, limit = MAX_CONNECTIONS, "too many server RPC connections");
+            return;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection ended early");
+        }
+        match self.tls.acceptor() {
+            None => self.serve_connection(stream, Caller { address, role: Role::Open }).await,
+            Some(config) => {
+                let accepted = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+                match timeout(HANDSHAKE_TIMEOUT, accepted).await {
+                    Ok(Ok(stream)) => {
+                        let certificates = stream.get_ref().1.peer_certificates();
+                        let role = self.tls.role(certificates.unwrap_or_default());
+                        self.serve_connection(stream, Caller { address, role }).await;
+                    }
+                    Ok(Err(error)) => {
+                        tracing::warn!(%address, %error, "server RPC handshake failed");
+                    }
+                    Err(_) => tracing::debug!(%address, "server RPC handshake took too long"),
+                }
+            }
+        }
+        self.return_slot(ip);
+    }
+
+    async fn serve_connection<S>(&self, stream: S, caller: Caller)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(MAX_STREAMS)
+            .keep_alive_interval(KEEP_ALIVE);
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(caller.clone());
+            self.routes.clone().call(request)
+        });
+        let mut connection =
+            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    () = self.kill.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(address = %caller.address, %error, "server RPC connection ended early");
+        }
+    }
+
+    fn take_slot(&self, address: IpAddr) -> bool {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = connections.entry(address).or_default();
+        let free = *count < MAX_CONNECTIONS;
+        *count += usize::from(free);
+        free
+    }
+
+    fn return_slot(&self, address: IpAddr) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = connections.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&address);
+            }
+        }
+    }
+}

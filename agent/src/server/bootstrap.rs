@@ -1,0 +1,187 @@
+//! Founding a cluster: `bootstrap_expect` servers find each other by gossip and found it together.
+//!
+//! INVARIANT: no two clusters are founded from overlapping sets of servers. One server takes the
+//! initiative: of those that expect this number, the one with the lowest ID. It asks every other
+//! server of the set to found a cluster of exactly that set, which each does once, durably, and only
+//! while it has no data; it founds its own part last, after all have agreed.
+
+use std::{sync::Arc, time::Duration};
+
+use lictor_api::server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Server;
+use crate::{
+    raft::{ConsensusError, Peer},
+    servers::KnownServer,
+};
+
+/// Between two attempts; gossip may still be bringing others in.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a server may take to agree.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a server without data does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Wait for others, or for somebody else to begin.
+    Wait,
+    /// Ask all of these, this one among them.
+    Found(Vec<KnownServer>),
+}
+
+/// Why founding has to wait.
+#[derive(Debug, thiserror::Error)]
+enum FoundError {
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    #[error("{0} does not agree: {1}")]
+    Refused(String, String),
+    #[error(transparent)]
+    Own(#[from] ConsensusError),
+    #[error("{0} has no UUID")]
+    Identity(String),
+}
+
+/// What this server, `own` by ID, does about founding a cluster of `expect` servers.
+pub fn plan(own: &str, expect: u32, known: &[KnownServer]) -> Step {
+    // Servers that expect another number mean another cluster, or a mistake.
+    let takes_part = |server: &&KnownServer| server.expect == expect || server.expect == 0;
+    let mut set: Vec<KnownServer> = known.iter().filter(takes_part).cloned().collect();
+    let first = set.iter().filter(|server| server.expect == expect).map(|server| &*server.id).min();
+    if set.len() < expect as usize || first != Some(own) {
+        return Step::Wait;
+    }
+    // Those that expect it first, then by ID: the same choice whoever looks.
+    set.sort_by(|a, b| (a.expect == 0, &a.id).cmp(&(b.expect == 0, &b.id)));
+    set.truncate(expect as usize);
+    Step::Found(set)
+}
+
+/// Founds the cluster once enough servers are known, unless another one takes this server in first.
+pub async fn run(server: Arc<Server>, own: String, expect: u32, shutdown: CancellationToken) {
+    let mut known = server.peers().servers.changes();
+    while !server.consensus().has_data() {
+        let datacenter = server.peers().datacenter.clone();
+        let servers = known.borrow_and_update().clone();
+        let servers: Vec<KnownServer> =
+            servers.iter().filter(|server| server.datacenter == datacenter).cloned().collect();
+        if let Step::Found(set) = plan(&own, expect, &servers) {
+            match found(&server, &own, &set).await {
+                Ok(()) => {
+                    let names: Vec<&str> = set.iter().map(|server| &*server.name).collect();
+                    tracing::info!(
+                        target: "agent.server",
+                        servers = names.join(","),
+                        "found expected number of servers, bootstrapping"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(target: "agent.server", %error, "not bootstrapped yet")
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = known.changed() => {}
+            () = sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn found(server: &Server, own: &str, set: &[KnownServer]) -> Result<(), FoundError> {
+    let peers = set.iter().map(to_peer).collect::<Vec<_>>();
+    let mut servers = Vec::new();
+    for peer in &peers {
+        let id = Uuid::parse_str(&peer.node_id);
+        let id = id.map_err(|_| FoundError::Identity(peer.node_name.clone()))?;
+        servers.push(v1::Server {
+            id: bytes::Bytes::copy_from_slice(id.as_bytes()),
+            name: peer.node_name.clone(),
+            address: peer.address.to_string(),
+        });
+    }
+    let request = v1::FoundRequest { protocol_version: PROTOCOL_VERSION, servers };
+    for other in set.iter().filter(|other| other.id != own) {
+        ask(server, other, request.clone()).await?;
+    }
+    Ok(server.consensus().found(&peers).await?)
+}
+
+async fn ask(
+    server: &Server,
+    other: &KnownServer,
+    request: v1::FoundRequest,
+) -> Result<(), FoundError> {
+    let unreachable = |reason: String| FoundError::Unreachable(other.name.clone(), reason);
+    let connections = &server.peers().connections;
+    let connection = connections.connect(other.address, &other.datacenter).await;
+    let connection = connection.map_err(|error| unreachable(error.to_string()))?;
+    match timeout(CALL_TIMEOUT, PeerClient::new(connection).found(request)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => {
+            Err(FoundError::Refused(other.name.clone(), status.message().to_owned()))
+        }
+        Err(_) => Err(unreachable("no answer in time".to_owned())),
+    }
+}
+
+fn to_peer(server: &KnownServer) -> Peer {
+    Peer {
+        node_id: server.id.clone(),
+        node_name: server.name.clone(),
+        address: server.address,
+        voter: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(id: &str, expect: u32) -> KnownServer {
+        KnownServer {
+            datacenter: "dc1".to_owned(),
+            name: format!("node-{id}"),
+            id: id.to_owned(),
+            address: ([127, 0, 0, 1], 8300).into(),
+            expect,
+        }
+    }
+
+    fn ids(step: Step) -> Vec<String> {
+        match step {
+            Step::Wait => Vec::new(),
+            Step::Found(set) => set.into_iter().map(|server| server.id).collect(),
+        }
+    }
+
+    #[test]
+    fn nobody_begins_before_enough_servers_are_there() {
+        let known = [server("a", 3), server("b", 3)];
+        assert_eq!(plan("a", 3, &known), Step::Wait);
+    }
+
+    #[test]
+    fn one_server_takes_the_initiative() {
+        let known = [server("b", 3), server("a", 3), server("c", 3), server("d", 3)];
+        assert_eq!(ids(plan("a", 3, &known)), ["a", "b", "c"]);
+        for other in ["b", "c", "d"] {
+            assert_eq!(plan(other, 3, &known), Step::Wait, "{other}");
+        }
+    }
+
+    #[test]
+    fn one_server_that_expects_may_take_in_others_that_wait() {
+        let known = [server("c", 3), server("a", 0), server("b", 0)];
+        assert_eq!(ids(plan("c", 3, &known)), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn servers_that_expect_another_number_are_left_out() {
+        let known = [server("a", 3), server("b", 5), server("c", 3)];
+        assert_eq!(plan("a", 3, &known), Step::Wait);
+    }
+}

@@ -1,0 +1,124 @@
+//! The leader, when it is another server: proposing to it and asking how far a read must be.
+//!
+//! INVARIANT: what surely changed nothing is [`ConsensusError::NoLeader`] and may be tried again;
+//! what may have changed something is [`ConsensusError::LeadershipLost`] and never is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use lictor_api::{
+    query::Consistency,
+    server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient},
+};
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+use crate::raft::{Committed, ConsensusError, Leader, Peers, rounds::Rounds};
+use crate::rpc::{MAX_COMMAND, connections::Connection};
+
+/// How long the leader may take over a proposal. It gives up by itself after thirty seconds.
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(31);
+/// How long it may take over a read index: an election, and it is another's turn.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Client = PeerClient<Connection>;
+
+/// Calls to whoever leads.
+pub(super) struct RemoteLeader {
+    peers: Peers,
+    default: Rounds<Result<u64, ConsensusError>>,
+    consistent: Rounds<Result<u64, ConsensusError>>,
+}
+
+impl RemoteLeader {
+    pub(super) fn new(peers: Peers) -> Self {
+        Self { peers, default: Rounds::default(), consistent: Rounds::default() }
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Has the leader commit an encoded command.
+    ///
+    /// # Errors
+    /// [`ConsensusError`].
+    pub(super) async fn propose(
+        &self,
+        leader: &Leader,
+        command: Bytes,
+    ) -> Result<Committed, ConsensusError> {
+        let mut client = self.client(leader.address).await?;
+        let request = v1::ProposeRequest { protocol_version: PROTOCOL_VERSION, command };
+        let response = match timeout(PROPOSE_TIMEOUT, client.propose(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(self.failed(leader.address, &status)),
+            Err(_) => return Err(ConsensusError::LeadershipLost),
+        };
+        let decoded = rmp_serde::from_slice(&response.response);
+        let decoded = decoded.map_err(|error| {
+            tracing::warn!(%error, "the leader's answer cannot be read; is it a newer version?");
+            ConsensusError::LeadershipLost
+        })?;
+        Ok(Committed { index: response.index, response: decoded })
+    }
+
+    /// The log index that a read must have applied. Everybody who asks at the same time shares one
+    /// call.
+    ///
+    /// # Errors
+    /// [`ConsensusError`]; nothing was changed.
+    pub(super) async fn read_index(
+        &self,
+        leader: &Leader,
+        consistency: Consistency,
+    ) -> Result<u64, ConsensusError> {
+        let quorum = consistency == Consistency::Consistent;
+        let rounds = if quorum { &self.consistent } else { &self.default };
+        rounds.join(|| self.ask_read_index(leader.address, quorum)).await
+    }
+
+    async fn ask_read_index(
+        &self,
+        address: SocketAddr,
+        quorum: bool,
+    ) -> Result<u64, ConsensusError> {
+        let mut client = self.client(address).await?;
+        let request = v1::ReadIndexRequest { protocol_version: PROTOCOL_VERSION, quorum };
+        match timeout(READ_TIMEOUT, client.read_index(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner().index),
+            Ok(Err(status)) => {
+                self.failed(address, &status);
+                Err(ConsensusError::NoLeader)
+            }
+            Err(_) => {
+                self.peers.connections.forget(address);
+                Err(ConsensusError::NoLeader)
+            }
+        }
+    }
+
+    async fn client(&self, address: SocketAddr) -> Result<Client, ConsensusError> {
+        match self.peers.connections.connect(address, &self.peers.datacenter).await {
+            Ok(connection) => Ok(PeerClient::new(connection)
+                .max_decoding_message_size(MAX_COMMAND)
+                .max_encoding_message_size(MAX_COMMAND)),
+            Err(error) => {
+                tracing::debug!(%error, "leader cannot be reached");
+                Err(ConsensusError::NoLeader)
+            }
+        }
+    }
+
+    fn failed(&self, address: SocketAddr, status: &Status) -> ConsensusError {
+        match status.code() {
+            Code::FailedPrecondition => ConsensusError::NoLeader,
+            Code::Aborted => ConsensusError::LeadershipLost,
+            _ => {
+                tracing::debug!(%address, %status, "call to the leader failed");
+                self.peers.connections.forget(address);
+                ConsensusError::LeadershipLost
+            }
+        }
+    }
+}

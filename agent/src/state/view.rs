@@ -1,0 +1,98 @@
+//! Views: the part of the catalog that answers one kind of question, as a [`State`] of its own.
+//!
+//! A client agent follows views of what it is asked for and answers from them as a server answers
+//! from the whole: rows and indexes are those of the servers.
+
+use lictor_api::{NodeName, ServiceName};
+
+use super::{State, Topic, WatchSet, catalog::fold};
+
+/// A part of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum View {
+    /// A node with its instances and checks.
+    Node(NodeName),
+    /// The instances of a service with their nodes and checks.
+    Service(ServiceName),
+    /// The mesh endpoints of a service with their nodes and checks.
+    Connect(ServiceName),
+}
+
+impl State {
+    /// What `view` shows of this state; notes what that depends on.
+    pub fn view(&self, view: &View, topics: &mut WatchSet) -> Self {
+        let catalog = match view {
+            View::Node(node) => {
+                topics.add(Topic::Node(fold(node)));
+                self.catalog.part_of_node(node)
+            }
+            View::Service(service) => {
+                topics.add(Topic::Service(fold(service)));
+                self.catalog.part(self.catalog.service_instances(service))
+            }
+            View::Connect(service) => {
+                topics.add(Topic::Connect(fold(service)));
+                self.catalog.part(self.catalog.connect_instances(service))
+            }
+        };
+        Self { index: self.index, catalog, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lictor_api::wire;
+
+    use super::*;
+    use crate::{
+        fsm::{self, Command},
+        state::watch::Touched,
+    };
+
+    fn state() -> State {
+        let mut state = State::default();
+        for (index, body) in [
+            r#"{"Node":"n1","Address":"10.0.0.1","Service":{"Service":"web"},
+                "Check":{"Name":"alive","Status":"passing"}}"#,
+            r#"{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"web"},
+                "Check":{"Name":"w","ServiceID":"web","Status":"critical"}}"#,
+            r#"{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"db"}}"#,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let command = Command::Register(wire::from_slice(body.as_bytes()).unwrap());
+            fsm::apply(&mut state, index as u64 + 5, command, &mut Touched::default());
+        }
+        state
+    }
+
+    fn rows(state: &State, service: &str) -> Vec<String> {
+        let instances = state.catalog.service_instances(service);
+        instances.map(|i| serde_json::to_string(&i.to_check_service_node()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_view_of_a_service_answers_as_the_whole_does() {
+        let (whole, mut topics) = (state(), WatchSet::default());
+        let view = whole.view(&View::Service("web".into()), &mut topics);
+        assert_eq!(rows(&view, "web"), rows(&whole, "web"));
+        assert_eq!(rows(&view, "web").len(), 2);
+        assert!(rows(&view, "db").is_empty(), "nothing else is in it");
+        let topic = Topic::Service("web".into());
+        assert_eq!(view.topic_index(&topic), whole.topic_index(&topic));
+        assert_eq!(topics.index(&whole), topics.index(&view));
+    }
+
+    #[test]
+    fn a_view_of_a_node_survives_its_way_as_a_snapshot() {
+        let (whole, mut topics) = (state(), WatchSet::default());
+        let view = whole.view(&View::Node("N2".into()), &mut topics);
+        let there = State::from_snapshot(&view.to_snapshot().unwrap()).unwrap();
+        let ids = |state: &State| {
+            state.catalog.node_services("n2").map(|s| s.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&there), ["db", "web"]);
+        assert_eq!(there.topic_index(&Topic::Node("n2".into())), 7);
+    }
+}
