@@ -12,6 +12,7 @@ pub mod connect;
 pub mod dns;
 pub mod forward;
 pub mod fsm;
+pub mod gossip;
 pub mod http;
 pub mod kubernetes;
 pub mod local;

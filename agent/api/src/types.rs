@@ -8,6 +8,7 @@ pub mod agent;
 pub mod catalog;
 pub mod config_entry;
 pub mod connect;
+pub mod coordinate;
 pub mod health;
 pub mod intention;
 pub mod kv;

@@ -23,14 +23,14 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Resolver and TLS settings, made when they are first needed.
 #[derive(Default)]
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     resolver: OnceLock<Option<TokioResolver>>,
     verifying: OnceLock<Arc<ClientConfig>>,
     trusting: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Dialer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -38,7 +38,7 @@ impl Dialer {
     ///
     /// # Errors
     /// Go's text.
-    pub(super) async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         network: &str,
         address: &str,
