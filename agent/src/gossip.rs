@@ -37,10 +37,14 @@ use std::{
     collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::stream::{self, StreamExt};
 use memberlist::proto::MaybeResolvedAddress;
 use serf::event::EventProducer;
 use tokio::{
@@ -62,6 +66,12 @@ const LEAVE: Duration = Duration::from_secs(7);
 const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Attempts to be let in under a name that another address still holds, and the time between them.
 const CONFIRM: (usize, Duration) = (3, Duration::from_millis(500));
+/// Addresses that are contacted at the same time.
+const CONTACTS: usize = 16;
+/// How long the elder of this agent's name may take to hear of it.
+const TELL: Duration = Duration::from_secs(1);
+/// Between two attempts to be let in under this agent's name.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why a pool did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +149,7 @@ struct Inner {
     peers: peers::File,
     rejoin_after_leave: bool,
     looked: Mutex<Vec<EngineMember>>,
+    settling: AtomicBool,
     look: Arc<Notify>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -188,6 +199,7 @@ impl Pool {
             peers: peers::File::new(settings.snapshot),
             rejoin_after_leave: settings.rejoin_after_leave,
             looked: Mutex::default(),
+            settling: AtomicBool::new(false),
             look: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -240,7 +252,8 @@ impl Pool {
         self.0.own.displaced()
     }
 
-    /// Addresses of members that were alive when this agent last ran.
+    /// Addresses of the members that were alive when this agent last was not alone, in this run or
+    /// the one before.
     pub fn remembered(&self) -> Vec<SocketAddr> {
         self.0.peers.remembered()
     }
@@ -262,18 +275,64 @@ impl Pool {
             self.0.own.take_met();
             let contacted = self.contact(&others).await?;
             self.look().await;
-            match self.0.own.take_met() {
-                None => return Ok(own + contacted),
-                Some(namesake) if attempt == CONFIRM.0 => {
-                    return Err(JoinError::NameInUse {
-                        name: self.name().to_owned(),
-                        node_id: namesake.node_id,
-                        address: namesake.address,
-                    });
-                }
-                Some(_) => tokio::time::sleep(CONFIRM.1).await,
+            let Some(namesake) = self.0.own.take_met() else { return Ok(own + contacted) };
+            self.tell_elder(&namesake).await;
+            if attempt == CONFIRM.0 {
+                let error = JoinError::NameInUse {
+                    name: self.name().to_owned(),
+                    node_id: namesake.node_id,
+                    address: namesake.address,
+                };
+                self.settle(&error);
+                return Err(error);
             }
             attempt += 1;
+            tokio::time::sleep(CONFIRM.1).await;
+        }
+    }
+
+    /// The others refuse this agent while they believe in its elder: nobody but this agent can tell
+    /// the elder that its time is over.
+    async fn tell_elder(&self, elder: &Namesake) {
+        if elder.started < self.0.own.started {
+            let address = MaybeResolvedAddress::resolved(elder.address);
+            let told = timeout(TELL, self.0.engine.join(address, true)).await;
+            tracing::debug!(address = %elder.address, reached = matches!(told, Ok(Ok(_))), "told the elder of this name");
+        }
+    }
+
+    /// Asks again until everybody that is asked knows this agent by its name.
+    fn settle(&self, refusal: &JoinError) {
+        if self.0.settling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(target: "agent", "{refusal}");
+        let pool = self.clone();
+        self.0.tasks.spawn(async move {
+            let asking = pool.ask_until_accepted();
+            tokio::select! {
+                () = pool.0.stop.cancelled() => {}
+                () = asking => {
+                    tracing::info!(target: "agent", name = pool.name(), "this agent has taken over its node name");
+                }
+            }
+            pool.0.settling.store(false, Ordering::Release);
+        });
+    }
+
+    async fn ask_until_accepted(&self) {
+        loop {
+            tokio::time::sleep(SETTLE).await;
+            let members = self.members();
+            let others = members.iter().filter(|m| m.is_alive() && m.name != self.name());
+            let others: Vec<_> = others.map(|member| &member.address).take(3).collect();
+            self.0.own.take_met();
+            let contacted = !others.is_empty() && self.contact(&others).await.is_ok();
+            match self.0.own.take_met() {
+                Some(elder) => self.tell_elder(&elder).await,
+                None if contacted => return,
+                None => {}
+            }
         }
     }
 
@@ -281,17 +340,33 @@ impl Pool {
         if self.0.stop.is_cancelled() {
             return Err(JoinError::Stopped);
         }
-        let targets = addresses.iter().map(|address| MaybeResolvedAddress::resolved(**address));
-        match self.0.engine.join_many(targets, true).await {
-            Ok(joined) => Ok(joined.len()),
-            Err((joined, error)) if joined.is_empty() => {
-                Err(JoinError::Unreachable(one_line(&error.to_string())))
-            }
-            Err((joined, error)) => {
-                tracing::debug!(reason = %one_line(&error.to_string()), "some addresses could not be joined");
-                Ok(joined.len())
+        let (mut reached, mut problems) = (Vec::new(), Vec::new());
+        let attempts = addresses.iter().map(|address| self.exchange(**address));
+        let mut attempts = stream::iter(attempts.collect::<Vec<_>>()).buffer_unordered(CONTACTS);
+        while let Some((address, problem)) = attempts.next().await {
+            match problem {
+                None => reached.push(address),
+                Some(problem) => problems.push(format!("Failed to join {address}: {problem}")),
             }
         }
+        let Some(first) = reached.first() else {
+            return Err(JoinError::Unreachable(problems.join("; ")));
+        };
+        if !problems.is_empty() {
+            tracing::debug!(problems = problems.join("; "), "some addresses could not be joined");
+        }
+        // Once more through the upper layer, which tells everybody that this agent means to stay.
+        if let Err(error) = self.0.engine.join(MaybeResolvedAddress::resolved(*first), true).await {
+            tracing::debug!(%error, "the pool hears of this agent with the next exchange of state");
+        }
+        Ok(reached.len())
+    }
+
+    /// Exchanges state with one agent; what went wrong, if anything did.
+    async fn exchange(&self, address: SocketAddr) -> (SocketAddr, Option<String>) {
+        let resolved = MaybeResolvedAddress::resolved(address);
+        let joined = self.0.engine.memberlist().join(resolved).await;
+        (address, joined.err().map(|error| one_line(&error.to_string())))
     }
 
     /// Tells others something else about this agent. `id` stays.

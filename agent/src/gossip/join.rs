@@ -3,7 +3,8 @@
 //! INVARIANT: for as long as the agent lives, whenever it is alone, every configured target is
 //! resolved anew and tried, soon at first and at least every [`SLOWEST`]. Names that point to other
 //! addresses than before are therefore followed. A client is alone without a live server; a server
-//! is alone without another live server.
+//! is alone without another live server. Whoever has no live member at all tries the addresses it
+//! last knew, too.
 
 mod target;
 
@@ -92,13 +93,10 @@ async fn keep(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
         if members.wait_for(|members| is_alone(members, own)).await.is_err() {
             return Ok(());
         }
-        if plan.failures == 0 {
-            tracing::info!(target: "agent", cluster, "Joining cluster...");
-        }
         let attempt = attempt(pool, settings).await;
         let met = !is_alone(&pool.members(), pool.name());
         let wait = plan.after(met, settings)?;
-        report(cluster, met, &attempt, wait);
+        report(cluster, met, &attempt, &plan, wait);
         tokio::time::sleep(jittered(wait)).await;
     }
 }
@@ -116,7 +114,10 @@ enum Attempt {
 
 async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
     let (mut addresses, problems) = target::resolve(&settings.targets).await;
-    addresses.extend(pool.remembered());
+    let has_company = |member: &Member| member.name != pool.name() && member.is_alive();
+    if !pool.members().iter().any(has_company) {
+        addresses.extend(pool.remembered());
+    }
     let own = pool.local_address();
     let only_oneself = problems.is_empty() && addresses.iter().all(|address| *address == own);
     let addresses = distinct(addresses, own);
@@ -126,7 +127,7 @@ async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
     if addresses.is_empty() {
         return Attempt::Failed(problems.join("; "));
     }
-    tracing::info!(target: "agent", "({}) joining: addresses={addresses:?}", pool.profile().name());
+    tracing::debug!(target: "agent", "({}) joining: addresses={addresses:?}", pool.profile().name());
     match pool.join(&addresses).await {
         Ok(contacted) => Attempt::Contacted(contacted),
         Err(error) => {
@@ -136,8 +137,12 @@ async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
     }
 }
 
-fn report(cluster: &str, met: bool, attempt: &Attempt, wait: Duration) {
+/// COMPAT: scripts grep for Consul's sentences. Once joined, failures are told once.
+fn report(cluster: &str, met: bool, attempt: &Attempt, plan: &Plan, wait: Duration) {
     match attempt {
+        Attempt::Contacted(_) | Attempt::Failed(_) if !met && plan.joined && plan.failures > 1 => {
+            tracing::debug!(target: "agent", cluster, retry_interval = ?wait, ?attempt, "still no server");
+        }
         Attempt::Contacted(number) if met => {
             tracing::info!(target: "agent", cluster, num_agents = number, "Join cluster completed. Synced with initial agents");
         }

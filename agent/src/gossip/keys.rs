@@ -7,7 +7,7 @@
 //! The engine's own key queries are not used: they write the file in place, and refuse to work while
 //! encryption is being introduced (`encrypt_verify_outgoing = false`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{Key, KeyringError, MemberStatus, Pool, Query, SendError};
 
 const NAME: &str = "keys";
+/// How long members that count as alive may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked of every member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Pool {
         relay_factor: u8,
     ) -> Result<KeyReport, SendError> {
         let payload = encode(operation);
-        let query = Query { name: NAME, payload, timeout: None, relay_factor };
+        let query = Query { name: NAME, payload, timeout: Some(PATIENCE), relay_factor };
         let mut answers = self.query(query).await?;
         let alive = self.members().iter().filter(|m| m.status == MemberStatus::Alive).count();
         let mut report = KeyReport { nodes: alive, ..KeyReport::default() };

@@ -1,6 +1,6 @@
 //! The addresses of the others, kept over a restart: `<data_dir>/serf/local.snapshot`, a JSON list.
 //!
-//! A hint for the next start and no more: a file that is missing, old or damaged costs nothing, and
+//! A hint for whoever is alone, after a restart too, and no more: a file that is missing, old or damaged costs nothing, and
 //! is replaced as soon as somebody is met. While nobody is alive the last list stays.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Mutex, sync::PoisonError};
@@ -12,7 +12,6 @@ const KEPT: usize = 128;
 
 pub(super) struct File {
     path: Option<PathBuf>,
-    found: Vec<SocketAddr>,
     kept: Mutex<Vec<SocketAddr>>,
 }
 
@@ -25,16 +24,15 @@ impl File {
             .and_then(|path| std::fs::read(path).ok())
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
-        Self { path, kept: Mutex::new(found.clone()), found }
+        Self { path, kept: Mutex::new(found) }
     }
 
     pub(super) fn remembered(&self) -> Vec<SocketAddr> {
-        self.found.clone()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Servers first: they are met by everybody.
     pub(super) async fn remember(&self, own: SocketAddr, members: &[Member]) {
-        let Some(path) = self.path.clone() else { return };
         let mut others: Vec<&Member> =
             members.iter().filter(|m| m.is_alive() && m.address != own).collect();
         others.sort_by_key(|member| !member.is_server());
@@ -46,6 +44,7 @@ impl File {
             }
             kept.clone_from(&addresses);
         }
+        let Some(path) = self.path.clone() else { return };
         on_disk(move || {
             let text = serde_json::to_vec(&addresses)?;
             if let Some(directory) = path.parent() {

@@ -63,8 +63,11 @@ fn filter(level: &str) -> EnvFilter {
     let libraries = if level == "error" { "error" } else { "warn" };
     let ours = ["lictor", "lictor_api", "lictor_sidecar", "agent", "connect"];
     let directives: String = ours.iter().map(|target| format!(",{target}={level}")).collect();
-    // openraft reports a lost peer or vote as an error of its own; the wrapper says it once.
-    EnvFilter::new(format!("{libraries},openraft=off,tower=off{directives}"))
+    // openraft and the gossip engine report what their wrappers say once, many times over.
+    let engines = if matches!(level, "debug" | "trace") { "warn" } else { "off" };
+    EnvFilter::new(format!(
+        "{libraries},openraft=off,tower=off,serf_core={engines},memberlist_core={engines},memberlist_net={engines}{directives}"
+    ))
 }
 
 /// Consul's line format.
