@@ -20,12 +20,13 @@ use crate::{
     config::RuntimeConfig,
     dns,
     forward::Forwarder,
+    gossip::Namesake,
     http,
     kubernetes::{Kubernetes, KubernetesError},
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{self, connections::Connections, listener::serve as serve_rpc},
-    server::{Server, bootstrap, reconcile},
+    server::{Server, bootstrap, leader, reconcile},
     servers::Servers,
     state::{Store, view::View},
     tls::InternalRpc,
@@ -34,9 +35,11 @@ use crate::{
 
 pub(crate) mod data_dir;
 mod listeners;
+pub mod pools;
 
 pub use data_dir::DataDirError;
 pub use listeners::ListenError;
+pub use pools::{PoolError, Pools};
 
 /// How long a stop waits for requests and tasks before it leaves them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
@@ -52,6 +55,8 @@ pub struct Agent {
     pub store: Arc<Store>,
     /// What only servers have.
     role: Option<ServerRole>,
+    /// The pools that this agent is in.
+    pub pools: Pools,
     /// The way to servers that are not this agent.
     pub forwarder: Arc<Forwarder>,
     /// This agent's own services and checks.
@@ -97,6 +102,9 @@ pub enum StartError {
     /// The Kubernetes cluster cannot be used.
     #[error("configuring Kubernetes")]
     Kubernetes(#[from] KubernetesError),
+    /// Gossip cannot start.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] raft::StartError),
@@ -170,11 +178,27 @@ impl Agent {
     }
 }
 
+/// Why a running agent must end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It can be no server any more.
+    #[error(transparent)]
+    Consensus(raft::Failure),
+    /// It was not let into the cluster, and `retry_max` is reached.
+    #[error("max join retry exhausted, exiting")]
+    NotJoined,
+    /// Another agent has its name.
+    #[error("node name is now used by {} at {}", .0.node_id, .0.address)]
+    Displaced(Namesake),
+}
+
 /// An agent and its tasks.
 pub struct Running {
     agent: Arc<Agent>,
     requests: Mutex<mpsc::Receiver<Request>>,
     shutdown: CancellationToken,
+    /// Cancelled when joining was limited and failed that often.
+    exhausted: CancellationToken,
     tasks: TaskTracker,
     _data_dir: Option<data_dir::Lock>,
 }
@@ -212,6 +236,7 @@ impl Running {
             true => Some(start_server(&config, &node_id, &store, &peers).await?),
             false => None,
         };
+        let pools = Pools::start(&config, &node_id).await?;
         let forwarder = Forwarder::new(
             peers.connections.clone(),
             peers.servers.clone(),
@@ -226,6 +251,7 @@ impl Running {
             node_id,
             store,
             role,
+            pools,
             forwarder: Arc::new(forwarder),
             local,
             authorizer,
@@ -234,6 +260,7 @@ impl Running {
             requests,
         });
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let exhausted = agent.pools.run(&peers.servers, &tasks, &shutdown);
         if let Some(role) = &agent.role {
             spawn_server(&agent, role, &tasks, &shutdown);
             spawn_mesh(&agent, role, tls, &tasks, &shutdown);
@@ -250,7 +277,8 @@ impl Running {
         tasks.spawn(serve_dns(agent.clone(), dns, shutdown.clone()));
         let routes = rpc::service(agent.clone(), shutdown.clone());
         tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
-        Ok(Self { agent, requests: Mutex::new(received), shutdown, tasks, _data_dir: lock })
+        let requests = Mutex::new(received);
+        Ok(Self { agent, requests, shutdown, exhausted, tasks, _data_dir: lock })
     }
 
     /// What requests are answered from.
@@ -263,12 +291,29 @@ impl Running {
         self.requests.lock().await.recv().await
     }
 
-    /// Waits until this agent can no longer be a server; the process must then end.
-    pub async fn failed(&self) -> raft::Failure {
-        match self.agent.server() {
-            Some(server) => server.consensus().failed().await,
-            None => std::future::pending().await,
+    /// Waits until this agent cannot go on; the process must then end.
+    pub async fn failed(&self) -> Failure {
+        let consensus = async {
+            match self.agent.server() {
+                Some(server) => server.consensus().failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failure = consensus => Failure::Consensus(failure),
+            () = self.exhausted.cancelled() => Failure::NotJoined,
+            namesake = self.agent.pools.displaced() => Failure::Displaced(namesake),
         }
+    }
+
+    /// Leaves the cluster, so that nobody waits for this agent any more, and stops.
+    pub async fn leave(self) {
+        tracing::info!(target: "agent", "Requesting graceful leave");
+        if let Some(server) = self.agent.server() {
+            server.leave(&self.agent.node_id).await;
+        }
+        self.agent.pools.leave().await;
+        self.shutdown().await;
     }
 
     /// Stops in order; ends within ten seconds whatever the tasks do. A leader hands over first.
@@ -276,6 +321,7 @@ impl Running {
         if let Some(server) = self.agent.server() {
             server.hand_over().await;
         }
+        self.agent.pools.shutdown().await;
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(SHUTDOWN_GRACE, self.tasks.wait()).await.is_err() {
@@ -331,14 +377,12 @@ fn spawn_server(
         let own = agent.node_id.clone();
         tasks.spawn(bootstrap::run(server.clone(), own, expect, shutdown.clone()));
     }
-    let member = {
-        let agent = agent.clone();
-        move || reconcile::AliveServer {
-            node: agent.local.node(),
-            port: agent.config.load().server_port,
-        }
+    let members = agent.pools.lan_members(&config, &agent.node_id);
+    let leading = server.clone();
+    let duties = move |tasks: &TaskTracker, until: CancellationToken| {
+        tasks.spawn(reconcile::run(leading.clone(), members.clone(), until));
     };
-    tasks.spawn(reconcile::run(server.clone(), member, shutdown.clone()));
+    tasks.spawn(leader::run(server.clone(), duties, shutdown.clone()));
 }
 
 /// What a client agent knows of the cluster: its own node.

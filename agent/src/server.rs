@@ -201,6 +201,23 @@ impl Server {
         }
     }
 
+    /// Takes this server out of consensus, so that the others do not wait for it. The last voter
+    /// stays what it is.
+    pub async fn leave(&self, own: &str) {
+        let voters = self.consensus.peers().iter().filter(|peer| peer.voter).count();
+        if voters <= 1 {
+            return;
+        }
+        self.hand_over().await;
+        let left = async || match self.current_leader()? {
+            leader if leader.is_self => self.consensus.remove(own).await,
+            leader => self.leader.remove(&leader, own).await,
+        };
+        if let Err(error) = self.hold(left).await {
+            tracing::warn!(%error, "this server is still part of consensus; others will remove it");
+        }
+    }
+
     /// Who leads.
     ///
     /// # Errors

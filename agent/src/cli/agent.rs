@@ -46,12 +46,6 @@ Examples:
                 return Ok(ExitCode::FAILURE);
             }
         };
-        if !config.server || config.bootstrap_expect > 1 {
-            println!(
-                "==> this version runs one server: start with -server -bootstrap-expect 1, or with -dev"
-            );
-            return Ok(ExitCode::FAILURE);
-        }
         let level = log::init(&config.log);
         let warnings = config.warnings.clone();
         let running = match Running::start(config).await {
@@ -95,7 +89,7 @@ impl AgentVerb {
         let mut hangup: Signal = listen(SignalKind::hangup())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
-        let code = loop {
+        let (code, leave) = loop {
             tokio::select! {
                 _ = hangup.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=hangup");
@@ -110,26 +104,29 @@ impl AgentVerb {
                             tracing::debug!("the client that asked for a reload is gone");
                         }
                     }
-                    crate::agent::Request::Leave => break ExitCode::SUCCESS,
+                    crate::agent::Request::Leave => break (ExitCode::SUCCESS, true),
                 },
                 failure = running.failed() => {
                     tracing::error!(target: "agent", error = %failure, "agent cannot go on");
-                    break ExitCode::FAILURE;
+                    break (ExitCode::FAILURE, false);
                 }
                 // COMPAT: a server does not leave on SIGINT, it exits with 1 (s3-1).
                 _ = interrupt.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=interrupt");
-                    break ExitCode::FAILURE;
+                    break match running.agent().config.load().skip_leave_on_interrupt {
+                        true => (ExitCode::FAILURE, false),
+                        false => (ExitCode::SUCCESS, true),
+                    };
                 }
                 _ = terminate.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=terminated");
-                    break ExitCode::SUCCESS;
+                    break (ExitCode::SUCCESS, running.agent().config.load().leave_on_terminate);
                 }
             }
         };
         // A second signal does not wait.
         tokio::select! {
-            () = running.shutdown() => {}
+            () = stop(running, leave) => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -142,6 +139,13 @@ impl AgentVerb {
         agent.reload(config).await?;
         tracing::info!(target: "agent", "configuration reloaded");
         Ok(())
+    }
+}
+
+async fn stop(running: Running, leave: bool) {
+    match leave {
+        true => running.leave().await,
+        false => running.shutdown().await,
     }
 }
 

@@ -32,8 +32,7 @@ pub(super) type Delegate =
     CompositeDelegate<SmolStr, SocketAddr, Gate, NoopReconnectDelegate<SmolStr, SocketAddr>>;
 pub(super) type Engine = Serf<Transport, Delegate>;
 pub(super) type EngineMember = serf::types::Member<SmolStr, SocketAddr>;
-pub(super) type TransportOptions =
-    NetTransportOptions<SmolStr, TokioSocketAddrResolver, TokioTcp>;
+pub(super) type TransportOptions = NetTransportOptions<SmolStr, TokioSocketAddrResolver, TokioTcp>;
 
 /// The largest UDP packet, as in Consul.
 const MAX_PACKET: usize = 1400;

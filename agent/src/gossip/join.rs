@@ -176,19 +176,14 @@ mod tests {
     use super::*;
 
     fn settings(retry_max: u32) -> Settings {
-        Settings {
-            targets: Vec::new(),
-            retry_interval: Duration::from_secs(30),
-            retry_max,
-        }
+        Settings { targets: Vec::new(), retry_interval: Duration::from_secs(30), retry_max }
     }
 
     #[test]
     fn attempts_come_soon_at_first_and_never_stop() {
         let mut plan = Plan::default();
-        let waits: Vec<u64> = (0..7)
-            .map(|_| plan.after(false, &settings(0)).unwrap().as_secs())
-            .collect();
+        let waits: Vec<u64> =
+            (0..7).map(|_| plan.after(false, &settings(0)).unwrap().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 10, 10, 10]);
     }
 

@@ -196,6 +196,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("local.keyring");
         fs::write(&path, "[").unwrap();
-        assert!(matches!(Keyring::open(Some(&path), None), Err(KeyringError::Format(p)) if p == path));
+        assert!(
+            matches!(Keyring::open(Some(&path), None), Err(KeyringError::Format(p)) if p == path)
+        );
     }
 }

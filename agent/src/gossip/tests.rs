@@ -82,7 +82,10 @@ async fn members_know_each_other_with_their_tags() {
     let c = &members[2];
     assert_eq!(c.address, pools[2].local_address());
     assert_eq!(c.server_address(), Some("127.0.0.1:8300".parse().unwrap()));
-    assert_eq!((c.node_id(), c.datacenter(), c.build(), c.is_server()), ("id-c", "dc1", "1.21.4", true));
+    assert_eq!(
+        (c.node_id(), c.datacenter(), c.build(), c.is_server()),
+        ("id-c", "dc1", "1.21.4", true)
+    );
     let mut tags = pools[2].tags();
     tags.insert("build".into(), "2.0.0".into());
     pools[2].set_tags(tags).await.unwrap();

@@ -1,126 +1,228 @@
-//! Leader duty: members of the pool appear in the catalog, with the check `serfHealth`, and servers
-//! with the service `consul`.
+//! Leader duty: members of the LAN pool appear in the catalog with the check `serfHealth`, servers
+//! with the service `consul`; who leaves is removed, who fails is critical.
 //!
-//! [`plan`] is pure; [`run`] carries it out while this server leads. The only member is this server
-//! itself until agents join each other.
+//! [`plan`] is pure; [`run`] carries it out while this server leads.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use lictor_api::{
-    CONSUL_VERSION, CheckId, ServiceId, ServiceName,
+    CONSUL_VERSION, CheckId, NodeName, ServiceId, ServiceName,
     types::{
-        catalog::{Node, NodeService, RegisterRequest},
+        catalog::{DeregisterRequest, NodeService, RegisterRequest},
         health::{CheckStatus, HealthCheck},
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerError};
 use crate::{
     fsm::Command,
+    gossip::{Member, MemberStatus},
     local::anti_entropy::{CONSUL_SERVICE, SERF_CHECK},
-    state::Catalog,
+    state::{Catalog, catalog::fold},
 };
 
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
+/// A node that gossip does not know is critical after this long: its agent was dead when the
+/// servers last started, and nobody has heard of it since.
+const ABSENT_CRITICAL: Duration = Duration::from_secs(60);
+/// And it is gone after this long.
+const ABSENT_GONE: Duration = Duration::from_secs(3600);
 
-/// A server of the pool that is alive.
-#[derive(Debug, Clone)]
-pub struct AliveServer {
-    /// Its node.
-    pub node: Arc<Node>,
-    /// Its port of server RPC.
-    pub port: u16,
+/// What an alive and a dead agent's check say. COMPAT: the texts are Consul's.
+const ALIVE: &str = "Agent alive and reachable";
+const DEAD: &str = "Agent not live or unreachable";
+
+/// What the catalog lacks to say about its nodes what gossip says. `absent` tells how long this
+/// leader has not seen a node among the members.
+pub fn plan(
+    members: &[Member],
+    catalog: &Catalog,
+    absent: impl Fn(&NodeName) -> Duration,
+) -> Vec<Command> {
+    let mut commands: Vec<Command> =
+        members.iter().filter_map(|member| step(member, catalog)).collect();
+    let known: BTreeSet<NodeName> =
+        members.iter().map(|member| fold(&NodeName::from(member.name.as_str()))).collect();
+    for node in catalog.nodes().filter(|node| !known.contains(&fold(&node.name))) {
+        let Some(check) = catalog.check(&node.name, SERF_CHECK) else { continue };
+        let absent = absent(&fold(&node.name));
+        if absent >= ABSENT_GONE {
+            commands.push(deregister(&node.name));
+        } else if absent >= ABSENT_CRITICAL && check.status != CheckStatus::Critical {
+            let check = serf_check(&node.name, false);
+            commands.push(Command::Register(Box::new(RegisterRequest {
+                node: node.name.clone(),
+                skip_node_update: true,
+                check: Some(check),
+                ..RegisterRequest::default()
+            })));
+        }
+    }
+    commands
 }
 
-/// The registration that the catalog lacks for `member`, if any.
-pub fn plan(member: &AliveServer, catalog: &Catalog) -> Option<RegisterRequest> {
-    let name = &member.node.name;
-    let (service, check) = (consul_service(member), serf_check(member));
-    let known_service = catalog.service(name, CONSUL_SERVICE);
-    let known_check = catalog.check(name, SERF_CHECK);
-    if known_service.is_some_and(|known| known.same_registration(&service))
-        && known_check.is_some_and(|known| known.same_check(&check))
-    {
+fn step(member: &Member, catalog: &Catalog) -> Option<Command> {
+    let name = NodeName::from(member.name.as_str());
+    match member.status {
+        MemberStatus::Alive => register(member, catalog, true),
+        // Who never was in the catalog need not be there to be critical.
+        MemberStatus::Failed => {
+            catalog.node(&name)?;
+            register(member, catalog, false)
+        }
+        MemberStatus::Leaving => None,
+        MemberStatus::Left => {
+            let node = catalog.node(&name)?;
+            catalog.check(&name, SERF_CHECK)?;
+            // The name may be another agent's by now.
+            (node.id.is_empty() || node.id == member.node_id()).then(|| deregister(&name))
+        }
+    }
+}
+
+fn register(member: &Member, catalog: &Catalog, alive: bool) -> Option<Command> {
+    let name = NodeName::from(member.name.as_str());
+    let check = serf_check(&name, alive);
+    let service = consul_service(member);
+    let has_service = service.as_ref().is_none_or(|service| {
+        let known = catalog.service(&name, CONSUL_SERVICE);
+        known.is_some_and(|known| known.same_registration(service))
+    });
+    let has_check = catalog.check(&name, SERF_CHECK).is_some_and(|known| known.same_check(&check));
+    if has_service && has_check {
         return None;
     }
-    let node = &member.node;
-    Some(RegisterRequest {
-        id: node.id.clone(),
-        node: node.name.clone(),
-        address: node.address.clone(),
-        datacenter: node.datacenter.clone(),
-        tagged_addresses: node.tagged_addresses.clone(),
-        node_meta: node.meta.clone(),
-        service: Some(service),
+    let address = member.address.ip();
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let tagged = ["lan".to_owned(), format!("lan_{family}"), "wan".to_owned()];
+    Some(Command::Register(Box::new(RegisterRequest {
+        id: member.node_id().to_owned(),
+        node: name,
+        address: address.to_string(),
+        datacenter: member.datacenter().to_owned(),
+        tagged_addresses: tagged.map(|tag| (tag, address.to_string())).into(),
+        service,
         check: Some(check),
-        checks: Vec::new(),
-        // The node is the agent's own to describe.
+        // The node is its agent's own to describe.
         skip_node_update: true,
-        locality: None,
+        ..RegisterRequest::default()
+    })))
+}
+
+fn deregister(node: &NodeName) -> Command {
+    Command::Deregister(DeregisterRequest { node: node.clone(), ..DeregisterRequest::default() })
+}
+
+fn consul_service(member: &Member) -> Option<NodeService> {
+    let port = member.server_port()?;
+    let meta = [("non_voter", "false"), ("raft_version", "3"), ("version", CONSUL_VERSION)];
+    Some(NodeService {
+        id: ServiceId::from(CONSUL_SERVICE),
+        service: ServiceName::from(CONSUL_SERVICE),
+        port,
+        meta: BTreeMap::from(meta.map(|(key, value)| (key.to_owned(), value.to_owned()))),
+        ..NodeService::default()
     })
 }
 
-fn consul_service(member: &AliveServer) -> NodeService {
-    let meta = [("non_voter", "false"), ("raft_version", "3"), ("version", CONSUL_VERSION)];
-    NodeService {
-        id: ServiceId::from(CONSUL_SERVICE),
-        service: ServiceName::from(CONSUL_SERVICE),
-        port: member.port,
-        meta: BTreeMap::from(meta.map(|(key, value)| (key.to_owned(), value.to_owned()))),
-        ..NodeService::default()
-    }
-}
-
-fn serf_check(member: &AliveServer) -> HealthCheck {
+fn serf_check(node: &NodeName, alive: bool) -> HealthCheck {
     HealthCheck {
-        node: member.node.name.clone(),
+        node: node.clone(),
         check_id: CheckId::from(SERF_CHECK),
         name: "Serf Health Status".to_owned(),
-        status: CheckStatus::Passing,
-        output: "Agent alive and reachable".to_owned(),
+        status: if alive { CheckStatus::Passing } else { CheckStatus::Critical },
+        output: if alive { ALIVE } else { DEAD }.to_owned(),
         ..HealthCheck::default()
     }
 }
 
-/// Reconciles whenever this server begins to lead, and regularly while it does.
+/// Since when this leader has not seen a node among the members.
+#[derive(Default)]
+struct Absences(HashMap<NodeName, Instant>);
+
+impl Absences {
+    fn update(&mut self, members: &[Member], catalog: &Catalog) {
+        let known: BTreeSet<NodeName> =
+            members.iter().map(|member| fold(&NodeName::from(member.name.as_str()))).collect();
+        let now = Instant::now();
+        let nodes: BTreeSet<NodeName> = catalog.nodes().map(|node| fold(&node.name)).collect();
+        self.0.retain(|node, _| nodes.contains(node) && !known.contains(node));
+        for node in nodes.difference(&known) {
+            self.0.entry(node.clone()).or_insert(now);
+        }
+    }
+
+    fn of(&self, node: &NodeName) -> Duration {
+        self.0.get(node).map_or(Duration::ZERO, Instant::elapsed)
+    }
+}
+
+/// Keeps the catalog at what `members` say, until `until`.
 pub async fn run(
     server: Arc<Server>,
-    member: impl Fn() -> AliveServer,
-    shutdown: CancellationToken,
+    mut members: watch::Receiver<Arc<Vec<Member>>>,
+    until: CancellationToken,
 ) {
-    let mut leader = server.consensus().leader();
+    let mut absences = Absences::default();
     loop {
-        let leads = leader.borrow_and_update().as_ref().is_some_and(|leader| leader.is_self);
+        let current = members.borrow_and_update().clone();
+        let state = server.store().snapshot();
+        absences.update(&current, &state.catalog);
+        let commands = plan(&current, &state.catalog, |node| absences.of(node));
         let work = async {
-            let pause = if leads { reconcile(&server, &member()).await } else { INTERVAL };
-            // Wakes early when the leader changes.
-            if let Ok(Err(_)) = timeout(pause, leader.changed()).await {
-                sleep(RETRY).await;
+            let pause = match carry_out(&server, commands).await {
+                Ok(()) => INTERVAL,
+                Err(_) => RETRY,
+            };
+            // The sender is the pool: it outlives the leader's duties.
+            if let Ok(Err(_)) = timeout(pause, members.changed()).await {
+                sleep(pause).await;
             }
         };
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = until.cancelled() => return,
             () = work => {}
         }
     }
 }
 
-async fn reconcile(server: &Server, member: &AliveServer) -> Duration {
-    let Some(request) = plan(member, &server.store().snapshot().catalog) else { return INTERVAL };
-    match server.propose(Command::Register(Box::new(request))).await {
-        Ok(_) => {
-            tracing::info!(target: "agent.server", member = %member.node.name, "member joined, marking health alive");
-            INTERVAL
-        }
-        Err(ServerError::ShuttingDown) => INTERVAL,
-        Err(error) => {
-            tracing::warn!(target: "agent.server", member = %member.node.name, %error, "failed to reconcile member, trying again");
-            RETRY
+async fn carry_out(server: &Server, commands: Vec<Command>) -> Result<(), ServerError> {
+    for command in commands {
+        let (node, what) = match &command {
+            Command::Register(request) => {
+                let passing = request.check.as_ref().map(|check| check.status);
+                let alive = passing == Some(CheckStatus::Passing);
+                (
+                    request.node.clone(),
+                    if alive {
+                        "member joined, marking health alive"
+                    } else {
+                        "member failed, marking health critical"
+                    },
+                )
+            }
+            Command::Deregister(request) => (request.node.clone(), "deregistering member"),
+            _ => (NodeName::default(), "member changed"),
+        };
+        match server.propose(command).await {
+            Ok(_) => tracing::info!(target: "agent.server", member = %node, "{what}"),
+            Err(error) => {
+                tracing::warn!(target: "agent.server", member = %node, %error, "failed to reconcile member, trying again");
+                return Err(error);
+            }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -131,21 +233,95 @@ mod tests {
         state::{State, watch::Touched},
     };
 
+    fn member(name: &str, role: &str, status: MemberStatus) -> Member {
+        let tags = [("role", role), ("id", name), ("dc", "dc1"), ("port", "8300")];
+        Member {
+            name: name.to_owned(),
+            address: ([10, 0, 0, 1], 8301).into(),
+            status,
+            tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            protocol: 2,
+            delegate: 4,
+        }
+    }
+
+    fn reconciled(state: &mut State, members: &[Member], absent: Duration) -> usize {
+        let commands = plan(members, &state.catalog, |_| absent);
+        let count = commands.len();
+        for command in commands {
+            let index = state.index + 1;
+            fsm::apply(state, index, command, &mut Touched::default());
+        }
+        count
+    }
+
+    fn status(state: &State, node: &str) -> Option<CheckStatus> {
+        state.catalog.check(node, SERF_CHECK).map(|check| check.status)
+    }
+
     #[test]
-    fn a_reconciled_member_needs_no_registration() {
-        let node = Node {
-            name: "n1".into(),
-            address: "127.0.0.1".to_owned(),
-            datacenter: "dc1".to_owned(),
-            ..Node::default()
-        };
-        let member = AliveServer { node: Arc::new(node), port: 8300 };
+    fn members_are_registered_once_and_servers_with_their_service() {
         let mut state = State::default();
-        let request = plan(&member, &state.catalog).unwrap();
-        let command = Command::Register(Box::new(request));
-        fsm::apply(&mut state, 5, command, &mut Touched::default());
-        assert_eq!(plan(&member, &state.catalog), None);
-        assert_eq!(state.catalog.service("n1", "consul").unwrap().port, 8300);
-        assert_eq!(state.catalog.check("n1", "serfHealth").unwrap().status, CheckStatus::Passing);
+        let members = [
+            member("s1", "consul", MemberStatus::Alive),
+            member("c1", "node", MemberStatus::Alive),
+        ];
+        assert_eq!(reconciled(&mut state, &members, Duration::ZERO), 2);
+        assert_eq!(reconciled(&mut state, &members, Duration::ZERO), 0);
+        assert_eq!(state.catalog.service("s1", "consul").unwrap().port, 8300);
+        assert!(state.catalog.service("c1", "consul").is_none());
+        assert_eq!(status(&state, "c1"), Some(CheckStatus::Passing));
+        assert_eq!(state.catalog.node("c1").unwrap().address, "10.0.0.1");
+    }
+
+    #[test]
+    fn a_failed_member_is_critical_and_comes_back() {
+        let mut state = State::default();
+        for (standing, expected) in [
+            (MemberStatus::Alive, CheckStatus::Passing),
+            (MemberStatus::Failed, CheckStatus::Critical),
+            (MemberStatus::Alive, CheckStatus::Passing),
+        ] {
+            reconciled(&mut state, &[member("c1", "node", standing)], Duration::ZERO);
+            assert_eq!(status(&state, "c1"), Some(expected));
+        }
+    }
+
+    #[test]
+    fn who_leaves_is_removed_unless_the_name_is_anothers_by_now() {
+        let mut state = State::default();
+        reconciled(&mut state, &[member("c1", "node", MemberStatus::Alive)], Duration::ZERO);
+        let mut other = member("c1", "node", MemberStatus::Left);
+        other.tags.insert("id".to_owned(), "another".to_owned());
+        reconciled(&mut state, &[other], Duration::ZERO);
+        assert!(state.catalog.node("c1").is_some());
+        reconciled(&mut state, &[member("c1", "node", MemberStatus::Left)], Duration::ZERO);
+        assert!(state.catalog.node("c1").is_none());
+    }
+
+    #[test]
+    fn who_is_unknown_to_gossip_becomes_critical_and_then_is_gone() {
+        let mut state = State::default();
+        reconciled(&mut state, &[member("c1", "node", MemberStatus::Alive)], Duration::ZERO);
+        reconciled(&mut state, &[], Duration::from_secs(5));
+        assert_eq!(status(&state, "c1"), Some(CheckStatus::Passing));
+        reconciled(&mut state, &[], ABSENT_CRITICAL);
+        assert_eq!(status(&state, "c1"), Some(CheckStatus::Critical));
+        reconciled(&mut state, &[], ABSENT_GONE);
+        assert!(state.catalog.node("c1").is_none());
+    }
+
+    #[test]
+    fn nodes_that_no_agent_keeps_are_left_alone() {
+        let mut state = State::default();
+        let external = RegisterRequest {
+            node: "external".into(),
+            address: "10.9.9.9".to_owned(),
+            ..RegisterRequest::default()
+        };
+        let command = Command::Register(Box::new(external));
+        fsm::apply(&mut state, 1, command, &mut Touched::default());
+        assert_eq!(reconciled(&mut state, &[], ABSENT_GONE), 0);
+        assert!(state.catalog.node("external").is_some());
     }
 }

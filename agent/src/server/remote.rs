@@ -12,6 +12,7 @@ use lictor_api::{
 };
 use tokio::time::timeout;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 use crate::raft::{Committed, ConsensusError, Leader, Peers, rounds::Rounds};
 use crate::rpc::{MAX_COMMAND, connections::Connection};
@@ -20,6 +21,9 @@ use crate::rpc::{MAX_COMMAND, connections::Connection};
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(31);
 /// How long it may take over a read index: an election, and it is another's turn.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long it may take to remove a server.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Client = PeerClient<Connection>;
 
@@ -95,6 +99,23 @@ impl RemoteLeader {
                 self.peers.connections.forget(address);
                 Err(ConsensusError::NoLeader)
             }
+        }
+    }
+
+    /// Has the leader take a server out.
+    ///
+    /// # Errors
+    /// [`ConsensusError`].
+    pub(super) async fn remove(&self, leader: &Leader, server: &str) -> Result<(), ConsensusError> {
+        let id = Uuid::parse_str(server);
+        let id = id.map_err(|_| ConsensusError::Refused("server ID is not a UUID".to_owned()))?;
+        let mut client = self.client(leader.address).await?;
+        let server = Bytes::copy_from_slice(id.as_bytes());
+        let request = v1::RemoveRequest { protocol_version: PROTOCOL_VERSION, server };
+        match timeout(REMOVE_TIMEOUT, client.remove(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(self.failed(leader.address, &status)),
+            Err(_) => Err(ConsensusError::LeadershipLost),
         }
     }
 

@@ -193,10 +193,12 @@ impl KubernetesPods {
             .list(&wanted)
             .await
             .map_err(|error| failed(&error))?;
-        let addresses: Vec<_> =
-            pods.items.iter().filter_map(|pod| self.address_of(pod)).collect();
+        let addresses: Vec<_> = pods.items.iter().filter_map(|pod| self.address_of(pod)).collect();
         if addresses.is_empty() {
-            return Err(format!("no pod {:?} runs in namespace {namespace:?}", self.label_selector));
+            return Err(format!(
+                "no pod {:?} runs in namespace {namespace:?}",
+                self.label_selector
+            ));
         }
         Ok(addresses)
     }

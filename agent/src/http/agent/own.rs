@@ -2,14 +2,14 @@
 //!
 //! The shapes are those that Nomad, consul-template and Consul's Go client read.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 use lictor_api::{CONSUL_VERSION, types::agent::Member};
 use serde_json::{Value, json};
 
 use crate::{
     acl::Access,
-    agent::Agent,
+    agent::{Agent, pools},
     config::RuntimeConfig,
     http::{Context, HttpError, Request, Response},
 };
@@ -133,7 +133,7 @@ fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
         name,
         addr: addr.to_string(),
         port,
-        tags: tags(agent, config),
+        tags: pools::tags(config, &agent.node_id),
         status: ALIVE,
         protocol_min: 1,
         protocol_max: 5,
@@ -142,44 +142,6 @@ fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
         delegate_max: 5,
         delegate_cur: 4,
     }
-}
-
-fn tags(agent: &Agent, config: &RuntimeConfig) -> BTreeMap<String, String> {
-    let mut tags: BTreeMap<&str, String> = BTreeMap::from([
-        ("dc", config.datacenter.clone()),
-        ("segment", String::new()),
-        ("id", agent.node_id.clone()),
-        ("vsn", "2".to_owned()),
-        ("vsn_min", "2".to_owned()),
-        ("vsn_max", "3".to_owned()),
-        ("build", CONSUL_VERSION.to_owned()),
-        ("acls", "0".to_owned()),
-    ]);
-    if config.server {
-        tags.extend([
-            ("role", "consul".to_owned()),
-            ("raft_vsn", "3".to_owned()),
-            ("port", config.server_port.to_string()),
-            ("wan_join_port", config.serf_wan_port.to_string()),
-            ("ft_fs", "1".to_owned()),
-            ("ft_si", "1".to_owned()),
-        ]);
-        match config.bootstrap_expect {
-            0 => None,
-            1 => tags.insert("bootstrap", "1".to_owned()),
-            expect => tags.insert("expect", expect.to_string()),
-        };
-        let listeners =
-            [("grpc_port", &config.listen.grpc), ("grpc_tls_port", &config.listen.grpc_tls)];
-        for (tag, addresses) in listeners {
-            if let Some(address) = addresses.first() {
-                tags.insert(tag, address.port().to_string());
-            }
-        }
-    } else {
-        tags.insert("role", "node".to_owned());
-    }
-    tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect()
 }
 
 /// Figures as text by part; `consul info` prints them.

@@ -1,0 +1,305 @@
+//! This agent's pools: the agents of its datacenter (LAN) and, for servers, the servers of all
+//! datacenters (WAN); and what follows from who is in them.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use lictor_api::CONSUL_VERSION;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{RuntimeConfig, runtime::JoinPool},
+    gossip::{
+        Keyring, KeyringError, Member, MemberStatus, Namesake, Pool, Profile, Settings, StartError,
+        join::{self, Target, TargetError},
+    },
+    servers::{KnownServer, Servers},
+};
+
+/// Why the pools did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The addresses, the tags or the keys are not usable.
+    #[error("starting the {pool} pool")]
+    Start {
+        /// LAN or WAN.
+        pool: &'static str,
+        /// Why.
+        source: StartError,
+    },
+    /// The keys cannot be read or kept.
+    #[error("opening the gossip keys")]
+    Keyring(#[from] KeyringError),
+    /// What to join is neither a name nor an address.
+    #[error("{key}: {source}")]
+    Target {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        source: TargetError,
+    },
+}
+
+/// The pools that are on.
+pub struct Pools {
+    /// The agents of this datacenter.
+    pub lan: Option<Pool>,
+    /// The servers of all datacenters.
+    pub wan: Option<Pool>,
+    join_lan: join::Settings,
+    join_wan: join::Settings,
+}
+
+impl Pools {
+    /// Opens the pools that the configuration has on.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing is left running.
+    pub async fn start(config: &RuntimeConfig, node_id: &str) -> Result<Self, PoolError> {
+        let join_lan = targets("retry_join", &config.join.lan, config.serf_lan_port)?;
+        let join_wan = targets("retry_join_wan", &config.join.wan, config.serf_wan_port)?;
+        let lan = match config.serf_lan_port {
+            0 => None,
+            port => {
+                let bind = SocketAddr::new(config.serf_lan_bind, port);
+                let mut settings =
+                    settings(config, node_id, Profile::Lan, bind, config.advertise_addr)?;
+                settings.timing.reconnect_timeout = config.gossip.reconnect_timeout;
+                Some(open(settings).await?)
+            }
+        };
+        let wan = match config.serf_wan_port {
+            port if config.server && port != 0 => {
+                let bind = SocketAddr::new(config.serf_wan_bind, port);
+                let mut settings =
+                    settings(config, node_id, Profile::Wan, bind, config.advertise_addr_wan)?;
+                settings.timing.reconnect_timeout = config.gossip.reconnect_timeout_wan;
+                Some(open(settings).await?)
+            }
+            _ => None,
+        };
+        Ok(Self { lan, wan, join_lan, join_wan })
+    }
+
+    /// Keeps this agent in its pools and `servers` at what they say, until `shutdown`. Answers a
+    /// token that is cancelled when the agent must end because it was never let in.
+    pub fn run(
+        &self,
+        servers: &Arc<Servers>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> CancellationToken {
+        let exhausted = CancellationToken::new();
+        for (pool, settings) in [(&self.lan, &self.join_lan), (&self.wan, &self.join_wan)] {
+            let Some(pool) = pool else { continue };
+            if !settings.targets.is_empty() {
+                let (pool, settings) = (pool.clone(), settings.clone());
+                let (until, gave_up) = (shutdown.clone(), exhausted.clone());
+                tasks.spawn(async move {
+                    if let Err(error) = join::run(pool, settings, until).await {
+                        tracing::error!(target: "agent", %error, "Retry join failed");
+                        gave_up.cancel();
+                    }
+                });
+            }
+        }
+        let (lan, wan) = (self.lan.clone(), self.wan.clone());
+        tasks.spawn(follow(lan, wan, servers.clone(), shutdown.clone()));
+        exhausted
+    }
+
+    /// The members of the LAN pool; without a pool this agent alone.
+    pub fn lan_members(
+        &self,
+        config: &RuntimeConfig,
+        node_id: &str,
+    ) -> watch::Receiver<Arc<Vec<Member>>> {
+        if let Some(pool) = &self.lan {
+            return pool.changes();
+        }
+        let alone = Member {
+            name: config.node_name.clone(),
+            address: SocketAddr::new(config.advertise_addr, config.serf_lan_port),
+            status: MemberStatus::Alive,
+            tags: tags(config, node_id),
+            protocol: 2,
+            delegate: 4,
+        };
+        watch::channel(Arc::new(vec![alone])).1
+    }
+
+    /// The agent that took this agent's name, once there is one.
+    pub async fn displaced(&self) -> Namesake {
+        let Some(pool) = &self.lan else { return std::future::pending().await };
+        let mut displaced = pool.displaced();
+        match displaced.wait_for(Option::is_some).await.map(|namesake| namesake.clone()) {
+            Ok(Some(namesake)) => namesake,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Says goodbye.
+    pub async fn leave(&self) {
+        for pool in [&self.wan, &self.lan].into_iter().flatten() {
+            pool.leave().await;
+        }
+    }
+
+    /// Stops without a word.
+    pub async fn shutdown(&self) {
+        for pool in [&self.wan, &self.lan].into_iter().flatten() {
+            pool.shutdown().await;
+        }
+    }
+}
+
+async fn open(settings: Settings) -> Result<Pool, PoolError> {
+    let pool = settings.profile.name();
+    Pool::start(settings).await.map_err(|source| PoolError::Start { pool, source })
+}
+
+fn targets(
+    key: &'static str,
+    configured: &JoinPool,
+    port: u16,
+) -> Result<join::Settings, PoolError> {
+    let parsed = configured.targets.iter().map(|target| Target::parse(target, port));
+    Ok(join::Settings {
+        targets: parsed
+            .collect::<Result<_, _>>()
+            .map_err(|source| PoolError::Target { key, source })?,
+        retry_interval: configured.interval,
+        retry_max: configured.max,
+    })
+}
+
+fn settings(
+    config: &RuntimeConfig,
+    node_id: &str,
+    profile: Profile,
+    bind: SocketAddr,
+    advertise: IpAddr,
+) -> Result<Settings, PoolError> {
+    let (name, file) = match profile {
+        Profile::Lan => (config.node_name.clone(), "local"),
+        Profile::Wan => (format!("{}.{}", config.node_name, config.datacenter), "remote"),
+    };
+    let directory = config.data_dir.as_deref().map(|data_dir| data_dir.join("serf"));
+    let keyring_file = directory
+        .as_deref()
+        .filter(|_| !config.gossip.disable_keyring_file)
+        .map(|directory: &Path| directory.join(format!("{file}.keyring")));
+    let encrypt = config.gossip.encrypt.as_ref().map(|key| key.expose_base64());
+    Ok(Settings {
+        advertise: SocketAddr::new(advertise, bind.port()),
+        tags: tags(config, node_id),
+        keyring: Keyring::open(keyring_file.as_deref(), encrypt.as_deref())?,
+        verify_incoming: config.gossip.verify_incoming,
+        verify_outgoing: config.gossip.verify_outgoing,
+        snapshot: directory.map(|directory| directory.join(format!("{file}.snapshot"))),
+        rejoin_after_leave: config.join.rejoin_after_leave,
+        ..Settings::new(&name, node_id, bind, profile)
+    })
+}
+
+/// What this agent tells others about itself. COMPAT: names and values are Consul's.
+pub fn tags(config: &RuntimeConfig, node_id: &str) -> BTreeMap<String, String> {
+    let mut tags: BTreeMap<&str, String> = BTreeMap::from([
+        ("dc", config.datacenter.clone()),
+        ("segment", String::new()),
+        ("id", node_id.to_owned()),
+        ("vsn", "2".to_owned()),
+        ("vsn_min", "2".to_owned()),
+        ("vsn_max", "3".to_owned()),
+        ("build", CONSUL_VERSION.to_owned()),
+        ("acls", "0".to_owned()),
+    ]);
+    if config.server {
+        tags.extend([
+            ("role", "consul".to_owned()),
+            ("raft_vsn", "3".to_owned()),
+            ("port", config.server_port.to_string()),
+            ("wan_join_port", config.serf_wan_port.to_string()),
+            ("ft_fs", "1".to_owned()),
+            ("ft_si", "1".to_owned()),
+        ]);
+        match config.bootstrap_expect {
+            0 => None,
+            1 => tags.insert("bootstrap", "1".to_owned()),
+            expect => tags.insert("expect", expect.to_string()),
+        };
+        let listeners =
+            [("grpc_port", &config.listen.grpc), ("grpc_tls_port", &config.listen.grpc_tls)];
+        for (tag, addresses) in listeners {
+            if let Some(address) = addresses.first() {
+                tags.insert(tag, address.port().to_string());
+            }
+        }
+    } else {
+        tags.insert("role", "node".to_owned());
+    }
+    tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect()
+}
+
+/// The servers that both pools know to be alive; those of the own datacenter from the LAN.
+fn known_servers(lan: &[Member], wan: &[Member]) -> Vec<KnownServer> {
+    let own: Vec<KnownServer> = lan.iter().filter_map(known_server).collect();
+    let is_own = |server: &KnownServer| own.iter().any(|own| own.datacenter == server.datacenter);
+    let others = wan.iter().filter_map(known_server).filter(|server| !is_own(server));
+    let others = others.collect::<Vec<_>>();
+    own.into_iter().chain(others).collect()
+}
+
+fn known_server(member: &Member) -> Option<KnownServer> {
+    let address = member.server_address().filter(|_| member.is_alive())?;
+    let datacenter = member.datacenter().to_owned();
+    let suffix = format!(".{datacenter}");
+    let expect = match (member.tag("bootstrap"), member.tag("expect")) {
+        ("1", _) => 1,
+        (_, expect) => expect.parse().unwrap_or(0),
+    };
+    Some(KnownServer {
+        name: member.name.strip_suffix(&suffix).unwrap_or(&member.name).to_owned(),
+        datacenter,
+        id: member.node_id().to_owned(),
+        address,
+        expect,
+    })
+}
+
+async fn follow(
+    lan: Option<Pool>,
+    wan: Option<Pool>,
+    servers: Arc<Servers>,
+    shutdown: CancellationToken,
+) {
+    let members = |pool: &Option<Pool>| pool.as_ref().map(Pool::members).unwrap_or_default();
+    let mut changes = (lan.as_ref().map(Pool::changes), wan.as_ref().map(Pool::changes));
+    loop {
+        servers.replace(known_servers(&members(&lan), &members(&wan)));
+        let changed = async {
+            tokio::select! {
+                true = changed(&mut changes.0) => {}
+                true = changed(&mut changes.1) => {}
+                else => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = changed => {}
+        }
+    }
+}
+
+/// Whether there will be more changes; at the next one.
+async fn changed(changes: &mut Option<watch::Receiver<Arc<Vec<Member>>>>) -> bool {
+    match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => false,
+    }
+}
