@@ -18,7 +18,7 @@ use crate::{
     },
     checks,
     config::RuntimeConfig,
-    dns,
+    dns::{self, Remote},
     forward::Forwarder,
     gossip::Namesake,
     http,
@@ -30,7 +30,7 @@ use crate::{
     servers::Servers,
     state::{Store, view::View},
     tls::InternalRpc,
-    views,
+    views::{self, Views},
 };
 
 pub(crate) mod data_dir;
@@ -59,6 +59,8 @@ pub struct Agent {
     pub pools: Pools,
     /// The way to servers that are not this agent.
     pub forwarder: Arc<Forwarder>,
+    /// What a client agent follows of the catalog; `None` on a server.
+    pub views: Option<Arc<Views>>,
     /// This agent's own services and checks.
     pub local: Arc<LocalState>,
     /// The one gate.
@@ -231,11 +233,6 @@ impl Running {
             servers: Arc::new(Servers::default()),
             datacenter: config.datacenter.clone(),
         };
-        let store = Arc::new(Store::default());
-        let role = match config.server {
-            true => Some(start_server(&config, &node_id, &store, &peers).await?),
-            false => None,
-        };
         let pools = Pools::start(&config, &node_id).await?;
         let forwarder = Forwarder::new(
             peers.connections.clone(),
@@ -244,6 +241,30 @@ impl Running {
             config.node_name.clone(),
             config.performance.rpc_hold_timeout,
         );
+        let forwarder = Arc::new(forwarder);
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (store, role, views) = match config.server {
+            true => {
+                let store = Arc::new(Store::default());
+                let role = start_server(&config, &node_id, &store, &peers).await?;
+                (store, Some(role), None)
+            }
+            false => {
+                let datacenter = config.datacenter.clone();
+                let views =
+                    Views::new(forwarder.clone(), datacenter, tasks.clone(), shutdown.clone());
+                // The agent's own node is followed for as long as it lives.
+                let store = Arc::new(Store::default());
+                tasks.spawn(views::follow(
+                    forwarder.clone(),
+                    config.datacenter.clone(),
+                    View::Node(local.node().name.clone()),
+                    store.clone(),
+                    shutdown.clone(),
+                ));
+                (store, None, Some(views))
+            }
+        };
         let (requests, received) = mpsc::channel(16);
         let authorizer = Authorizer::new(config.kubernetes.is_some());
         let agent = Arc::new(Agent {
@@ -252,14 +273,16 @@ impl Running {
             store,
             role,
             pools,
-            forwarder: Arc::new(forwarder),
+            views,
+            forwarder,
             local,
             authorizer,
             dns: Arc::new(ArcSwap::from_pointee(zone)),
             kubernetes,
             requests,
         });
-        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (servers, until) = (peers.servers.clone(), shutdown.clone());
+        tasks.spawn(async move { servers.rebalance(until).await });
         let exhausted = agent.pools.run(&peers.servers, &tasks, &shutdown);
         if let Some(role) = &agent.role {
             spawn_server(&agent, role, &tasks, &shutdown);
@@ -269,8 +292,6 @@ impl Running {
                 let serving = serve_rpc(listener, internal_rpc, services, shutdown.clone());
                 tasks.spawn(serving);
             }
-        } else {
-            spawn_client(&agent, &tasks, &shutdown);
         }
         spawn_local(&agent, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();
@@ -334,7 +355,12 @@ impl Running {
 }
 
 async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, shutdown: CancellationToken) {
-    let source = dns::Source { store: agent.store.clone(), zone: agent.dns.clone() };
+    let remote = match &agent.views {
+        Some(views) => Remote::Client(views.clone()),
+        None => Remote::Server(agent.forwarder.clone()),
+    };
+    let source =
+        dns::Source { store: agent.store.clone(), zone: agent.dns.clone(), remote: Some(remote) };
     if let Err(error) = dns::serve(listeners, source, shutdown).await {
         tracing::error!(%error, "dns is not served any more; restart the agent");
     }
@@ -383,18 +409,6 @@ fn spawn_server(
         tasks.spawn(reconcile::run(leading.clone(), members.clone(), until));
     };
     tasks.spawn(leader::run(server.clone(), duties, shutdown.clone()));
-}
-
-/// What a client agent knows of the cluster: its own node.
-fn spawn_client(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationToken) {
-    let view = View::Node(agent.local.node().name.clone());
-    tasks.spawn(views::follow(
-        agent.forwarder.clone(),
-        agent.config.load().datacenter.clone(),
-        view,
-        agent.store.clone(),
-        shutdown.clone(),
-    ));
 }
 
 /// Checks, and the catalog's view of this agent.

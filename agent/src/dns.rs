@@ -16,6 +16,7 @@ pub mod name;
 pub mod packet;
 pub mod record;
 pub mod recursor;
+pub mod remote;
 pub mod server;
 mod tcp;
 pub mod truncate;
@@ -25,5 +26,6 @@ pub mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use server::{BindError, Listeners, ServeError, Source, serve};
+pub use remote::Remote;
+pub use server::{BindError, Listeners, ServeError, Source, answer, serve};
 pub use zone::{Zone, ZoneError};

@@ -9,6 +9,7 @@ mod identity;
 pub mod listener;
 mod mesh;
 mod peer;
+mod relay;
 mod subject;
 
 use std::sync::Arc;
@@ -55,6 +56,10 @@ pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
 
 /// Every gRPC service of this agent for its clients. Streams end at `shutdown`.
 pub fn service(agent: Arc<Agent>, shutdown: CancellationToken) -> Routes {
+    if agent.server().is_none() {
+        let relay = MeshServer::new(relay::Relay::new(agent));
+        return Routes::new(relay.max_decoding_message_size(MAX_CONFIGURATION));
+    }
     let mesh = MeshServer::new(mesh::Mesh::new(agent, shutdown));
     Routes::new(mesh.max_decoding_message_size(MAX_CONFIGURATION))
 }

@@ -9,9 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long one server is preferred.
+const REBALANCE: Duration = Duration::from_secs(120);
 
 /// A server that gossip says is alive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +86,17 @@ impl Servers {
     /// spread the load.
     pub fn prefer_next(&self, by: usize) {
         self.preferred.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Spreads the load of client agents: another server is preferred every few minutes.
+    pub async fn rebalance(&self, shutdown: CancellationToken) {
+        loop {
+            self.prefer_next(rand::random_range(0..usize::from(u16::MAX)));
+            let pause = tokio::time::sleep(REBALANCE.mul_f64(rand::random_range(1.0..1.5)));
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// The datacenters with at least one server, sorted.

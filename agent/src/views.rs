@@ -1,22 +1,156 @@
 //! Views of the catalog that a client agent follows, each in a [`Store`] of its own.
 //!
-//! A view is a stream from some server; when the stream breaks, the last state stays until another
-//! server has sent its own, so that what is answered from it is old at worst.
+//! A view is opened by the first question about it and closed when nobody has asked for a while. It
+//! is a stream from some server; when the stream breaks, the last state stays until another server
+//! has sent its own, so that what is answered from it is old at worst.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
+use imbl::OrdMap;
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     forward::Forwarder,
     rpc::MAX_REQUEST,
-    state::{State, Store, view::View},
+    state::{State, Store, Topic, view::View},
 };
 
 /// Before a broken stream is begun again; doubled up to the longest, with jitter.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Views at a time; with more, the answer is a server's.
+const MAX_VIEWS: usize = 4096;
+/// How long a view is followed after the last question.
+const IDLE: Duration = Duration::from_secs(600);
+/// How often views that nobody asks for are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long the first question about a view waits for it.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The views that this agent follows.
+pub struct Views {
+    forwarder: Arc<Forwarder>,
+    datacenter: String,
+    open: ArcSwap<OrdMap<View, Arc<Followed>>>,
+    begun: Instant,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// One view.
+struct Followed {
+    store: Arc<Store>,
+    /// Seconds after `begun` of the last question.
+    asked: AtomicU64,
+    close: CancellationToken,
+}
+
+impl Views {
+    /// None yet.
+    pub fn new(
+        forwarder: Arc<Forwarder>,
+        datacenter: String,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let views = Arc::new(Self {
+            forwarder,
+            datacenter,
+            open: ArcSwap::default(),
+            begun: Instant::now(),
+            tasks,
+            shutdown,
+        });
+        views.tasks.spawn(views.clone().sweep());
+        views
+    }
+
+    /// The way to the servers.
+    pub fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.forwarder
+    }
+
+    /// The datacenter that the views are of.
+    pub fn datacenter(&self) -> &str {
+        &self.datacenter
+    }
+
+    /// What a view shows now, if it is followed and has been sent. Takes no lock.
+    pub fn get(&self, view: &View) -> Option<Arc<State>> {
+        let followed = self.open.load().get(view).cloned()?;
+        self.touch(&followed);
+        let state = followed.store.snapshot();
+        (state.index > 0).then_some(state)
+    }
+
+    /// What a view shows, followed from now on; `None` if no server sends it within three seconds.
+    pub async fn wait(self: &Arc<Self>, view: &View) -> Option<Arc<State>> {
+        let store = self.store(view)?;
+        let sent = store.wait_for(|state, topics| {
+            topics.add(Topic::Nodes);
+            (state.index > 0).then_some(())
+        });
+        timeout(OPEN_TIMEOUT, sent).await.ok()?;
+        Some(store.snapshot())
+    }
+
+    /// The store of a view that is followed from now on; `None` with too many of them.
+    pub fn store(self: &Arc<Self>, view: &View) -> Option<Arc<Store>> {
+        let new = Arc::new(Followed {
+            store: Arc::default(),
+            asked: AtomicU64::default(),
+            close: self.shutdown.child_token(),
+        });
+        self.open.rcu(|open| {
+            if open.contains_key(view) || open.len() >= MAX_VIEWS {
+                return open.clone();
+            }
+            Arc::new(open.update(view.clone(), new.clone()))
+        });
+        let followed = self.open.load().get(view).cloned()?;
+        self.touch(&followed);
+        if Arc::ptr_eq(&followed, &new) {
+            self.tasks.spawn(follow(
+                self.forwarder.clone(),
+                self.datacenter.clone(),
+                view.clone(),
+                new.store.clone(),
+                new.close.clone(),
+            ));
+        }
+        Some(followed.store.clone())
+    }
+
+    fn touch(&self, followed: &Followed) {
+        followed.asked.store(self.begun.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    /// Closes what nobody asks for.
+    async fn sweep(self: Arc<Self>) {
+        let mut ticks = interval(SWEEP);
+        while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            let now = self.begun.elapsed().as_secs();
+            let is_idle = |followed: &Followed| {
+                now.saturating_sub(followed.asked.load(Ordering::Relaxed)) > IDLE.as_secs()
+            };
+            for (view, followed) in self.open.load_full().iter() {
+                if is_idle(followed) {
+                    self.open.rcu(|open| Arc::new(open.without(view)));
+                    followed.close.cancel();
+                }
+            }
+        }
+    }
+}
 
 /// Why a view was not followed further.
 #[derive(Debug, thiserror::Error)]

@@ -129,5 +129,6 @@ fn request(config: &Servers, upstreams: &[lictor_api::upstream::Upstream]) -> v1
         protocol_version: PROTOCOL_VERSION,
         subject: Some(subject),
         upstreams: upstreams.iter().map(upstream).collect(),
+        node: String::new(),
     }
 }

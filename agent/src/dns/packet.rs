@@ -36,6 +36,9 @@ pub enum Outcome {
     Forward(Box<Message>),
     /// The recursors must resolve [`Answer::aliases`] first; see [`finish`].
     Resolve(Box<Message>, Box<Answer>),
+    /// The question is about another datacenter, named last; the answer is for when there is no way
+    /// to it.
+    Elsewhere(Box<Message>, Box<Answer>, String),
 }
 
 /// Handles one packet. An answer replaces what was in `out`.
@@ -78,6 +81,9 @@ pub fn handle(
             return Ok(Outcome::Resolve(Box::new(request), Box::new(answer)));
         }
         Verdict::Answer(answer) => (answer, true),
+        Verdict::Elsewhere(answer, datacenter) => {
+            return Ok(Outcome::Elsewhere(Box::new(request), Box::new(answer), datacenter));
+        }
     };
     if let Err(error) = truncate::encode(&request, &answer, limits, zone, authoritative, out) {
         truncate::encode_error(&header.metadata, ResponseCode::ServFail, out)?;
@@ -118,6 +124,7 @@ pub fn server_failure(request: &Message, zone: &Zone, out: &mut Vec<u8>) -> Resu
 
 enum Verdict {
     Answer(Answer),
+    Elsewhere(Answer, String),
     Refuse(ResponseCode),
     Forward,
 }
@@ -159,6 +166,13 @@ fn judge(
             RecordType::SOA | RecordType::NS => {
                 let context = Context { domain: question.domain, ..context };
                 Verdict::Answer(Answer::of_domain(state, &context, rng))
+            }
+            _ if let Some(datacenter) = question.datacenter
+                && !datacenter.eq_ignore_ascii_case(&zone.datacenter) =>
+            {
+                let context = Context { domain: question.domain, ..context };
+                let answer = Answer::no_such_name(&context);
+                Verdict::Elsewhere(answer, datacenter.to_ascii_lowercase())
             }
             _ => {
                 let context = Context { domain: question.domain, ..context };

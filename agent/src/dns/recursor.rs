@@ -48,7 +48,7 @@ pub async fn resolve(outcome: Outcome, transport: Transport, zone: &Zone) -> Opt
             let encoded = packet::finish(&request, *answer, resolved, transport, zone, &mut out);
             (request, encoded)
         }
-        Outcome::Ignore | Outcome::Send => return None,
+        Outcome::Ignore | Outcome::Send | Outcome::Elsewhere(..) => return None,
     };
     if let Err(error) = encoded {
         tracing::debug!(id = request.metadata.id, %error, "dns answer cannot be encoded");
@@ -59,7 +59,12 @@ pub async fn resolve(outcome: Outcome, transport: Transport, zone: &Zone) -> Opt
 
 /// The answer when too many others wait for recursors: SERVFAIL.
 pub fn refuse(outcome: Outcome, zone: &Zone) -> Option<Vec<u8>> {
-    let (Outcome::Forward(request) | Outcome::Resolve(request, _)) = outcome else { return None };
+    let (Outcome::Forward(request)
+    | Outcome::Resolve(request, _)
+    | Outcome::Elsewhere(request, ..)) = outcome
+    else {
+        return None;
+    };
     let mut out = Vec::new();
     packet::server_failure(&request, zone, &mut out).ok().map(|()| out)
 }

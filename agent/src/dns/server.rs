@@ -13,12 +13,20 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rand::{SeedableRng, rngs::SmallRng};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Zone, tcp, udp};
-use crate::state::Store;
+use super::{
+    Zone,
+    packet::{self, Outcome},
+    remote::{Remote, Work},
+    tcp,
+    truncate::Transport,
+    udp,
+};
+use crate::state::{State, Store};
 
 /// Queries that recursors are working on at a time; more get SERVFAIL.
 const MAX_RECURSIONS: usize = 512;
@@ -131,16 +139,40 @@ fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
 }
 
 /// What answers are made from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     /// The published state.
     pub store: Arc<Store>,
     /// The names and settings in force; swapped by a reload.
     pub zone: Arc<ArcSwap<Zone>>,
+    /// How servers are reached; without, nobody else answers.
+    pub remote: Option<Remote>,
+}
+
+impl Source {
+    /// The state that a packet is answered from, or what to do to get one.
+    pub(super) fn state(&self, packet: &[u8], zone: &Zone) -> Result<Arc<State>, Work> {
+        match &self.remote {
+            Some(Remote::Client(views)) => Remote::state(views, packet, zone)
+                .ok_or_else(|| Work::First(views.clone(), packet.to_vec())),
+            Some(Remote::Server(_)) | None => Ok(self.store.snapshot()),
+        }
+    }
+}
+
+/// The answer of a server to a question that another agent passes on; `None` if it is none, or the
+/// recursors' or another datacenter's.
+pub fn answer(store: &Store, zone: &Zone, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    let mut rng = SmallRng::from_rng(&mut rand::rng());
+    let mut out = Vec::new();
+    let state = store.snapshot();
+    let outcome =
+        packet::handle(packet, transport, &state, zone, unix_seconds(), &mut rng, &mut out);
+    matches!(outcome, Ok(Outcome::Send) | Err(_)).then_some(out)
 }
 
 /// What every worker shares.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Worker {
     pub(super) source: Source,
     pub(super) recursions: Arc<Semaphore>,

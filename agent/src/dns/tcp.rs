@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     packet::{self, Outcome},
-    recursor,
+    remote::Work,
     server::{Worker, unix_seconds},
     truncate::Transport,
 };
@@ -75,15 +75,23 @@ async fn exchange(
         return Ok(false);
     }
     let zone = worker.source.zone.load_full();
-    let outcome = {
-        let state = worker.source.store.snapshot();
-        let mut rng = SmallRng::from_rng(&mut rand::rng());
-        packet::handle(packet, Transport::Tcp, &state, &zone, unix_seconds(), &mut rng, out)
+    let outcome = match worker.source.state(packet, &zone) {
+        Err(work) => match later(work, worker, &zone).await {
+            Some(answer) => {
+                *out = answer;
+                Ok(Outcome::Send)
+            }
+            None => return Ok(false),
+        },
+        Ok(state) => {
+            let mut rng = SmallRng::from_rng(&mut rand::rng());
+            packet::handle(packet, Transport::Tcp, &state, &zone, unix_seconds(), &mut rng, out)
+        }
     };
     match outcome {
         Ok(Outcome::Ignore) => return Ok(false),
         Ok(Outcome::Send) => {}
-        Ok(outcome) => match recurse(outcome, worker, &zone).await {
+        Ok(outcome) => match later(Work::Outcome(outcome), worker, &zone).await {
             Some(answer) => *out = answer,
             None => return Ok(false),
         },
@@ -93,10 +101,10 @@ async fn exchange(
     Ok(true)
 }
 
-async fn recurse(outcome: Outcome, worker: &Worker, zone: &super::Zone) -> Option<Vec<u8>> {
+async fn later(work: Work, worker: &Worker, zone: &super::Zone) -> Option<Vec<u8>> {
     match worker.recursions.try_acquire() {
-        Ok(_permit) => recursor::resolve(outcome, Transport::Tcp, zone).await,
-        Err(_) => recursor::refuse(outcome, zone),
+        Ok(_permit) => work.carry_out(Transport::Tcp, zone, worker.source.remote.as_ref()).await,
+        Err(_) => work.refuse(zone),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::{
     packet::{self, Outcome},
-    recursor,
+    remote::Work,
     server::{Worker, unix_seconds},
     truncate::Transport,
 };
@@ -51,7 +51,13 @@ fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
             }
         };
         let zone = worker.source.zone.load();
-        let state = worker.source.store.snapshot();
+        let state = match worker.source.state(&packet[..length], &zone) {
+            Ok(state) => state,
+            Err(work) => {
+                later(work, socket.clone(), client, worker, runtime);
+                continue;
+            }
+        };
         let outcome = packet::handle(
             &packet[..length],
             Transport::Udp,
@@ -64,7 +70,10 @@ fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
         match outcome {
             Ok(Outcome::Ignore) => {}
             Ok(Outcome::Send) => send(socket, &out, client),
-            Ok(outcome) => recurse(outcome, socket.clone(), client, worker, runtime),
+            Ok(outcome) => {
+                let work = Work::Outcome(outcome);
+                later(work, socket.clone(), client, worker, runtime);
+            }
             Err(error) => {
                 tracing::debug!(%client, %error, "dns answer cannot be encoded");
                 send(socket, &out, client);
@@ -73,8 +82,8 @@ fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
     }
 }
 
-fn recurse(
-    outcome: Outcome,
+fn later(
+    work: Work,
     socket: Arc<UdpSocket>,
     client: SocketAddr,
     worker: &Worker,
@@ -82,14 +91,14 @@ fn recurse(
 ) {
     let zone = worker.source.zone.load_full();
     let Ok(permit) = worker.recursions.clone().try_acquire_owned() else {
-        if let Some(refusal) = recursor::refuse(outcome, &zone) {
+        if let Some(refusal) = work.refuse(&zone) {
             send(&socket, &refusal, client);
         }
         return;
     };
-    let shutdown = worker.shutdown.clone();
+    let (shutdown, remote) = (worker.shutdown.clone(), worker.source.remote.clone());
     let task = async move {
-        let resolve = recursor::resolve(outcome, Transport::Udp, &zone);
+        let resolve = work.carry_out(Transport::Udp, &zone, remote.as_ref());
         if let Some(Some(answer)) = shutdown.run_until_cancelled(resolve).await {
             send(&socket, &answer, client);
         }

@@ -23,7 +23,11 @@ use crate::{
 
 /// `GET /v1/catalog/datacenters`.
 pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, HttpError> {
-    Response::json(&[&cx.agent.config.load().datacenter])
+    let own = cx.agent.config.load().datacenter.clone();
+    let mut names = cx.agent.forwarder.servers().datacenters();
+    names.retain(|name| *name != own);
+    names.insert(0, own);
+    Response::json(&names)
 }
 
 /// `GET /v1/catalog/nodes`.

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::listener::Caller;
 use crate::{
     agent::Agent,
+    dns::{self, truncate::Transport},
     http as api,
     state::{State, Store, WatchSet, view::View},
 };
@@ -84,8 +85,12 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::DnsRequest>,
     ) -> Result<Response<v1::DnsResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("dns"))
+        let request = request.into_inner();
+        let transport = if request.tcp { Transport::Tcp } else { Transport::Udp };
+        let answer =
+            dns::answer(&self.agent.store, &self.agent.dns.load(), &request.message, transport);
+        let message = answer.ok_or_else(|| Status::invalid_argument("not a dns question"))?;
+        Ok(Response::new(v1::DnsResponse { message: message.into() }))
     }
 }
 

@@ -84,7 +84,7 @@ impl mesh_server::Mesh for Mesh {
         let who = self.who(&request).await?;
         let request = request.into_inner();
         check_upstreams(&request.upstreams)?;
-        let target = subject::find(&self.agent, &who, request.subject).await?;
+        let target = subject::find(&self.agent, &who, request.subject, &request.node).await?;
         let watch = Watch {
             agent: self.agent.clone(),
             shutdown: self.shutdown.clone(),

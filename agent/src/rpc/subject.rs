@@ -76,7 +76,12 @@ impl Target {
 /// # Errors
 /// INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION with Consul's texts; UNAVAILABLE for a pod
 /// that is not registered yet.
-pub(super) async fn find(agent: &Agent, who: &Who, asked: Option<Asked>) -> Result<Target, Status> {
+pub(super) async fn find(
+    agent: &Agent,
+    who: &Who,
+    asked: Option<Asked>,
+    node: &str,
+) -> Result<Target, Status> {
     let missing = || Status::invalid_argument("a proxy ID, a service ID or a service is required");
     let asked = asked.ok_or_else(missing)?;
     let target = match who {
@@ -87,6 +92,7 @@ pub(super) async fn find(agent: &Agent, who: &Who, asked: Option<Asked>) -> Resu
                     .map_err(|error| Status::invalid_argument(error.to_string()))?;
                 Target::Service(service)
             }
+            Asked::ProxyId(id) if !node.is_empty() => find_elsewhere(agent, node, &id).await?,
             Asked::ProxyId(id) => find_proxy(agent, &id)?,
             Asked::SidecarFor(id) => find_sidecar(agent, &id)?,
         },
@@ -112,6 +118,35 @@ async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Sta
     let wish = if let Asked::Service(service) = asked { service.as_str() } else { "" };
     let service = identity::unregistered(identity, pod, wish)?;
     Ok(Target::Pod { uid: pod.uid.clone(), service })
+}
+
+/// The ID of the proxy of this agent that is asked for; `None` when it is a service by name.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn local_proxy(agent: &Agent, asked: Option<&Asked>) -> Result<Option<String>, Status> {
+    let target = match asked {
+        Some(Asked::ProxyId(id)) => find_proxy(agent, id)?,
+        Some(Asked::SidecarFor(id)) => find_sidecar(agent, id)?,
+        Some(Asked::Service(_)) | None => return Ok(None),
+    };
+    match target {
+        Target::Proxy { registration, .. } => Ok(Some(registration.id.to_string())),
+        Target::Service(_) | Target::Pod { .. } => Ok(None),
+    }
+}
+
+/// A proxy of another agent, which has registered it or is about to.
+async fn find_elsewhere(agent: &Agent, node: &str, id: &str) -> Result<Target, Status> {
+    let node = NodeName::from(node);
+    let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
+        topics.add(Topic::Node(fold(&node)));
+        state.catalog.service(&node, id).cloned()
+    });
+    match tokio::time::timeout(identity::REGISTRATION_WAIT, found).await {
+        Ok(registration) => Ok(Target::Proxy { node: node.clone(), registration }),
+        Err(_) => Err(Status::unavailable(format!("service {id} is not in the catalog yet"))),
+    }
 }
 
 fn find_proxy(agent: &Agent, id: &str) -> Result<Target, Status> {

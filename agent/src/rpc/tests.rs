@@ -103,7 +103,12 @@ impl TestAgent {
             }],
             _ => Vec::new(),
         };
-        let request = WatchRequest { protocol_version: 1, subject: Some(subject), upstreams };
+        let request = WatchRequest {
+            protocol_version: 1,
+            subject: Some(subject),
+            upstreams,
+            node: String::new(),
+        };
         Ok(self.client.clone().watch(request).await?.into_inner())
     }
 }
@@ -252,7 +257,7 @@ async fn a_pod_gets_the_name_it_is_registered_under() {
     let service = identity::service_of(shared, &pod(), "payments").await.unwrap();
     assert_eq!(service, "web");
     let asked = Some(Subject::Service("payments".to_owned()));
-    let target = subject::find(shared, &pod(), asked).await.unwrap();
+    let target = subject::find(shared, &pod(), asked, "").await.unwrap();
     assert_eq!(target.subject().service(), "web");
     assert!(matches!(target, subject::Target::Proxy { .. }));
     agent.stop().await;

@@ -36,7 +36,11 @@ impl Served {
     }
 
     fn start_at(address: SocketAddr, state: State, zone: Zone) -> Self {
-        let source = Source { store: Arc::default(), zone: Arc::new(ArcSwap::from_pointee(zone)) };
+        let source = Source {
+            store: Arc::default(),
+            zone: Arc::new(ArcSwap::from_pointee(zone)),
+            remote: None,
+        };
         Store::publish(&source.store, state, &Touched::default());
         let listeners = Listeners::bind(&[address]).unwrap();
         let address = listeners.addresses()[0];

@@ -17,6 +17,7 @@ fn handle(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
     match packet::handle(packet, transport, &catalog(), &zone(), NOW, &mut rng, &mut out) {
         Ok(Outcome::Send) => Some(out),
         Ok(Outcome::Ignore) => None,
+        Ok(outcome @ Outcome::Elsewhere(..)) => Some(without_a_way(outcome, transport, &zone())),
         other => panic!("{other:?}"),
     }
 }

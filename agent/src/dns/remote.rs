@@ -1,0 +1,195 @@
+//! Questions that servers answer: those about other datacenters, and on a client agent all that no
+//! view is there for.
+//!
+//! A client agent answers questions about nodes and services from views, which it follows from the
+//! first question on; what is rare (SOA, NS, PTR) it passes on whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hickory_proto::{
+    op::Message,
+    rr::{DNSClass, RecordType},
+};
+use rand::{SeedableRng, rngs::SmallRng};
+
+use super::{
+    Zone,
+    answer::Answer,
+    name::{self, Scope, Subject},
+    packet::{self, Outcome},
+    recursor,
+    server::unix_seconds,
+    truncate::Transport,
+};
+use crate::{
+    forward::{ForwardError, Forwarder},
+    state::{State, view::View},
+    views::Views,
+};
+
+/// How a DNS worker reaches servers.
+#[derive(Clone)]
+pub enum Remote {
+    /// This agent is a server; others answer for other datacenters.
+    Server(Arc<Forwarder>),
+    /// This agent is a client.
+    Client(Arc<Views>),
+}
+
+/// What cannot be answered at once.
+pub(super) enum Work {
+    /// What a packet came to.
+    Outcome(Outcome),
+    /// A packet on a client agent that follows no view of it yet.
+    First(Arc<Views>, Vec<u8>),
+}
+
+impl Work {
+    /// The answer's bytes, if there is one.
+    pub(super) async fn carry_out(
+        self,
+        transport: Transport,
+        zone: &Zone,
+        remote: Option<&Remote>,
+    ) -> Option<Vec<u8>> {
+        match self {
+            Self::Outcome(outcome) => resolve(outcome, transport, zone, remote).await,
+            Self::First(views, packet) => first(&views, packet, transport, zone).await,
+        }
+    }
+
+    /// The answer when too much else waits: SERVFAIL.
+    pub(super) fn refuse(self, zone: &Zone) -> Option<Vec<u8>> {
+        match self {
+            Self::Outcome(outcome) => recursor::refuse(outcome, zone),
+            Self::First(_, packet) => failure(&Message::from_vec(&packet).ok()?, zone),
+        }
+    }
+}
+
+/// What a client agent answers a packet from.
+enum Place {
+    /// A view.
+    View(View),
+    /// Nothing of the catalog is needed.
+    Nowhere,
+    /// A server answers it.
+    Server,
+}
+
+impl Remote {
+    fn forwarder(&self) -> &Forwarder {
+        match self {
+            Self::Server(forwarder) => forwarder,
+            Self::Client(views) => views.forwarder(),
+        }
+    }
+
+    /// The state that answers a packet on a client agent; `None`: [`Work::First`].
+    pub(super) fn state(views: &Views, packet: &[u8], zone: &Zone) -> Option<Arc<State>> {
+        match place(packet, zone) {
+            Place::View(view) => views.get(&view),
+            Place::Nowhere => Some(Arc::default()),
+            Place::Server => None,
+        }
+    }
+}
+
+fn place(packet: &[u8], zone: &Zone) -> Place {
+    let Ok(request) = Message::from_vec(packet) else { return Place::Nowhere };
+    let [query] = &request.queries[..] else { return Place::Nowhere };
+    if !matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) {
+        return Place::Nowhere;
+    }
+    let qtype = query.query_type();
+    match name::parse(zone, query.name(), qtype) {
+        Scope::Outside => Place::Nowhere,
+        Scope::Reverse(_) => Place::Server,
+        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => Place::Server,
+        Scope::Inside(question) => match question.subject {
+            Subject::Node(name) => Place::View(View::Node(name.as_ref().into())),
+            Subject::Service { name, .. } => Place::View(View::Service(name.into())),
+            Subject::Connect(name) => Place::View(View::Connect(name.into())),
+            _ => Place::Nowhere,
+        },
+    }
+}
+
+/// Answers a packet that [`Remote::state`] had nothing for: opens its view and waits for it, or has
+/// a server answer.
+async fn first(
+    views: &Arc<Views>,
+    packet: Vec<u8>,
+    transport: Transport,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    let state = match place(&packet, zone) {
+        Place::View(view) => views.wait(&view).await,
+        Place::Nowhere => Some(Arc::default()),
+        Place::Server => None,
+    };
+    let Some(state) = state else {
+        let tcp = transport == Transport::Tcp;
+        let asked = Bytes::from(packet.clone());
+        return match views.forwarder().dns(views.datacenter(), asked, tcp).await {
+            Ok(answer) => Some(answer.into()),
+            Err(error) => {
+                tracing::debug!(%error, "no server answers a dns question");
+                let request = Message::from_vec(&packet).ok()?;
+                failure(&request, zone)
+            }
+        };
+    };
+    let mut out = Vec::new();
+    let mut rng = SmallRng::from_rng(&mut rand::rng());
+    let outcome =
+        packet::handle(&packet, transport, &state, zone, unix_seconds(), &mut rng, &mut out);
+    match outcome {
+        Ok(Outcome::Ignore) => None,
+        Ok(Outcome::Send) | Err(_) => Some(out),
+        Ok(outcome) => {
+            resolve(outcome, transport, zone, Some(&Remote::Client(views.clone()))).await
+        }
+    }
+}
+
+/// Does what `outcome` asks of recursors and other datacenters; the answer's bytes, if there is one.
+async fn resolve(
+    outcome: Outcome,
+    transport: Transport,
+    zone: &Zone,
+    remote: Option<&Remote>,
+) -> Option<Vec<u8>> {
+    let (request, otherwise, datacenter) = match outcome {
+        Outcome::Elsewhere(request, otherwise, datacenter) => (request, otherwise, datacenter),
+        outcome => return recursor::resolve(outcome, transport, zone).await,
+    };
+    let Some(remote) = remote else { return no_path(&request, *otherwise, transport, zone) };
+    let message = request.to_vec().ok()?;
+    let tcp = transport == Transport::Tcp;
+    match remote.forwarder().dns(&datacenter, message.into(), tcp).await {
+        Ok(answer) => Some(answer.into()),
+        Err(ForwardError::NoPath(_)) => no_path(&request, *otherwise, transport, zone),
+        Err(error) => {
+            tracing::debug!(datacenter, %error, "no server answers a dns question");
+            failure(&request, zone)
+        }
+    }
+}
+
+/// There is no such datacenter: no such name.
+fn no_path(
+    request: &Message,
+    answer: Answer,
+    transport: Transport,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    packet::finish(request, answer, Vec::new(), transport, zone, &mut out).ok().map(|()| out)
+}
+
+fn failure(request: &Message, zone: &Zone) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    packet::server_failure(request, zone, &mut out).ok().map(|()| out)
+}
