@@ -37,6 +37,7 @@ fn members_depend_on_each_other_in_one_direction_only() {
         ("lictor-api", &[]),
         ("lictor-operator", &["lictor-api"]),
         ("lictor-sidecar", &["lictor-api"]),
+        ("base2histogram", &[]),
         ("lictor-tests", &["lictor", "lictor-api", "lictor-operator", "lictor-sidecar"]),
     ];
     assert_eq!(
