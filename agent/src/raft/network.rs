@@ -83,6 +83,7 @@ pub(super) struct Peer {
 
 type Client = RaftClient<Connection>;
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
+type AppendAnswers = BoxStream<'static, RpcResult<StreamAppendResult<TypeConfig>>>;
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
@@ -164,6 +165,33 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Waits for the first request, which the engine holds back after errors, then opens a stream
+    /// for it and all that follow.
+    async fn open_append<S>(&self, mut input: S, option: &RPCOption) -> RpcResult<AppendAnswers>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
+        let (address, mut client) = self.client().await?;
+        let owed = Arc::new(AtomicUsize::new(0));
+        let counted = owed.clone();
+        // A request that cannot be encoded ends the stream; the engine begins a new one.
+        let requests = stream::once(async { first }).chain(input);
+        let requests = requests.map(|request| wire::append_request(&request));
+        let requests = requests.take_while(|request| std::future::ready(request.is_ok()));
+        let requests = requests.filter_map(move |request| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(request.ok())
+        });
+        let patience = option.soft_ttl().max(ANSWER_TIMEOUT);
+        let answers = self.answer(address, patience, client.append(requests)).await?;
+        let connections = self.peers.connections.clone();
+        let answers = Answers { answers, owed, patience, address, connections };
+        Ok(Box::pin(stream::unfold(Some(answers), next_answer)))
+    }
+}
+
 /// A snapshot's bytes in pieces; each shares the memory of all.
 fn parts(bytes: Bytes) -> impl Iterator<Item = v1::SnapshotPart> {
     (0..bytes.len()).step_by(SNAPSHOT_PART).map(move |begin| {
@@ -202,27 +230,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
+        // Opened when it is first asked for an answer, so that the engine can give it up meanwhile.
+        let answers = stream::once(async move {
+            self.open_append(input, &option).await.unwrap_or_else(|error| {
+                let answer: BoxStream<'s, _> = Box::pin(stream::once(async { Err(error) }));
+                answer
+            })
+        });
         Box::pin(async move {
-            let (address, mut client) = self.client().await?;
-            let owed = Arc::new(AtomicUsize::new(0));
-            let counted = owed.clone();
-            // A request that cannot be encoded ends the stream; the engine begins a new one.
-            let requests = input.map(|request| wire::append_request(&request));
-            let requests = requests.take_while(|request| {
-                let is_good = request.is_ok();
-                async move { is_good }
-            });
-            let requests = requests.filter_map(move |request| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                async move { request.ok() }
-            });
-            let patience = option.soft_ttl().max(ANSWER_TIMEOUT);
-            let call = client.append(requests);
-            let answers = self.answer(address, patience, call).await?;
-            let connections = self.peers.connections.clone();
-            let answers = Answers { answers, owed, patience, address, connections };
-            let results: BoxStream<'s, _> = Box::pin(stream::unfold(Some(answers), next_answer));
-            Ok(results)
+            let answers: BoxStream<'s, _> = Box::pin(answers.flatten());
+            Ok(answers)
         })
     }
 

@@ -262,3 +262,24 @@ async fn a_blocked_query_on_a_follower_wakes_when_another_writes() {
     assert!(meta.index > first.index);
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_gone_is_called_now_and_then_only() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let leader = cluster.leader().await;
+    let gone = cluster.members.remove(cluster.follower_of(leader));
+    let address = gone.known.address;
+    gone.stop().await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let mut calls = 0;
+    let count = async {
+        loop {
+            drop(listener.accept().await.unwrap());
+            calls += 1;
+        }
+    };
+    let second = timeout(Duration::from_secs(1), count).await;
+    assert!(second.is_err(), "counting does not end by itself");
+    assert!((1..50).contains(&calls), "{calls} calls in a second");
+    cluster.stop().await;
+}
