@@ -11,6 +11,8 @@ pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
 pub mod kv;
+pub mod session;
+pub mod txn;
 
 use lictor_api::types::catalog::{DeregisterRequest, RegisterRequest};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ use crate::state::{State, watch::Touched};
 pub use certificate_authority::CaCommand;
 pub use config_entry::{ConfigEntryCommand, IntentionCommand};
 pub use kv::KvCommand;
+pub use session::{Expired, SessionCommand};
+pub use txn::{Operation, TxnOutcome};
 
 /// Version of the entry encoding.
 const ENTRY_VERSION: u8 = 1;
@@ -38,6 +42,10 @@ pub enum Command {
     Intention(Box<IntentionCommand>),
     /// Change the certificate authority.
     Ca(Box<CaCommand>),
+    /// Change sessions.
+    Session(Box<SessionCommand>),
+    /// Carry out all of these or none.
+    Transaction(Vec<Operation>),
 }
 
 /// What a command did.
@@ -49,6 +57,8 @@ pub enum Response {
     Applied(bool),
     /// It was refused and changed nothing.
     Rejected(Rejection),
+    /// A transaction: what it read and wrote, or why it changed nothing.
+    Transaction(TxnOutcome),
 }
 
 /// Why a committed command changed nothing. The texts are Consul's, which clients print.
@@ -74,6 +84,27 @@ pub enum Rejection {
     /// There is no authority to change yet.
     #[error("the certificate authority is not initialized")]
     NoAuthority,
+    /// A lock without a session.
+    #[error("missing session")]
+    MissingSession,
+    /// A lock for a session that does not exist.
+    #[error("invalid session {0:?}")]
+    InvalidSession(String),
+    /// A session with an ID that is empty or taken.
+    #[error("session ID {0:?} cannot be used")]
+    SessionId(String),
+    /// A session or instance for a node that does not exist.
+    #[error("Missing node registration")]
+    MissingNodeRegistration,
+    /// A check for an instance that does not exist.
+    #[error("Missing service registration")]
+    MissingServiceRegistration,
+    /// A session on a check that does not exist.
+    #[error("Missing check '{0}' registration")]
+    MissingCheckRegistration(String),
+    /// A session on a check that is critical.
+    #[error("Check '{0}' is in critical state")]
+    CriticalCheck(String),
 }
 
 /// An entry that this version cannot read; the server must stop.
@@ -128,5 +159,7 @@ pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touc
             config_entry::apply_intention(state, index, *command, touched)
         }
         Command::Ca(command) => certificate_authority::apply(state, index, *command, touched),
+        Command::Session(command) => session::apply(state, index, *command, touched),
+        Command::Transaction(operations) => txn::apply(state, index, operations, touched),
     }
 }

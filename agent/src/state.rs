@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
 pub mod kv;
+pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod view;
@@ -19,6 +20,7 @@ pub use catalog::{Catalog, Instance};
 pub use certificate_authority::CertificateAuthority;
 pub use config_entry::ConfigEntries;
 pub use kv::Kv;
+pub use session::Sessions;
 pub use store::Store;
 pub use watch::{Topic, WatchSet};
 
@@ -37,6 +39,8 @@ pub struct State {
     pub config_entries: ConfigEntries,
     /// The mesh's certificate authority; `None` until the first leader has made it.
     pub ca: Option<Arc<CertificateAuthority>>,
+    /// Sessions.
+    pub sessions: Sessions,
 }
 
 impl State {
@@ -53,6 +57,8 @@ impl State {
             Topic::KvKey(key) => self.kv.key_index(key),
             Topic::KvPrefix(prefix) => self.kv.prefix_index(prefix),
             Topic::ConfigKind(kind) => self.config_entries.kind_index(kind),
+            Topic::Sessions | Topic::NodeSessions(_) => self.sessions.index,
+            Topic::Session(id) => self.sessions.session_index(id),
             Topic::Roots => self.ca.as_ref().map_or(0, |ca| ca.roots_index),
         };
         index.max(1)

@@ -12,6 +12,8 @@ pub mod coordinate;
 pub mod health;
 pub mod intention;
 pub mod kv;
+pub mod session;
+pub mod txn;
 
 /// True for a value that Go's `omitempty` leaves out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

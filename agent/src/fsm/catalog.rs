@@ -47,7 +47,7 @@ pub(super) fn register(
         state.catalog.upsert_service(index, &name, service, touched);
     }
     for check in checks {
-        state.catalog.upsert_check(index, check, touched);
+        state.upsert_check(index, check, touched);
     }
     Response::Done
 }
@@ -61,11 +61,11 @@ pub(super) fn deregister(
 ) -> Response {
     let node = &request.node;
     if !request.service_id.is_empty() {
-        state.catalog.delete_service(index, node, &request.service_id, touched);
+        state.delete_service(index, node, &request.service_id, touched);
     } else if !request.check_id.is_empty() {
-        state.catalog.delete_check(index, node, &request.check_id, touched);
+        state.delete_check(index, node, &request.check_id, touched);
     } else {
-        state.catalog.delete_node(index, node, touched);
+        state.delete_node(index, node, touched);
     }
     Response::Done
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Response;
+use super::{Rejection, Response};
 use crate::state::{State, watch::Touched};
 
 /// A change to one key or to all keys under a prefix.
@@ -46,6 +46,28 @@ pub enum KvCommand {
         /// The prefix; empty means all keys.
         prefix: String,
     },
+    /// Lock a key for a session and write it, unless another session holds it or a lock-delay runs.
+    Lock {
+        /// The key.
+        key: String,
+        /// The client's number.
+        flags: u64,
+        /// The value.
+        value: Bytes,
+        /// The session.
+        session: String,
+    },
+    /// Unlock a key that the session holds and write it.
+    Unlock {
+        /// The key.
+        key: String,
+        /// The client's number.
+        flags: u64,
+        /// The value.
+        value: Bytes,
+        /// The session.
+        session: String,
+    },
 }
 
 impl std::fmt::Debug for KvCommand {
@@ -57,6 +79,8 @@ impl std::fmt::Debug for KvCommand {
             Self::Delete { key } => ("Delete", key),
             Self::CheckAndDelete { key, .. } => ("CheckAndDelete", key),
             Self::DeleteTree { prefix } => ("DeleteTree", prefix),
+            Self::Lock { key, .. } => ("Lock", key),
+            Self::Unlock { key, .. } => ("Unlock", key),
         };
         f.debug_tuple(verb).field(key).finish()
     }
@@ -98,5 +122,28 @@ pub(super) fn apply(
             state.kv.delete_tree(index, &prefix, touched);
             Response::Applied(true)
         }
+        KvCommand::Lock { key, flags, value, session } => match valid_session(state, &session) {
+            Ok(()) => {
+                Response::Applied(state.kv.lock(index, &key, flags, value, &session, touched))
+            }
+            Err(rejection) => Response::Rejected(rejection),
+        },
+        KvCommand::Unlock { session, .. } if session.is_empty() => {
+            Response::Rejected(Rejection::MissingSession)
+        }
+        KvCommand::Unlock { key, flags, value, session } => {
+            Response::Applied(state.kv.unlock(index, &key, flags, value, &session, touched))
+        }
+    }
+}
+
+/// Only a session that exists can lock.
+pub(super) fn valid_session(state: &State, session: &str) -> Result<(), Rejection> {
+    if session.is_empty() {
+        return Err(Rejection::MissingSession);
+    }
+    match state.sessions.get(session) {
+        Some(_) => Ok(()),
+        None => Err(Rejection::InvalidSession(session.to_owned())),
     }
 }

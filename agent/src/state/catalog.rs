@@ -248,6 +248,8 @@ impl Catalog {
 }
 
 // === impl Catalog: changing (by the FSM alone) ===
+//
+// What can end a session is changed through `State` (`session.rs`).
 
 impl Catalog {
     /// Inserts or changes a node. A registration that says nothing new changes nothing.
@@ -300,7 +302,7 @@ impl Catalog {
     }
 
     /// Inserts or changes a check. Its node and instance must exist.
-    pub(crate) fn upsert_check(
+    pub(super) fn upsert_check(
         &mut self,
         index: u64,
         mut check: HealthCheck,
@@ -322,7 +324,7 @@ impl Catalog {
     }
 
     /// Removes a node with everything on it; false when there was none.
-    pub(crate) fn delete_node(
+    pub(super) fn delete_node(
         &mut self,
         index: u64,
         node: &NodeName,
@@ -352,7 +354,7 @@ impl Catalog {
     }
 
     /// Removes an instance with its checks; false when there was none.
-    pub(crate) fn delete_service(
+    pub(super) fn delete_service(
         &mut self,
         index: u64,
         node: &NodeName,
@@ -378,7 +380,7 @@ impl Catalog {
     }
 
     /// Removes a check; false when there was none.
-    pub(crate) fn delete_check(
+    pub(super) fn delete_check(
         &mut self,
         index: u64,
         node: &NodeName,

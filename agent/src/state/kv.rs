@@ -1,14 +1,20 @@
-//! The key/value table and its graveyard.
+//! The key/value table, its locks and its graveyard.
 //!
 //! A deleted key leaves a tombstone, so that a blocking query on its prefix sees the index rise.
 //! The graveyard is bounded: when it is full, its older half is forgotten and their highest index
 //! becomes a floor under every prefix's index. That may wake a reader once too often; it never
 //! lets one sleep through a delete.
+//!
+//! A key whose lock was lost with its session is under a lock-delay: nobody can lock it, so that a
+//! holder that does not know yet has time to stop. The delay is a row here, and the leader proposes
+//! its end (`server/sessions.rs`), because there is no clock here. LockIndex rises with each new
+//! holder: whoever guards something else with the lock compares it (fencing).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use lictor_api::types::kv::KvPair;
+use serde::{Deserialize, Serialize};
 
 use super::{Topic, watch::Touched};
 
@@ -24,6 +30,19 @@ pub struct Kv {
     pub(super) graveyard_floor: u64,
     /// Raft index of the last change to any key.
     pub(super) index: u64,
+    /// Session and key of every lock that is held.
+    pub(super) held: OrdSet<(Arc<str>, Arc<str>)>,
+    /// Keys that cannot be locked yet.
+    pub(super) delays: OrdMap<Arc<str>, LockDelay>,
+}
+
+/// Why a key cannot be locked for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockDelay {
+    /// Raft index at which the lock was lost.
+    pub since: u64,
+    /// How long the key stays unlocked.
+    pub length: Duration,
 }
 
 impl Kv {
@@ -50,6 +69,25 @@ impl Kv {
         self.pairs.is_empty()
     }
 
+    /// The keys that a session has locked, in order.
+    pub fn held_by(&self, session: &str) -> impl Iterator<Item = &Arc<str>> {
+        let session: Arc<str> = Arc::from(session);
+        self.held
+            .range((session.clone(), Arc::from(""))..)
+            .take_while(move |(holder, _)| *holder == session)
+            .map(|(_, key)| key)
+    }
+
+    /// The lock-delay that a key is under.
+    pub fn delay(&self, key: &str) -> Option<&LockDelay> {
+        self.delays.get(key)
+    }
+
+    /// All lock-delays, by key.
+    pub fn delays(&self) -> impl Iterator<Item = (&Arc<str>, &LockDelay)> {
+        self.delays.iter()
+    }
+
     /// Writes a key. The lock fields and the creation index of an existing key are kept. Writing
     /// the value and flags that are there already changes nothing.
     pub(crate) fn set(
@@ -61,19 +99,101 @@ impl Kv {
         touched: &mut Touched,
     ) {
         let old = self.pairs.get(key);
-        if old.is_some_and(|old| old.flags == flags && old.value == value) {
+        let lock_index = old.map_or(0, |old| old.lock_index);
+        let session = old.map(|old| old.session.clone()).unwrap_or_default();
+        let key = key.to_owned();
+        let pair = KvPair { key, flags, value, lock_index, session, ..KvPair::default() };
+        self.write(index, pair, touched);
+    }
+
+    /// Locks a key for a session, which must exist, and writes it; false when another session
+    /// holds it or it is under a lock-delay.
+    pub(crate) fn lock(
+        &mut self,
+        index: u64,
+        key: &str,
+        flags: u64,
+        value: bytes::Bytes,
+        session: &str,
+        touched: &mut Touched,
+    ) -> bool {
+        let (holder, lock_index) =
+            self.pairs.get(key).map_or(("", 0), |old| (&old.session, old.lock_index));
+        let lock_index = match holder {
+            "" if self.delays.contains_key(key) => return false,
+            "" => lock_index + 1,
+            holder if holder == session => lock_index,
+            _ => return false,
+        };
+        let (key, session) = (key.to_owned(), session.to_owned());
+        let pair = KvPair { key, flags, value, lock_index, session, ..KvPair::default() };
+        self.write(index, pair, touched);
+        true
+    }
+
+    /// Unlocks a key and writes it; false when the session does not hold it.
+    pub(crate) fn unlock(
+        &mut self,
+        index: u64,
+        key: &str,
+        flags: u64,
+        value: bytes::Bytes,
+        session: &str,
+        touched: &mut Touched,
+    ) -> bool {
+        let Some(old) = self.pairs.get(key).filter(|old| old.session == session) else {
+            return false;
+        };
+        let (key, lock_index) = (key.to_owned(), old.lock_index);
+        let pair = KvPair { key, flags, value, lock_index, ..KvPair::default() };
+        self.write(index, pair, touched);
+        true
+    }
+
+    /// Takes the locks of a session that ended: unlocks or deletes its keys and puts them under a
+    /// lock-delay.
+    pub(super) fn forfeit(
+        &mut self,
+        index: u64,
+        session: &str,
+        delete: bool,
+        delay: Duration,
+        touched: &mut Touched,
+    ) {
+        let keys: Vec<Arc<str>> = self.held_by(session).cloned().collect();
+        for key in keys {
+            if delete {
+                self.delete(index, &key, touched);
+            } else if let Some(old) = self.pairs.get(&key).cloned() {
+                self.write(index, KvPair { session: String::new(), ..(*old).clone() }, touched);
+            }
+            if !delay.is_zero() {
+                self.delays.insert(key, LockDelay { since: index, length: delay });
+            }
+        }
+    }
+
+    /// Ends a key's lock-delay if it is the one that began at `since`.
+    pub(crate) fn end_delay(&mut self, key: &str, since: u64) {
+        if self.delays.get(key).is_some_and(|delay| delay.since == since) {
+            self.delays.remove(key);
+        }
+    }
+
+    /// Puts a pair in its place and sets its indexes; nothing happens when it says nothing new.
+    fn write(&mut self, index: u64, mut pair: KvPair, touched: &mut Touched) {
+        let old = self.pairs.get(pair.key.as_str());
+        pair.create_index = old.map_or(index, |old| old.create_index);
+        pair.modify_index = old.map_or(index, |old| old.modify_index);
+        if old.is_some_and(|old| **old == pair) {
             return;
         }
-        let pair = KvPair {
-            lock_index: old.map_or(0, |old| old.lock_index),
-            key: key.to_owned(),
-            flags,
-            value,
-            session: old.map(|old| old.session.clone()).unwrap_or_default(),
-            create_index: old.map_or(index, |old| old.create_index),
-            modify_index: index,
-        };
-        let key: Arc<str> = Arc::from(key);
+        pair.modify_index = index;
+        let key: Arc<str> = Arc::from(pair.key.as_str());
+        self.forget_holder(&key);
+        if !pair.session.is_empty() {
+            self.held.insert((Arc::from(pair.session.as_str()), key.clone()));
+        }
         self.graveyard.remove(&key);
         self.pairs.insert(key.clone(), Arc::new(pair));
         self.index = index;
@@ -82,7 +202,9 @@ impl Kv {
 
     /// Deletes a key; false when there was none.
     pub(crate) fn delete(&mut self, index: u64, key: &str, touched: &mut Touched) -> bool {
-        let Some((key, _)) = self.pairs.remove_with_key(key) else { return false };
+        let key: Arc<str> = Arc::from(key);
+        self.forget_holder(&key);
+        let Some((key, _)) = self.pairs.remove_with_key(&*key) else { return false };
         self.bury(index, key.clone());
         touched.touch(Topic::KvKey(key));
         true
@@ -93,6 +215,19 @@ impl Kv {
         let keys: Vec<String> = self.list(prefix).map(|pair| pair.key.clone()).collect();
         for key in keys {
             self.delete(index, &key, touched);
+        }
+    }
+
+    /// Rebuilds what is derived from the rows; used when a snapshot is loaded.
+    pub(super) fn reindex(&mut self) {
+        let locked = self.pairs.iter().filter(|(_, pair)| !pair.session.is_empty());
+        self.held =
+            locked.map(|(key, pair)| (Arc::from(pair.session.as_str()), key.clone())).collect();
+    }
+
+    fn forget_holder(&mut self, key: &Arc<str>) {
+        if let Some(old) = self.pairs.get(key).filter(|old| !old.session.is_empty()) {
+            self.held.remove(&(Arc::from(old.session.as_str()), key.clone()));
         }
     }
 

@@ -13,11 +13,15 @@ use lictor_api::{
         config_entry::ConfigEntry,
         health::HealthCheck,
         kv::KvPair,
+        session::Session,
     },
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, CertificateAuthority, ConfigEntries, Kv, State, catalog::Indexes};
+use super::{
+    Catalog, CertificateAuthority, ConfigEntries, Kv, Sessions, State, catalog::Indexes,
+    kv::LockDelay,
+};
 
 const MAGIC: &[u8; 8] = b"LICTSNAP";
 const VERSION: u32 = 1;
@@ -60,6 +64,12 @@ struct Body {
     config_entries: Vec<Arc<ConfigEntry>>,
     config_indexes: Vec<(Arc<str>, u64)>,
     ca: Option<Arc<CertificateAuthority>>,
+    #[serde(default)]
+    sessions: Vec<Arc<Session>>,
+    #[serde(default)]
+    sessions_index: u64,
+    #[serde(default)]
+    lock_delays: Vec<(Arc<str>, LockDelay)>,
 }
 
 impl State {
@@ -91,6 +101,9 @@ impl State {
                 .map(|(kind, index)| (kind.clone(), *index))
                 .collect(),
             ca: self.ca.clone(),
+            sessions: self.sessions.rows.values().cloned().collect(),
+            sessions_index: self.sessions.index,
+            lock_delays: self.kv.delays.iter().map(|(key, delay)| (key.clone(), *delay)).collect(),
         };
         // The body is large: it is encoded where it stays, behind a header filled in afterwards.
         let mut bytes = vec![0; HEADER_BYTES];
@@ -152,19 +165,29 @@ impl Body {
             ..Catalog::default()
         };
         catalog.reindex();
+        let mut kv = Kv {
+            pairs: self.kv.into_iter().map(|pair| (Arc::from(pair.key.as_str()), pair)).collect(),
+            graveyard: self.graveyard.into_iter().collect(),
+            graveyard_floor: self.graveyard_floor,
+            index: self.kv_index,
+            delays: self.lock_delays.into_iter().collect(),
+            ..Kv::default()
+        };
+        kv.reindex();
+        let mut sessions = Sessions {
+            rows: self
+                .sessions
+                .into_iter()
+                .map(|session| (Arc::from(session.id.as_str()), session))
+                .collect(),
+            index: self.sessions_index,
+            ..Sessions::default()
+        };
+        sessions.reindex();
         State {
             index: self.index,
             catalog,
-            kv: Kv {
-                pairs: self
-                    .kv
-                    .into_iter()
-                    .map(|pair| (Arc::from(pair.key.as_str()), pair))
-                    .collect(),
-                graveyard: self.graveyard.into_iter().collect(),
-                graveyard_floor: self.graveyard_floor,
-                index: self.kv_index,
-            },
+            kv,
             config_entries: ConfigEntries {
                 entries: self
                     .config_entries
@@ -174,6 +197,7 @@ impl Body {
                 indexes: self.config_indexes.into_iter().collect(),
             },
             ca: self.ca,
+            sessions,
         }
     }
 }

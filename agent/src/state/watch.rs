@@ -40,6 +40,12 @@ pub enum Topic {
     ConfigKind(Arc<str>),
     /// The mesh's roots.
     Roots,
+    /// The list of sessions.
+    Sessions,
+    /// The sessions of one node; the name in lower case.
+    NodeSessions(NodeName),
+    /// One session.
+    Session(Arc<str>),
 }
 
 /// The topics an answer depends on, collected while it is read.
@@ -66,6 +72,11 @@ impl Touched {
     /// Notes that `topic` changed. Touching a key touches its prefixes too.
     pub fn touch(&mut self, topic: Topic) {
         self.0.insert(topic);
+    }
+
+    /// Adds what another batch touched.
+    pub fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 }
 

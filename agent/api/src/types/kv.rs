@@ -31,12 +31,12 @@ pub struct KvPair {
 }
 
 /// Base64 (or `null`) for people, raw bytes for the log.
-mod value {
+pub(super) mod value {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::types) fn serialize<S: Serializer>(
         value: &Bytes,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -49,7 +49,7 @@ mod value {
         STANDARD.encode(value).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::types) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Bytes, D::Error> {
         if !deserializer.is_human_readable() {
