@@ -26,7 +26,7 @@ use crate::{
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{self, connections::Connections, listener::serve as serve_rpc},
-    server::{Server, bootstrap, leader, reconcile},
+    server::{Server, bootstrap, leader, reconcile, sessions},
     servers::Servers,
     state::{Store, view::View},
     tls::InternalRpc,
@@ -406,7 +406,8 @@ fn spawn_server(
     let members = agent.pools.lan_members(&config, &agent.node_id);
     let leading = server.clone();
     let duties = move |tasks: &TaskTracker, until: CancellationToken| {
-        tasks.spawn(reconcile::run(leading.clone(), members.clone(), until));
+        tasks.spawn(reconcile::run(leading.clone(), members.clone(), until.clone()));
+        tasks.spawn(sessions::run(leading.clone(), until));
     };
     tasks.spawn(leader::run(server.clone(), duties, shutdown.clone()));
 }

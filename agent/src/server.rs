@@ -8,8 +8,13 @@ pub mod bootstrap;
 pub mod leader;
 pub mod reconcile;
 mod remote;
+pub mod sessions;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
@@ -65,6 +70,7 @@ pub struct Server {
     consensus: Consensus,
     leader: remote::RemoteLeader,
     hold_timeout: Duration,
+    clocks: Mutex<sessions::Clocks>,
 }
 
 impl Server {
@@ -76,7 +82,8 @@ impl Server {
         peers: Peers,
         hold_timeout: Duration,
     ) -> Self {
-        Self { store, consensus, leader: remote::RemoteLeader::new(peers), hold_timeout }
+        let leader = remote::RemoteLeader::new(peers);
+        Self { store, consensus, leader, hold_timeout, clocks: Mutex::default() }
     }
 
     /// The published state and its watches.
@@ -178,6 +185,12 @@ impl Server {
             consistency,
         };
         Ok((meta, answer))
+    }
+
+    /// The clocks of sessions and lock-delays, which count while this server leads.
+    fn clocks(&self) -> MutexGuard<'_, sessions::Clocks> {
+        // A panic between two steps leaves a clock too many or too few, which the next pass mends.
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this server knows who leads.

@@ -92,6 +92,16 @@ impl peer_server::Peer for Peer {
         }))
     }
 
+    async fn renew_session(
+        &self,
+        request: Request<v1::RenewSessionRequest>,
+    ) -> Result<Response<v1::RenewSessionResponse>, Status> {
+        self.admit(&request)?;
+        let renewed = self.server.renew_here(&request.into_inner().id).await;
+        let renewed = renewed.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::RenewSessionResponse { renewed }))
+    }
+
     async fn remove(
         &self,
         request: Request<v1::RemoveRequest>,

@@ -102,6 +102,32 @@ impl RemoteLeader {
         }
     }
 
+    /// Has the leader start a session's TTL again; false when there is no such session. It may be
+    /// asked twice, so what fails in between counts as not done.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NoLeader`].
+    pub(super) async fn renew_session(
+        &self,
+        leader: &Leader,
+        id: &str,
+    ) -> Result<bool, ConsensusError> {
+        let mut client = self.client(leader.address).await?;
+        let request =
+            v1::RenewSessionRequest { protocol_version: PROTOCOL_VERSION, id: id.to_owned() };
+        match timeout(READ_TIMEOUT, client.renew_session(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner().renewed),
+            Ok(Err(status)) => {
+                self.failed(leader.address, &status);
+                Err(ConsensusError::NoLeader)
+            }
+            Err(_) => {
+                self.peers.connections.forget(leader.address);
+                Err(ConsensusError::NoLeader)
+            }
+        }
+    }
+
     /// Has the leader take a server out.
     ///
     /// # Errors

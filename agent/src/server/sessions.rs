@@ -1,0 +1,204 @@
+//! Leader duty: sessions that nobody renews end, and lock-delays end.
+//!
+//! The clocks are in the leader's memory only, run on tokio's monotonic clock, and follow the
+//! state: a session that appears gets twice its TTL, a lock-delay its length. What has run out is
+//! proposed, and ends when that is committed; nothing rests on the time of day, or on two servers
+//! agreeing about time.
+//!
+//! Safe side: a new leader does not know how much of a time had passed, so it starts every clock
+//! from its full length. After a change of leader a session lives longer than it must and a lock is
+//! refused longer than it must; a session never ends early, and a lock-delay is never cut short. A
+//! lock-delay is a row of the state, so that an acquire which is in the log behind the loss of the
+//! lock meets it, whoever leads by then.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lictor_api::{query::Consistency, types::session::Session};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Server, ServerError};
+use crate::{
+    fsm::{Command, Expired, SessionCommand},
+    raft::ConsensusError,
+    state::{State, Topic, WatchSet},
+};
+
+/// A session ends after this many TTLs without renewal; COMPAT: as in Consul, so that a client that
+/// renews once per TTL never loses it to a delay.
+const TTLS: u32 = 2;
+/// Changes of sessions are followed at most this often, so that many at once cost one pass.
+const PACE: Duration = Duration::from_millis(50);
+/// The pause after a proposal that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// The most ends in one proposal.
+const BATCH: usize = 512;
+
+/// When sessions and lock-delays end, as this leader counts it.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    sessions: BTreeMap<String, Clock>,
+    /// By key and the Raft index at which the delay began.
+    delays: BTreeMap<(Arc<str>, u64), Instant>,
+}
+
+/// A session's clock.
+#[derive(Debug)]
+struct Clock {
+    /// Raft index of the session's creation.
+    created: u64,
+    end: Instant,
+    /// The session's end is being proposed; it can no longer be renewed.
+    ending: bool,
+}
+
+impl Clock {
+    /// The whole time of a session; `None` for one without a TTL.
+    fn start(session: &Session, now: Instant) -> Option<Self> {
+        let end = now + session.lifetime()? * TTLS;
+        Some(Self { created: session.create_index, end, ending: false })
+    }
+}
+
+impl Clocks {
+    /// Starts the clocks of what is new and stops those of what is gone.
+    fn follow(&mut self, state: &State, now: Instant) {
+        self.sessions.retain(|id, clock| {
+            state.sessions.get(id).is_some_and(|session| session.create_index == clock.created)
+        });
+        for session in state.sessions.list() {
+            if !self.sessions.contains_key(&session.id)
+                && let Some(clock) = Clock::start(session, now)
+            {
+                self.sessions.insert(session.id.clone(), clock);
+            }
+        }
+        self.delays.retain(|(key, since), _| {
+            state.kv.delay(key).is_some_and(|delay| delay.since == *since)
+        });
+        for (key, delay) in state.kv.delays() {
+            self.delays.entry((key.clone(), delay.since)).or_insert(now + delay.length);
+        }
+    }
+
+    /// Starts a session's clock again; false when it has run out.
+    pub(super) fn renew(&mut self, session: &Session, now: Instant) -> bool {
+        let known = self.sessions.get(&session.id);
+        if known.is_some_and(|clock| clock.ending && clock.created == session.create_index) {
+            return false;
+        }
+        if let Some(clock) = Clock::start(session, now) {
+            self.sessions.insert(session.id.clone(), clock);
+        }
+        true
+    }
+
+    /// What has run out, to be proposed; and when to look again for the rest.
+    fn due(&mut self, now: Instant) -> (Expired, Option<Instant>) {
+        let mut expired = Expired::default();
+        for (id, clock) in
+            self.sessions.iter_mut().filter(|(_, clock)| clock.end <= now).take(BATCH)
+        {
+            clock.ending = true;
+            expired.sessions.push((id.clone(), clock.created));
+        }
+        let delays = self.delays.iter().filter(|(_, end)| **end <= now).take(BATCH);
+        expired.delays.extend(delays.map(|((key, since), _)| (key.to_string(), *since)));
+        let ends = self.sessions.values().map(|clock| clock.end);
+        (expired, ends.chain(self.delays.values().copied()).min())
+    }
+}
+
+/// Ends what has run out while this server leads: start it when leadership begins, which starts
+/// every clock anew, and cancel it when leadership ends.
+pub async fn run(server: Arc<Server>, until: CancellationToken) {
+    *server.clocks() = Clocks::default();
+    tokio::select! {
+        () = until.cancelled() => {}
+        () = follow(&server) => {}
+    }
+}
+
+async fn follow(server: &Server) {
+    loop {
+        let mut topics = WatchSet::default();
+        topics.add(Topic::Sessions);
+        // Registered before the state is read, so that no change is missed. Lock-delays begin only
+        // when a session ends, so the one topic covers both.
+        let waiter = server.store().watch(topics);
+        let (expired, next) = {
+            let (state, now) = (server.store().snapshot(), Instant::now());
+            let mut clocks = server.clocks();
+            clocks.follow(&state, now);
+            clocks.due(now)
+        };
+        if !expired.sessions.is_empty() || !expired.delays.is_empty() {
+            end(server, expired).await;
+            continue;
+        }
+        let timer = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = waiter.changed() => sleep(PACE).await,
+            () = timer => {}
+        }
+    }
+}
+
+/// Proposes what has run out. Whether or not that succeeds, the next pass sees what is left.
+async fn end(server: &Server, expired: Expired) {
+    let (sessions, delays) = (expired.sessions.len(), expired.delays.len());
+    let command = Command::Session(Box::new(SessionCommand::Expire(expired)));
+    match server.submit(command).await {
+        Ok(_) => {
+            tracing::debug!(target: "agent.server", sessions, delays, "ended what has run out");
+        }
+        Err(error) => {
+            tracing::warn!(target: "agent.server", sessions, %error, "failed to end sessions, trying again");
+            sleep(RETRY).await;
+        }
+    }
+}
+
+impl Server {
+    /// Renews a session's TTL, at the leader, and nothing is written. `None` when there is no such
+    /// session, or when its time was over.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn renew_session(&self, id: &str) -> Result<Option<Arc<Session>>, ServerError> {
+        let renew = || async {
+            match self.current_leader()? {
+                leader if leader.is_self => self.renew_here(id).await,
+                leader => self.leader.renew_session(&leader, id).await,
+            }
+        };
+        if !self.hold(renew).await? {
+            return Ok(None);
+        }
+        // A follower may not have heard of the session yet.
+        self.barrier(Consistency::Default).await?;
+        Ok(self.store.snapshot().sessions.get(id).cloned())
+    }
+
+    /// Renews a session's TTL on this server, which must lead; false when there is no such session.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NoLeader`] when this server does not lead.
+    pub(crate) async fn renew_here(&self, id: &str) -> Result<bool, ConsensusError> {
+        // A leader that others have deposed must not say that a session lives.
+        self.consensus.barrier(Consistency::Default).await?;
+        if !self.is_leader() {
+            return Err(ConsensusError::NoLeader);
+        }
+        let session = self.store.snapshot().sessions.get(id).cloned();
+        Ok(session.is_some_and(|session| self.clocks().renew(&session, Instant::now())))
+    }
+}
+
+#[cfg(test)]
+mod tests;
