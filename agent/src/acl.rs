@@ -53,6 +53,13 @@ pub enum Access<'a> {
         /// Whether it changes.
         write: bool,
     },
+    /// Read or change the sessions of a node.
+    Session {
+        /// The node.
+        node: &'a str,
+        /// Whether they change.
+        write: bool,
+    },
     /// Get a certificate in a service's name.
     Leaf {
         /// The service.

@@ -21,7 +21,9 @@ pub mod request;
 pub mod response;
 pub mod routes;
 pub mod server;
+mod session;
 mod status;
+mod txn;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 

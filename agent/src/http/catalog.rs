@@ -13,7 +13,10 @@ use lictor_api::{
     types::catalog::{CatalogService, Node, NodeService},
 };
 use serde::Serialize;
-pub(super) use write::{deregister, register};
+pub(super) use write::{
+    check_type, deregister, existing, register, removed_node, validate_service, written_node,
+    written_service,
+};
 
 use super::{Context, HttpError, Request, Response};
 use crate::{

@@ -3,10 +3,17 @@
 //! These texts are wire contract: Consul's clients print and match them. This is the only table of
 //! them in the agent; handlers name a variant.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use lictor_api::{
-    ServiceId,
+    GoDuration, ServiceId,
+    duration::InvalidDuration,
     error::{NO_DATACENTER, NO_LEADER, NO_SERVERS},
+    types::{
+        session::{MAX_TTL, MIN_TTL},
+        txn::MAX_OPERATIONS,
+    },
     wire::DecodeError,
 };
 
@@ -125,9 +132,44 @@ pub enum HttpError {
     /// Parameters that exclude each other; the whole query.
     #[error("Conflicting flags: {0}\n")]
     ConflictingFlags(String),
-    /// Locks need sessions.
-    #[error("acquire and release need sessions, which this version does not have yet")]
-    NoSessions,
+
+    // === sessions and transactions
+    /// No session in the path.
+    #[error("Missing session")]
+    MissingSession,
+    /// There is no such session to renew.
+    #[error("Session id '{0}' not found")]
+    NoSession(String),
+    /// A behavior that is neither.
+    #[error("Invalid Behavior setting '{0}'")]
+    InvalidBehavior(String),
+    /// A TTL that is no duration.
+    #[error("Session TTL '{ttl}' invalid: {reason}")]
+    UnreadableTtl {
+        /// The TTL.
+        ttl: String,
+        /// Why.
+        reason: InvalidDuration,
+    },
+    /// A TTL that is too short or too long; in nanoseconds.
+    #[error("Invalid Session TTL '{}', must be between [{}={}]", .0.as_nanos(), GoDuration(MIN_TTL), GoDuration(MAX_TTL))]
+    InvalidTtl(Duration),
+    /// A transaction's body is not what it should be.
+    #[error("Failed to parse body: {}", named(.0))]
+    TxnDecode(#[source] DecodeError),
+    /// A transaction with too many operations.
+    #[error("Transaction contains too many operations ({0} > {MAX_OPERATIONS})")]
+    TooManyOperations(usize),
+    /// A transaction that is too large.
+    #[error(
+        "Request body({bytes} bytes) too large, max size: {limit} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#txn_max_req_len."
+    )]
+    TxnTooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
 
     // === catalog and health
     /// No service in the path.
@@ -254,12 +296,14 @@ impl HttpError {
             | Self::NoEntry { .. }
             | Self::UnknownServiceId(_)
             | Self::NoIntention
+            | Self::NoSession(_)
             | Self::MissingKindAndName
             | Self::MissingKindOrName => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } | Self::TooManyOperations(_) | Self::TxnTooLarge { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
-            Self::NoSessions => StatusCode::NOT_IMPLEMENTED,
             Self::Registration(error) => registration_status(error),
             Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
             Self::Ca(CaError::ServiceName(_)) => StatusCode::BAD_REQUEST,
@@ -270,7 +314,9 @@ impl HttpError {
             | Self::Encode(_)
             | Self::Filter(_)
             | Self::InvalidEntry(_)
+            | Self::InvalidBehavior(_)
             | Self::InvalidMatchBy
+            | Self::InvalidTtl(_)
             | Self::MissingNode
             | Self::MissingParameter(_)
             | Self::MissingProxyDestination
@@ -282,7 +328,8 @@ impl HttpError {
             | Self::Number(_)
             | Self::Panicked
             | Self::Reload(_)
-            | Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            | Self::Server(_)
+            | Self::UnreadableTtl { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Body
             | Self::CachedWithConsistent
             | Self::ConflictingFlags(_)
@@ -307,8 +354,10 @@ impl HttpError {
             | Self::MissingNodeName
             | Self::MissingServiceId
             | Self::MissingServiceName
+            | Self::MissingSession
             | Self::MissingTarget
             | Self::StaleWithConsistent
+            | Self::TxnDecode(_)
             | Self::UnsupportedKind(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -332,14 +381,18 @@ impl From<CaError> for HttpError {
     }
 }
 
-/// A field of Consul's paid edition is named as such.
 fn decode_text(error: &DecodeError) -> String {
+    format!("Request decode failed: {}", named(error))
+}
+
+/// A field of Consul's paid edition is named as such.
+fn named(error: &DecodeError) -> String {
     let feature = match error {
         DecodeError::UnknownField(field) if field == "Namespace" => "Namespaces",
         DecodeError::UnknownField(field) if field == "Partition" => "Partitions",
-        _ => return format!("Request decode failed: {error}"),
+        _ => return error.to_string(),
     };
-    format!("Request decode failed: {error} - {feature} are a Consul Enterprise feature")
+    format!("{error} - {feature} are a Consul Enterprise feature")
 }
 
 /// COMPAT: what Consul finds out after it has decoded and validated a definition is 500.

@@ -1,8 +1,7 @@
 //! `/v1/kv/`: keys and values (Consul "KV Store HTTP API").
 //!
 //! The key is everything after the prefix, percent-decoded, slashes and spaces included. A value is
-//! the body byte for byte, whatever its content type. There are no sessions yet, so `acquire` and
-//! `release` are refused.
+//! the body byte for byte, whatever its content type.
 
 use std::sync::Arc;
 
@@ -89,16 +88,14 @@ fn cut<'a>(key: &'a str, prefix: usize, separator: Option<&str>) -> &'a str {
         .map_or(key, |end| &key[..end])
 }
 
-/// `PUT /v1/kv/:key`: writes a key; `?flags`, `?cas`. Answers whether it was written.
+/// `PUT /v1/kv/:key`: writes a key; `?flags`, `?cas`, `?acquire` and `?release` with a session.
+/// Answers whether it was written.
 pub(super) async fn put(cx: Context, request: Request) -> Result<Response, HttpError> {
     let key = request.tail();
     if key.is_empty() {
         return Err(HttpError::MissingKey);
     }
     refuse_conflicts(&request, &["cas", "acquire", "release"])?;
-    if request.has("acquire") || request.has("release") {
-        return Err(HttpError::NoSessions);
-    }
     let limit = cx.agent.config.load().limits.kv_max_value_bytes;
     if request.body.len() > limit {
         return Err(HttpError::BodyTooLarge { bytes: request.body.len() as u64, limit });
@@ -106,9 +103,12 @@ pub(super) async fn put(cx: Context, request: Request) -> Result<Response, HttpE
     cx.authorize(&Access::Key { key, write: true })?;
     let flags = request.number("flags")?.unwrap_or(0);
     let (key, value) = (key.to_owned(), request.body.clone());
-    let command = match request.number("cas")? {
-        Some(expected) => KvCommand::CheckAndSet { key, flags, value, expected },
-        None => KvCommand::Set { key, flags, value },
+    let session = |name| request.param(name).map(str::to_owned);
+    let command = match (request.number("cas")?, session("acquire"), session("release")) {
+        (Some(expected), ..) => KvCommand::CheckAndSet { key, flags, value, expected },
+        (_, Some(session), _) => KvCommand::Lock { key, flags, value, session },
+        (.., Some(session)) => KvCommand::Unlock { key, flags, value, session },
+        _ => KvCommand::Set { key, flags, value },
     };
     Response::json(&cx.propose(Command::Kv(command)).await?)
 }

@@ -11,7 +11,7 @@ use http::Method;
 
 use super::{
     Context, HttpError, Request, Response, agent, catalog, config_entry, connect, health, kv,
-    ready, status,
+    ready, session, status, txn,
 };
 
 /// What a handler returns.
@@ -123,8 +123,17 @@ pub static ROUTES: &[Route] = routes! {
 
     "/v1/kv/"                        { GET kv::get, PUT kv::put, DELETE kv::delete }
 
+    "/v1/session/create"             { PUT session::create }
+    "/v1/session/destroy/"           { PUT session::destroy }
+    "/v1/session/info/"              { GET session::info }
+    "/v1/session/list"               { GET session::list }
+    "/v1/session/node/"              { GET session::node }
+    "/v1/session/renew/"             { PUT session::renew }
+
     "/v1/status/leader"              { GET status::leader }
     "/v1/status/peers"               { GET status::peers }
+
+    "/v1/txn"                        { PUT txn::run }
 };
 
 /// Where a path leads.

@@ -8,6 +8,8 @@ mod health;
 mod kv;
 mod limits;
 mod rules;
+mod session;
+mod txn;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -96,10 +98,10 @@ impl TestAgent {
         self.running.shutdown().await;
     }
 
-    /// Returns once a blocking query sleeps.
+    /// Returns once a blocking query sleeps, beside the leader's watch over sessions.
     async fn until_someone_blocks(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.running.agent().store.sleepers() == 0 {
+        while self.running.agent().store.sleepers() < 2 {
             assert!(Instant::now() < deadline, "nobody blocks");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -3,9 +3,14 @@
 //! INVARIANT: whether a request touches what the operator owns is decided by what it writes and by
 //! what it would replace or remove, so that leaving out the meta gains nothing.
 
+use std::collections::BTreeMap;
+
 use lictor_api::{
     NodeName,
-    types::catalog::{DeregisterRequest, NodeService, RegisterRequest, ServiceKind},
+    types::{
+        catalog::{DeregisterRequest, NodeService, RegisterRequest, ServiceKind},
+        health::HealthCheckDefinition,
+    },
 };
 
 use super::{Context, HttpError, Request, Response};
@@ -26,7 +31,12 @@ pub(in crate::http) async fn register(
     require_datacenter(&registration.datacenter, &datacenter)?;
     registration.datacenter = datacenter;
     if let Some(service) = &registration.service {
-        validate(service)?;
+        validate_service(service)?;
+    }
+    for check in registration.checks.iter_mut().chain(&mut registration.check) {
+        if check.check_type.is_empty() {
+            check.check_type = check_type(&check.definition).to_owned();
+        }
     }
     let state = cx.server()?.store().snapshot();
     registered(&state, &registration).iter().try_for_each(|access| cx.authorize(access))?;
@@ -52,7 +62,8 @@ fn require_datacenter(asked: &str, own: &str) -> Result<(), HttpError> {
     if asked.is_empty() || asked == own { Ok(()) } else { Err(HttpError::NoDatacenter) }
 }
 
-fn validate(service: &NodeService) -> Result<(), HttpError> {
+/// What an instance must say about itself.
+pub(in crate::http) fn validate_service(service: &NodeService) -> Result<(), HttpError> {
     if service.service.is_empty() {
         return Err(HttpError::MissingServiceOfId);
     }
@@ -63,15 +74,26 @@ fn validate(service: &NodeService) -> Result<(), HttpError> {
     Ok(())
 }
 
+/// The type of a check that does not say it, by how it is run.
+pub(in crate::http) fn check_type(definition: &HealthCheckDefinition) -> &'static str {
+    match definition {
+        check if check.interval.is_zero() => "",
+        check if !check.grpc.is_empty() => "grpc",
+        check if !check.http.is_empty() => "http",
+        check if !check.tcp.is_empty() => "tcp",
+        check if !check.udp.is_empty() => "udp",
+        check if !check.os_service.is_empty() => "os_service",
+        _ => "",
+    }
+}
+
 /// What a registration touches.
 fn registered<'a>(state: &'a State, request: &'a RegisterRequest) -> Vec<Access<'a>> {
     let node = &request.node;
-    let synthetic = request.node_meta.contains_key(SYNTHETIC_NODE) || is_synthetic(state, node);
-    let mut touched = vec![Access::Node { name: node, write: true, synthetic }];
+    let mut touched = vec![written_node(state, node, &request.node_meta)];
     if let Some(service) = &request.service {
         let id = if service.id.is_empty() { service.service.as_str() } else { &service.id };
-        let of_pod = service.meta.contains_key(POD_UID) || is_of_pod(state, node, id);
-        touched.push(Access::Service { name: &service.service, write: true, of_pod });
+        touched.push(written_service(state, node, id, service));
     }
     for check in request.checks.iter().chain(&request.check) {
         let node = if check.node.is_empty() { node } else { &check.node };
@@ -95,6 +117,11 @@ fn removed<'a>(state: &'a State, request: &'a DeregisterRequest) -> Vec<Access<'
         let service = check.map_or("", |check| &check.service_id);
         return vec![existing(state, node, service)];
     }
+    removed_node(state, node)
+}
+
+/// What the removal of a node touches: it and everything on it.
+pub(in crate::http) fn removed_node<'a>(state: &'a State, node: &'a NodeName) -> Vec<Access<'a>> {
     let services = state.catalog.node_services(node);
     services
         .map(|service| existing(state, node, &service.id))
@@ -102,8 +129,33 @@ fn removed<'a>(state: &'a State, request: &'a DeregisterRequest) -> Vec<Access<'
         .collect()
 }
 
+/// A node that is to have this meta.
+pub(in crate::http) fn written_node<'a>(
+    state: &State,
+    node: &'a NodeName,
+    meta: &BTreeMap<String, String>,
+) -> Access<'a> {
+    let synthetic = meta.contains_key(SYNTHETIC_NODE) || is_synthetic(state, node);
+    Access::Node { name: node, write: true, synthetic }
+}
+
+/// An instance that is to be like this.
+pub(in crate::http) fn written_service<'a>(
+    state: &State,
+    node: &str,
+    id: &str,
+    service: &'a NodeService,
+) -> Access<'a> {
+    let of_pod = service.meta.contains_key(POD_UID) || is_of_pod(state, node, id);
+    Access::Service { name: &service.service, write: true, of_pod }
+}
+
 /// The instance with this ID; the node when the ID is empty or unknown.
-fn existing<'a>(state: &'a State, node: &'a NodeName, service: &str) -> Access<'a> {
+pub(in crate::http) fn existing<'a>(
+    state: &'a State,
+    node: &'a NodeName,
+    service: &str,
+) -> Access<'a> {
     match state.catalog.service(node, service) {
         Some(service) => Access::Service {
             name: &service.service,

@@ -49,13 +49,6 @@ async fn keys_are_written_read_and_deleted() {
             &[TEXT],
             "strconv.ParseUint: parsing \"x\": invalid syntax",
         ),
-        (
-            "PUT /v1/kv/a?acquire=session",
-            "",
-            501,
-            &[TEXT],
-            "acquire and release need sessions, which this version does not have yet",
-        ),
     ] {
         agent.check(request, body, status, headers, expected).await;
     }
