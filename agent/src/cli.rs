@@ -14,6 +14,7 @@ mod help;
 pub mod info;
 pub mod intention;
 pub mod kv;
+pub mod lock;
 pub mod members;
 mod output;
 pub mod requests;
@@ -88,6 +89,7 @@ const VERBS: &[Entry] = &[
     entry::<kv::transfer::KvImportVerb>(),
     entry::<kv::put::KvPutVerb>(),
     entry::<requests::LeaveVerb>(),
+    entry::<lock::LockVerb>(),
     entry::<members::MembersVerb>(),
     entry::<requests::ReloadVerb>(),
     entry::<resolve::ResolveVerb>(),

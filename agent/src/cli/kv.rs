@@ -6,6 +6,6 @@ pub mod put;
 pub mod transfer;
 
 /// COMPAT: Consul's CLI takes a key with a leading slash and drops it.
-fn path(key: &str) -> String {
+pub(super) fn path(key: &str) -> String {
     format!("/v1/kv/{}", key.strip_prefix('/').unwrap_or(key))
 }

@@ -19,6 +19,15 @@ pub struct KvPutVerb {
     /// A number to keep with the key
     #[arg(long, default_value_t = 0)]
     flags: u64,
+    /// Lock the key for -session
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    acquire: bool,
+    /// Unlock the key, which -session must hold
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    release: bool,
+    /// ID of the session for -acquire and -release
+    #[arg(long, default_value = "")]
+    session: String,
     /// ModifyIndex for -cas; 0: the key must not exist
     #[arg(long, default_value_t = 0)]
     modify_index: u64,
@@ -38,9 +47,13 @@ impl Verb for KvPutVerb {
 Examples:
   lictor kv put redis/config/minconns 1
   lictor kv put app/config @config.json
-  lictor kv put -cas -modify-index=844 app/version 2";
+  lictor kv put -cas -modify-index=844 app/version 2
+  lictor kv put -acquire -session=4ca8e74b-6350-7587-addf-a18084928f3c app/lock";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
+        if (self.acquire || self.release) && self.session.is_empty() {
+            anyhow::bail!("Error! Missing -session (required with -acquire and -release)");
+        }
         let mut value = output::data(self.value.as_deref().unwrap_or_default())?;
         if self.base64 {
             value =
@@ -51,6 +64,12 @@ Examples:
         if self.cas {
             query.push(("cas", &index));
         }
+        if self.acquire {
+            query.push(("acquire", &self.session));
+        }
+        if self.release {
+            query.push(("release", &self.session));
+        }
         let key = &self.key;
         let answer = self
             .api
@@ -58,11 +77,20 @@ Examples:
             .put(&super::path(key), &query, value.into())
             .await
             .context("Error! Failed writing data")?;
-        if answer.text().trim() != "true" {
-            output::error_line(format!("Error! Did not write to {key}: CAS failed"));
+        let written = answer.text().trim() == "true";
+        let text = match (self.acquire, self.release, written) {
+            (true, _, true) => format!("Success! Lock acquired on: {key}"),
+            (true, _, false) => "Error! Did not acquire lock".to_owned(),
+            (_, true, true) => format!("Success! Lock released on: {key}"),
+            (_, true, false) => "Error! Did not release lock".to_owned(),
+            (_, _, true) => format!("Success! Data written to: {key}"),
+            (_, _, false) => format!("Error! Did not write to {key}: CAS failed"),
+        };
+        if !written {
+            output::error_line(text);
             return Ok(ExitCode::FAILURE);
         }
-        output::line(format!("Success! Data written to: {key}"));
+        output::line(text);
         Ok(ExitCode::SUCCESS)
     }
 }
