@@ -3,6 +3,10 @@
 //! The client is an ordinary Go module, pinned in go.mod, and its tests start real agents by the
 //! name `consul` from PATH. Without Go the suite is skipped with a message, except in CI.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod lock;
+
 use std::{
     os::unix::{fs::symlink, process::CommandExt},
     path::Path,
@@ -16,11 +20,14 @@ use nix::{
 };
 
 /// Areas that must pass: a name, and the tests it stands for.
-const AREAS: [(&str, &str); 4] = [
+const AREAS: [(&str, &str); 7] = [
     (
         "kv",
-        "^TestAPI_Client(PutGetDelete|List_DeleteRecurse|DeleteCAS|CAS|WatchGet|WatchList|Keys_DeleteRecurse)$",
+        "^TestAPI_(Client(PutGetDelete|List_DeleteRecurse|DeleteCAS|CAS|WatchGet|WatchList|Keys_DeleteRecurse|AcquireRelease)|KVClientTxn)$",
     ),
+    ("session", "^TestAPI_Session"),
+    ("txn", "^TestAPI_ClientTxn$"),
+    ("lock", "^TestAPI_(Lock|Semaphore)"),
     ("status", "^TestAPI_Status"),
     ("health", "^TestAPI_Health(Node|Checks|Service|Connect|State)"),
     ("connect_ca", "^TestAPI_ConnectCA"),
@@ -58,7 +65,7 @@ fn the_go_client_is_satisfied() {
     let (passed, failed) = (count("--- PASS"), count("--- FAIL"));
     log.lines().filter(|line| line.starts_with("--- ")).for_each(|line| println!("{line}"));
     assert!(
-        output.status.success() && failed == 0 && passed >= 25,
+        output.status.success() && failed == 0 && passed >= 64,
         "{passed} passed, {failed} failed:\n{log}"
     );
 }
