@@ -26,7 +26,7 @@ use crate::{
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{self, connections::Connections, listener::serve as serve_rpc},
-    server::{Server, bootstrap, leader, reconcile, sessions},
+    server::{Server, autopilot, bootstrap, leader, reconcile, sessions, snapshots},
     servers::Servers,
     state::{Store, view::View},
     tls::InternalRpc,
@@ -380,6 +380,11 @@ async fn start_server(
         data_dir: config.data_dir.clone(),
         bootstrap_expect: config.bootstrap_expect,
         multiplier: config.performance.raft_multiplier,
+        compaction: raft::Compaction {
+            threshold: config.raft.snapshot_threshold,
+            interval: config.raft.snapshot_interval,
+            trailing: config.raft.trailing_logs,
+        },
         peers: peers.clone(),
     };
     let consensus = Consensus::start(settings, store.clone()).await?;
@@ -404,10 +409,21 @@ fn spawn_server(
         tasks.spawn(bootstrap::run(server.clone(), own, expect, shutdown.clone()));
     }
     let members = agent.pools.lan_members(&config, &agent.node_id);
-    let leading = server.clone();
+    let (leading, agent) = (server.clone(), agent.clone());
     let duties = move |tasks: &TaskTracker, until: CancellationToken| {
+        tasks.spawn(sessions::run(leading.clone(), until.clone()));
+        let config = agent.config.load_full();
         tasks.spawn(reconcile::run(leading.clone(), members.clone(), until.clone()));
-        tasks.spawn(sessions::run(leading.clone(), until));
+        let cluster = autopilot::Cluster {
+            this: agent.node_id.clone(),
+            datacenter: config.datacenter.clone(),
+            members: members.clone(),
+            defaults: config.autopilot.into(),
+        };
+        tasks.spawn(autopilot::run(leading.clone(), cluster, until.clone()));
+        if let Some(settings) = config.snapshots.clone() {
+            tasks.spawn(snapshots::run(leading.clone(), settings, until));
+        }
     };
     tasks.spawn(leader::run(server.clone(), duties, shutdown.clone()));
 }

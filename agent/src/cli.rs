@@ -16,10 +16,12 @@ pub mod intention;
 pub mod kv;
 pub mod lock;
 pub mod members;
+pub mod operator;
 mod output;
 pub mod requests;
 pub mod resolve;
 pub mod services;
+pub mod snapshot;
 pub mod validate;
 pub mod version;
 
@@ -91,10 +93,20 @@ const VERBS: &[Entry] = &[
     entry::<requests::LeaveVerb>(),
     entry::<lock::LockVerb>(),
     entry::<members::MembersVerb>(),
+    entry::<operator::autopilot::GetConfigVerb>(),
+    entry::<operator::autopilot::SetConfigVerb>(),
+    entry::<operator::autopilot::StateVerb>(),
+    entry::<operator::raft::ListPeersVerb>(),
+    entry::<operator::raft::RemovePeerVerb>(),
+    entry::<operator::raft::TransferLeaderVerb>(),
     entry::<requests::ReloadVerb>(),
     entry::<resolve::ResolveVerb>(),
     entry::<services::DeregisterVerb>(),
     entry::<services::RegisterVerb>(),
+    entry::<snapshot::decode::DecodeVerb>(),
+    entry::<snapshot::inspect::InspectVerb>(),
+    entry::<snapshot::restore::RestoreVerb>(),
+    entry::<snapshot::save::SaveVerb>(),
     entry::<validate::ValidateVerb>(),
     entry::<version::VersionVerb>(),
 ];

@@ -94,6 +94,28 @@ impl Forwarder {
         Ok(to_response(self.call(datacenter, ANSWER_TIMEOUT, call).await?))
     }
 
+    /// Has one server of this datacenter answer a request of the HTTP API.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    pub async fn http_at(
+        &self,
+        address: SocketAddr,
+        request: &Request,
+    ) -> Result<Response, ForwardError> {
+        let connection = self.connections.connect(address, &self.datacenter).await;
+        let connection =
+            connection.map_err(|error| ForwardError::Unreachable(error.to_string()))?;
+        let mut client = ForwardClient::new(connection)
+            .max_decoding_message_size(MAX_REQUEST)
+            .max_encoding_message_size(MAX_REQUEST);
+        match timeout(ANSWER_TIMEOUT, client.http(self.message(request))).await {
+            Ok(Ok(answer)) => Ok(to_response(answer.into_inner())),
+            Ok(Err(status)) => Err(ForwardError::Call(status.message().to_owned())),
+            Err(_) => Err(ForwardError::Call("no answer in time".to_owned())),
+        }
+    }
+
     /// Has a server of `datacenter` answer a DNS message.
     ///
     /// # Errors

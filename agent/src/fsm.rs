@@ -7,22 +7,26 @@
 //! Entries outlive the process: MessagePack with field names behind a version byte. A new command
 //! is a new variant; a server that meets a variant it does not know stops instead of skipping it.
 
+pub mod autopilot;
 pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
 pub mod kv;
 pub mod session;
 pub mod txn;
+pub mod restore;
 
 use lictor_api::types::catalog::{DeregisterRequest, RegisterRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{State, watch::Touched};
+pub use autopilot::AutopilotCommand;
 pub use certificate_authority::CaCommand;
 pub use config_entry::{ConfigEntryCommand, IntentionCommand};
 pub use kv::KvCommand;
 pub use session::{Expired, SessionCommand};
 pub use txn::{Operation, TxnOutcome};
+pub use restore::RestoreCommand;
 
 /// Version of the entry encoding.
 const ENTRY_VERSION: u8 = 1;
@@ -46,6 +50,10 @@ pub enum Command {
     Session(Box<SessionCommand>),
     /// Carry out all of these or none.
     Transaction(Vec<Operation>),
+    /// Replace everything by a saved state.
+    Restore(RestoreCommand),
+    /// Change autopilot's settings.
+    Autopilot(AutopilotCommand),
 }
 
 /// What a command did.
@@ -105,6 +113,12 @@ pub enum Rejection {
     /// A session on a check that is critical.
     #[error("Check '{0}' is in critical state")]
     CriticalCheck(String),
+    /// A part of a restore that is not the one under way.
+    #[error("the restore was given up because another one began")]
+    NoRestore,
+    /// What was staged cannot be put in force.
+    #[error("the state to restore is not usable: {0}")]
+    Unrestorable(String),
 }
 
 /// An entry that this version cannot read; the server must stop.
@@ -149,7 +163,7 @@ impl Command {
 
 /// Carries out one committed command.
 pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touched) -> Response {
-    state.index = index;
+    let index = state.advance(index);
     match command {
         Command::Register(request) => catalog::register(state, index, *request, touched),
         Command::Deregister(request) => catalog::deregister(state, index, &request, touched),
@@ -161,5 +175,7 @@ pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touc
         Command::Ca(command) => certificate_authority::apply(state, index, *command, touched),
         Command::Session(command) => session::apply(state, index, *command, touched),
         Command::Transaction(operations) => txn::apply(state, index, operations, touched),
+        Command::Restore(command) => restore::apply(state, command, touched),
+        Command::Autopilot(command) => autopilot::apply(state, index, command),
     }
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod filter;
 mod health;
 mod kv;
+mod operator;
 pub mod query;
 mod ready;
 pub mod request;
@@ -22,6 +23,7 @@ pub mod response;
 pub mod routes;
 pub mod server;
 mod session;
+mod snapshot;
 mod status;
 mod txn;
 

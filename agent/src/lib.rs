@@ -4,6 +4,7 @@
 
 pub mod acl;
 pub mod agent;
+pub mod archive;
 pub mod ca;
 pub mod checks;
 pub mod cli;

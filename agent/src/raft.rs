@@ -21,6 +21,7 @@ mod membership;
 mod network;
 mod open;
 mod record;
+mod recovery;
 pub mod rounds;
 mod service;
 mod snapshot;
@@ -80,6 +81,23 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a read waits for entries that are committed and not applied here.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// When the log is shortened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// Entries between two snapshots.
+    pub threshold: u64,
+    /// Shortest time between two snapshots.
+    pub interval: Duration,
+    /// Entries kept at least, so that a server that was away for a moment needs no snapshot.
+    pub trailing: u64,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self { threshold: 8192, interval: Duration::ZERO, trailing: 0 }
+    }
+}
+
 /// How this server takes part.
 #[derive(Clone)]
 pub struct Settings {
@@ -96,6 +114,8 @@ pub struct Settings {
     pub bootstrap_expect: u32,
     /// Stretches heartbeats and elections (`performance.raft_multiplier`); 1 to 10.
     pub multiplier: u32,
+    /// When the log is shortened.
+    pub compaction: Compaction,
     /// How other servers are found and reached.
     pub peers: Peers,
 }

@@ -4,11 +4,13 @@
 //! there is a Raft log underneath. A request that meets an election waits up to the hold timeout
 //! instead of failing.
 
+pub mod autopilot;
 pub mod bootstrap;
 pub mod leader;
 pub mod reconcile;
 mod remote;
 pub mod sessions;
+pub mod snapshots;
 
 use std::{
     future::Future,
@@ -71,6 +73,7 @@ pub struct Server {
     leader: remote::RemoteLeader,
     hold_timeout: Duration,
     clocks: Mutex<sessions::Clocks>,
+    autopilot: autopilot::Reports,
 }
 
 impl Server {
@@ -83,7 +86,14 @@ impl Server {
         hold_timeout: Duration,
     ) -> Self {
         let leader = remote::RemoteLeader::new(peers);
-        Self { store, consensus, leader, hold_timeout, clocks: Mutex::default() }
+        Self {
+            store,
+            consensus,
+            leader,
+            hold_timeout,
+            clocks: Mutex::default(),
+            autopilot: autopilot::Reports::empty(),
+        }
     }
 
     /// The published state and its watches.
@@ -94,6 +104,11 @@ impl Server {
     /// Leadership, peers and figures.
     pub fn consensus(&self) -> &Consensus {
         &self.consensus
+    }
+
+    /// What autopilot found, if this server leads.
+    pub fn autopilot(&self) -> &autopilot::Reports {
+        &self.autopilot
     }
 
     /// Calls to other servers.

@@ -6,11 +6,13 @@
 //! Each table answers two questions about itself: its rows, and the Raft index at which a
 //! [`Topic`] last changed, which is what `X-Consul-Index` and blocking queries are made of.
 
+mod autopilot;
 pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
 pub mod kv;
 pub mod session;
+pub mod restore;
 pub mod snapshot;
 pub mod store;
 pub mod view;
@@ -21,16 +23,27 @@ pub use certificate_authority::CertificateAuthority;
 pub use config_entry::ConfigEntries;
 pub use kv::Kv;
 pub use session::Sessions;
+pub use restore::Staging;
 pub use store::Store;
 pub use watch::{Topic, WatchSet};
 
 use std::sync::Arc;
 
+use lictor_api::types::operator::AutopilotConfiguration;
+
 /// Everything the servers agree on, as of one Raft index.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Raft index of the last applied entry.
+    /// Index of the last applied entry: its Raft index plus `index_offset`.
     pub index: u64,
+    /// Autopilot's settings; `None` until an operator has set any.
+    pub autopilot: Option<Arc<AutopilotConfiguration>>,
+    /// How far indexes are ahead of Raft's own, since a state with higher ones was restored.
+    pub(crate) index_offset: u64,
+    /// The index of the last restore: everything may have changed then.
+    pub(crate) index_floor: u64,
+    /// A state that is being restored and not in force yet.
+    pub(crate) staging: Option<Staging>,
     /// Nodes, service instances and checks.
     pub catalog: Catalog,
     /// Key/value pairs.
@@ -44,7 +57,19 @@ pub struct State {
 }
 
 impl State {
-    /// The Raft index of the last change to what `topic` names; at least 1, because index 0 means
+    /// Notes that the log is applied up to `raft_index`; answers the index that changes get.
+    pub(crate) fn advance(&mut self, raft_index: u64) -> u64 {
+        self.index = raft_index.saturating_add(self.index_offset);
+        self.index
+    }
+
+    /// The Raft index of the last applied entry. Compare it, never `index`, with indexes of the
+    /// log.
+    pub fn raft_index(&self) -> u64 {
+        self.index.saturating_sub(self.index_offset)
+    }
+
+    /// The index of the last change to what `topic` names; at least 1, because index 0 means
     /// "do not block" to clients.
     pub fn topic_index(&self, topic: &Topic) -> u64 {
         let index = match topic {
@@ -61,6 +86,6 @@ impl State {
             Topic::Session(id) => self.sessions.session_index(id),
             Topic::Roots => self.ca.as_ref().map_or(0, |ca| ca.roots_index),
         };
-        index.max(1)
+        index.max(self.index_floor).max(1)
     }
 }

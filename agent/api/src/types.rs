@@ -14,6 +14,7 @@ pub mod intention;
 pub mod kv;
 pub mod session;
 pub mod txn;
+pub mod operator;
 
 /// True for a value that Go's `omitempty` leaves out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

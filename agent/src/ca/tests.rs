@@ -28,6 +28,7 @@ pub(crate) async fn server() -> Arc<Server> {
         data_dir: None,
         bootstrap_expect: 1,
         multiplier: 1,
+        compaction: crate::raft::Compaction::default(),
         peers: Peers::nobody(),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();

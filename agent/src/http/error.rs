@@ -19,8 +19,12 @@ use lictor_api::{
 
 use super::{Response, filter::FilterError};
 use crate::{
-    acl::PermissionDenied, ca::CaError, forward::ForwardError, local::RegistrationError,
-    server::ServerError,
+    acl::PermissionDenied,
+    archive::ArchiveError,
+    ca::CaError,
+    forward::ForwardError,
+    local::RegistrationError,
+    server::{ServerError, snapshots::SnapshotError},
 };
 
 /// Why a request is not answered.
@@ -250,6 +254,29 @@ pub enum HttpError {
     #[error("Must provide both a kind and name to delete")]
     MissingKindOrName,
 
+    // === snapshot
+    /// The archive cannot be made or used.
+    #[error("failed to read snapshot file: {}", chain(.0))]
+    Archive(#[source] ArchiveError),
+
+    // === operator
+    /// No peer is named.
+    #[error(
+        "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"
+    )]
+    MissingPeer,
+    /// Two peers are named.
+    #[error("Must specify only one of ?id or ?address")]
+    ConflictingPeer,
+    /// There is no such peer.
+    #[error("{name} {value:?} was not found in the Raft configuration")]
+    UnknownPeer {
+        /// What it was named by.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+
     // === connect
     /// The mesh is off.
     #[error("Connect must be enabled in order to use this endpoint")]
@@ -308,7 +335,8 @@ impl HttpError {
             Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
             Self::Ca(CaError::ServiceName(_)) => StatusCode::BAD_REQUEST,
             // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
-            Self::Ca(_)
+            Self::Archive(_)
+            | Self::Ca(_)
             | Self::ConnectDisabled
             | Self::DuplicateIntention(_)
             | Self::Encode(_)
@@ -329,8 +357,11 @@ impl HttpError {
             | Self::Panicked
             | Self::Reload(_)
             | Self::Server(_)
+            | Self::UnknownPeer { .. }
             | Self::UnreadableTtl { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Body
+            | Self::ConflictingPeer
+            | Self::MissingPeer
             | Self::CachedWithConsistent
             | Self::ConflictingFlags(_)
             | Self::Decode(_)
@@ -379,6 +410,26 @@ impl From<CaError> for HttpError {
             other => Self::Ca(other),
         }
     }
+}
+
+impl From<SnapshotError> for HttpError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Server(error) => Self::Server(error),
+            SnapshotError::Archive(error) => Self::Archive(error),
+        }
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn decode_text(error: &DecodeError) -> String {

@@ -178,6 +178,11 @@ impl Request {
         text.parse().map(Some).map_err(|_| HttpError::Number(text.to_owned()))
     }
 
+    /// Adds a header that says something to the agent the request is passed on to.
+    pub(super) fn mark(&mut self, name: &'static str) {
+        self.headers.insert(name, http::HeaderValue::from_static("1"));
+    }
+
     /// Path and query as they were sent.
     pub fn uri(&self) -> String {
         let mark = if self.raw_query.is_empty() { "" } else { "?" };

@@ -11,7 +11,7 @@ use http::Method;
 
 use super::{
     Context, HttpError, Request, Response, agent, catalog, config_entry, connect, health, kv,
-    ready, session, status, txn,
+    operator, ready, session, snapshot, status, txn,
 };
 
 /// What a handler returns.
@@ -129,6 +129,14 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/session/list"               { GET session::list }
     "/v1/session/node/"              { GET session::node }
     "/v1/session/renew/"             { PUT session::renew }
+    "/v1/operator/autopilot/configuration" { GET operator::autopilot::configuration, PUT operator::autopilot::configure }
+    "/v1/operator/autopilot/health"  { GET operator::autopilot::health }
+    "/v1/operator/autopilot/state"   { GET operator::autopilot::state }
+    "/v1/operator/raft/configuration" { GET operator::raft::configuration }
+    "/v1/operator/raft/peer"         { DELETE operator::raft::remove }
+    "/v1/operator/raft/transfer-leader" { POST operator::raft::transfer }
+
+    "/v1/snapshot"                   { GET snapshot::save, PUT snapshot::restore }
 
     "/v1/status/leader"              { GET status::leader }
     "/v1/status/peers"               { GET status::peers }

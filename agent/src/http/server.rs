@@ -20,7 +20,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
@@ -31,13 +31,14 @@ use lictor_api::types::kv::MAX_VALUE_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
+    sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{codegen::Service, service::Routes};
 
-use super::{HttpError, Peer, Request, Response};
-use crate::agent::Agent;
+use super::{Context, HttpError, Peer, Request, Response, snapshot};
+use crate::{agent::Agent, archive::MAX_ARCHIVE_BYTES};
 
 /// Time for a request's head, and how long an idle connection is kept. Longer than Go clients keep
 /// theirs (90 s), so that none of them reuses a connection that is being closed.
@@ -46,6 +47,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait after `accept` failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a large body may make no progress: there is one at a time.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// HTTP/2: how often a silent peer is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,7 @@ pub async fn serve(
         agent,
         grpc,
         connections: Mutex::default(),
+        large: Semaphore::new(1),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
         kill: CancellationToken::new(),
@@ -94,6 +98,8 @@ struct Server {
     agent: Arc<Agent>,
     grpc: Option<Routes>,
     connections: Mutex<HashMap<IpAddr, usize>>,
+    /// Held by the one request whose body may be as large as an archive.
+    large: Semaphore,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     /// Ends what the grace period did not.
@@ -221,7 +227,11 @@ impl Server {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match self.receive(request, peer).await {
-            Ok(request) => self.answer(request).await,
+            Ok((request, large)) => {
+                let response = self.answer(request).await;
+                drop(large);
+                response
+            }
             Err(error) => error.into_response(),
         };
         let latency_us = started.elapsed().as_micros() as u64;
@@ -247,23 +257,31 @@ impl Server {
         }
     }
 
-    /// Receives the body within its bound.
+    /// Receives the body within its bound; with what must be held while a large one is in memory.
     async fn receive(
         &self,
         request: http::Request<Incoming>,
         peer: Peer,
-    ) -> Result<Request, HttpError> {
-        let limit = self.agent.config.load().limits.kv_max_value_bytes.max(MAX_VALUE_BYTES);
+    ) -> Result<(Request, Option<SemaphorePermit<'_>>), HttpError> {
         let (head, mut incoming) = request.into_parts();
-        let declared = hyper::body::Body::size_hint(&incoming).exact();
+        let may_be_large = self.may_be_large(&head, peer).await?;
+        let large = if may_be_large { self.large.acquire().await.ok() } else { None };
         // A body somewhat too large is received and dropped, so that the client reads the answer
         // instead of a reset.
-        let tolerated = limit as u64 * 4;
+        let (limit, tolerated, pause) = if large.is_some() {
+            (MAX_ARCHIVE_BYTES, MAX_ARCHIVE_BYTES as u64, BODY_PAUSE)
+        } else {
+            let limit = self.agent.config.load().limits.kv_max_value_bytes.max(MAX_VALUE_BYTES);
+            (limit, limit as u64 * 4, Duration::MAX)
+        };
+        let declared = hyper::body::Body::size_hint(&incoming).exact();
         if let Some(bytes) = declared.filter(|bytes| *bytes > tolerated) {
             return Err(HttpError::BodyTooLarge { bytes, limit });
         }
         let (mut body, mut received) = (BytesMut::new(), 0u64);
-        while let Some(frame) = incoming.frame().await {
+        while let Some(frame) =
+            timeout(pause, incoming.frame()).await.map_err(|_| HttpError::Body)?
+        {
             let Ok(chunk) = frame.map_err(|_| HttpError::Body)?.into_data() else { continue };
             received += chunk.len() as u64;
             if received > tolerated {
@@ -276,7 +294,17 @@ impl Server {
         if received > limit as u64 {
             return Err(HttpError::BodyTooLarge { bytes: received, limit });
         }
-        Request::new(head, body.freeze(), peer)
+        Ok((Request::new(head, body.freeze(), peer)?, large))
+    }
+
+    /// Whether a request brings an archive and comes from somebody who may put it in force.
+    async fn may_be_large(&self, head: &Parts, peer: Peer) -> Result<bool, HttpError> {
+        if head.method != Method::PUT || head.uri.path() != "/v1/snapshot" {
+            return Ok(false);
+        }
+        let request = Request::new(head.clone(), Bytes::new(), peer)?;
+        let context = Context::identify(&self.agent, &request).await;
+        Ok(context.authorize(&snapshot::ACCESS).is_ok())
     }
 
     /// Counts a connection, unless its address has too many.

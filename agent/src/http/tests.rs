@@ -7,9 +7,11 @@ mod connect;
 mod health;
 mod kv;
 mod limits;
+mod operator;
 mod rules;
 mod session;
 mod txn;
+mod snapshot;
 
 use std::{net::SocketAddr, time::Duration};
 

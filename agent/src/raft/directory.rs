@@ -4,6 +4,7 @@
 //! <data_dir>/raft/format             the version of everything beside it
 //! <data_dir>/raft/raft.redb          log, vote, commit point
 //! <data_dir>/raft/snapshots/*.snap   the newest states, at most two
+//! <data_dir>/raft/peers.json         written by an operator to recover from the loss of servers
 //! ```
 //!
 //! INVARIANT: the directory is readable by its owner alone (it holds the CA's key), and a process
@@ -42,6 +43,11 @@ impl Directory {
             .map_err(|source| StartError::Directory { path: snapshots, source })?;
         directory.check_format()?;
         Ok(directory)
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Log, vote and commit point.

@@ -19,6 +19,7 @@
 //! opens in under a millisecond (fjall 100-700 ms) and runs on memory for `-dev`.
 
 mod open;
+mod rewrite;
 mod window;
 mod writer;
 
@@ -39,6 +40,7 @@ use super::{
     types::{Entry, LogId, TypeConfig, Vote},
 };
 pub(super) use open::{Medium, Opened};
+pub(super) use rewrite::Rewrite;
 use window::Shared;
 use writer::Job;
 

@@ -21,6 +21,7 @@ use super::{
     failure::{Failure, Fault},
     log_store::{LogStore, Medium, Opened},
     network::Network,
+    recovery,
     rounds::Rounds,
     snapshot::{Loaded, Snapshots},
     standing::{Engine, Standing},
@@ -34,8 +35,6 @@ use crate::state::Store;
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1000);
 /// How often a leader is heard.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// Entries between snapshots, unless they take too much of the time.
-const SNAPSHOT_ENTRIES: u64 = 8192;
 /// How long a server alone may take to apply its own log.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -127,6 +126,14 @@ pub enum StartError {
         /// The agent's node ID.
         node_id: String,
     },
+    /// The file that recovers a cluster cannot be used.
+    #[error("{path} cannot be used: {reason}; correct the file or remove it")]
+    Peers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The log's writer has no thread.
     #[error("starting the raft log's writer")]
     Thread(#[source] io::Error),
@@ -171,10 +178,10 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     let id = id.map_err(|_| StartError::NodeId(settings.node_id.clone()))?;
     let this = ServerNode { name: settings.node_name.clone(), address: settings.address };
     let fault = Fault::default();
-    let data_dir = settings.data_dir.clone();
+    let (data_dir, node_id) = (settings.data_dir.clone(), settings.node_id.clone());
     let parts = {
         let fault = fault.clone();
-        task::spawn_blocking(move || open(data_dir, fault)).await
+        task::spawn_blocking(move || open(data_dir, &node_id, fault)).await
     };
     let Parts { log, snapshots, loaded } =
         parts.map_err(|error| StartError::Thread(io::Error::other(error)))??;
@@ -182,11 +189,12 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     check_identity(&settings, id, known)?;
     let part = Part::of(id, known, settings.bootstrap_expect);
 
-    let machine = StateMachine::new(loaded, store, snapshots.clone(), fault.clone());
+    let machine = StateMachine::new(loaded, store, snapshots.clone(), fault.clone())
+        .with_snapshot_interval(settings.compaction.interval);
     let (applied_term, applied) = (machine.applied_term(), machine.applied());
     let engine = Raft::new(
         id,
-        Arc::new(engine_config(settings.multiplier)),
+        Arc::new(engine_config(settings.multiplier, settings.compaction.threshold)),
         Network(settings.peers.clone()),
         log.store,
         machine,
@@ -197,6 +205,7 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     let (leader, announced) = watch::channel(None);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let standing = Standing {
+        trailing: settings.compaction.trailing,
         engine: engine.clone(),
         this: this.clone(),
         applied_term,
@@ -229,8 +238,11 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     joined.map(|()| consensus)
 }
 
-fn open(data_dir: Option<PathBuf>, fault: Fault) -> Result<Parts, StartError> {
+fn open(data_dir: Option<PathBuf>, node_id: &str, fault: Fault) -> Result<Parts, StartError> {
     let directory = data_dir.as_deref().map(Directory::open).transpose()?;
+    if let Some(directory) = &directory {
+        recovery::recover(directory, node_id)?;
+    }
     let medium = directory.as_ref().map_or(Medium::Memory, |paths| Medium::File(paths.log()));
     let log = LogStore::open(&medium, fault.clone())?;
     let snapshots = directory.map(|paths| paths.snapshots());
@@ -304,7 +316,7 @@ fn failure(fault: &Fault, error: &dyn std::error::Error) -> StartError {
     fault.first().unwrap_or_else(|| Failure::Engine(error.to_string())).into()
 }
 
-fn engine_config(multiplier: u32) -> Config {
+fn engine_config(multiplier: u32, snapshot_entries: u64) -> Config {
     let multiplier = u64::from(multiplier.max(1));
     let election = ELECTION_TIMEOUT_MAX.as_millis() as u64 * multiplier;
     Config {
@@ -313,10 +325,10 @@ fn engine_config(multiplier: u32) -> Config {
         election_timeout_max: election,
         heartbeat_interval: HEARTBEAT.as_millis() as u64 * multiplier,
         install_snapshot_timeout: 60_000,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_entries),
         // The log is shortened when a snapshot is saved, back to the one before it.
         max_in_snapshot_log_to_keep: u64::MAX,
-        replication_lag_threshold: 4 * SNAPSHOT_ENTRIES,
+        replication_lag_threshold: snapshot_entries.saturating_mul(4),
         api_channel_size: Some(1024),
         quorum_loss_probe_interval: Some(2 * election),
         enable_pre_vote: Some(true),

@@ -21,7 +21,7 @@ use super::{
     StartError,
     directory::replace_file,
     failure::{Failure, Fault, place},
-    types::{LogId, SnapshotMeta},
+    types::{LogId, Membership, SnapshotMeta, StoredMembership},
 };
 use crate::state::{State, snapshot::SnapshotError};
 
@@ -220,6 +220,35 @@ impl Source {
 /// [`FileError`]: it is not a snapshot, or damaged.
 pub(super) fn meta(source: &Source) -> Result<SnapshotMeta, FileError> {
     Ok(split(&source.read()?)?.0)
+}
+
+/// The newest usable membership of a directory's snapshots. Blocks.
+///
+/// # Errors
+/// [`StartError::Directory`].
+pub(super) fn last_membership(directory: &Path) -> Result<Option<Membership>, StartError> {
+    let usable = list(directory)?.into_iter().find_map(|path| Source::File(path).load().ok());
+    Ok(usable.map(|loaded| loaded.meta.last_membership.membership().clone()))
+}
+
+/// Replaces the membership in every snapshot of a directory. Damaged ones are left for
+/// [`Snapshots::open`] to judge. Blocks.
+///
+/// # Errors
+/// [`StartError::Directory`].
+pub(super) fn replace_membership(
+    directory: &Path,
+    membership: &Membership,
+) -> Result<(), StartError> {
+    for path in list(directory)? {
+        let failed = |source| StartError::Directory { path: path.clone(), source };
+        let Ok(Loaded { mut meta, state }) = Source::File(path.clone()).load() else { continue };
+        let log_id = *meta.last_membership.log_id();
+        meta.last_membership = StoredMembership::new(log_id, membership.clone());
+        let (header, body) = encode(&meta, &state).map_err(failed)?;
+        replace_file(&path, &[&header, &body]).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn encode(meta: &SnapshotMeta, state: &State) -> io::Result<(Vec<u8>, Vec<u8>)> {

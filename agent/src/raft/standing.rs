@@ -50,6 +50,8 @@ pub(super) struct Standing {
     pub(super) servers: Arc<Servers>,
     pub(super) lease: Duration,
     pub(super) snapshots: Arc<Snapshots>,
+    /// Entries that stay in the log in any case.
+    pub(super) trailing: u64,
     pub(super) fault: Fault,
 }
 
@@ -118,7 +120,10 @@ impl Standing {
     }
 
     async fn purge(&self) {
-        if let Some(upto) = self.snapshots.purgeable()
+        let last = self.engine.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        let stays_from = last.saturating_sub(self.trailing);
+        if let Some(upto) = self.snapshots.purgeable().map(|upto| upto.min(stays_from))
+            && upto > 0
             && let Err(error) = self.engine.trigger().purge_log(upto).await
         {
             tracing::debug!(%error, "log was not shortened because consensus is ending");

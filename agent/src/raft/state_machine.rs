@@ -46,6 +46,8 @@ pub(super) struct StateMachine {
     /// Index of the last applied entry, announced when its state is published.
     applied: watch::Sender<u64>,
     pace: watch::Sender<Instant>,
+    /// Shortest time between two snapshots.
+    interval: Duration,
     fault: Fault,
 }
 
@@ -55,6 +57,7 @@ pub(super) struct Builder {
     state: State,
     snapshots: Arc<Snapshots>,
     pace: watch::Sender<Instant>,
+    interval: Duration,
 }
 
 impl StateMachine {
@@ -76,8 +79,14 @@ impl StateMachine {
             applied_term: watch::Sender::new(last_applied.map_or(0, |id| id.leader_id.term)),
             applied: watch::Sender::new(last_applied.map_or(0, |id| id.index)),
             pace: watch::Sender::new(Instant::now()),
+            interval: Duration::ZERO,
             fault,
         }
+    }
+
+    /// Takes snapshots less often.
+    pub(super) fn with_snapshot_interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
     }
 
     /// The term of the last applied entry, and every change of it.
@@ -114,7 +123,7 @@ impl StateMachine {
                 fsm::apply(&mut self.state, log_id.index, command, touched)
             }
         };
-        self.state.index = log_id.index;
+        self.state.advance(log_id.index);
         self.last_applied = Some(log_id);
         Ok(response)
     }
@@ -168,6 +177,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             state: self.state.clone(),
             snapshots: self.snapshots.clone(),
             pace: self.pace.clone(),
+            interval: self.interval,
         }
     }
 
@@ -201,10 +211,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<alias::SnapshotOf<TypeConfig, Source>> {
         let (meta, state) = (self.meta.clone(), self.state.clone());
         let (snapshots, pace) = (self.snapshots.clone(), self.pace.clone());
+        let interval = self.interval;
         task::spawn_blocking(move || {
             let begun = Instant::now();
             let snapshot = snapshots.save(&meta, &state)?;
-            pace.send_replace(Instant::now() + pause_after(begun.elapsed()));
+            pace.send_replace(Instant::now() + pause_after(begun.elapsed()).max(interval));
             Ok(Snapshot { meta, snapshot })
         })
         .await

@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
 mod crash;
+mod recovery;
 
 use super::*;
 use crate::{
@@ -29,6 +30,7 @@ fn settings(data_dir: Option<&Path>) -> Settings {
         data_dir: data_dir.map(Path::to_owned),
         bootstrap_expect: 1,
         multiplier: 1,
+        compaction: Compaction::default(),
         peers: Peers::nobody(),
     }
 }
@@ -211,6 +213,22 @@ async fn snapshots_replace_the_log_back_to_the_older_of_two() {
     let (consensus, store) = start(Some(directory.path())).await;
     assert_eq!(count(&store.snapshot()), 30);
     write(&consensus, 30..31).await;
+    consensus.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_newest_entries_stay_in_the_log_though_snapshots_have_them() {
+    let compaction = Compaction { trailing: 15, ..Compaction::default() };
+    let settings = Settings { compaction, ..settings(None) };
+    let consensus = Consensus::start(settings, Arc::new(Store::default())).await.unwrap();
+    for round in 0..4 {
+        write(&consensus, round * 10..(round + 1) * 10).await;
+        take_snapshot(&consensus).await;
+    }
+    until_purged(&consensus).await;
+    let metrics = consensus.engine.metrics().borrow_watched().clone();
+    let (purged, last) = (metrics.purged.unwrap().index, metrics.last_log_index.unwrap());
+    assert!(purged + 15 <= last, "{purged} of {last}");
     consensus.shutdown().await;
 }
 

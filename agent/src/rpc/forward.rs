@@ -1,7 +1,7 @@
 //! `lictor.server.v1.Forward`: requests that other agents pass on to this server.
 //!
 //! INVARIANT: a request that was passed on is answered here or refused, never passed on again
-//! within the datacenter. It comes without the sender's loopback: its caller is who its token says.
+//! within the datacenter, except once to the leader by what only the leader can answer. It comes without the sender's loopback: its caller is who its token says.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -1,5 +1,7 @@
 //! Several servers in one process, over real sockets: writes, reads and elections from outside.
 
+mod snapshots;
+
 use std::{net::SocketAddr, path::Path};
 
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -44,6 +46,7 @@ impl Member {
             data_dir: data_dir.map(Path::to_owned),
             bootstrap_expect: 0,
             multiplier: 1,
+            compaction: crate::raft::Compaction::default(),
             peers: peers.clone(),
         };
         let store = Arc::new(Store::default());

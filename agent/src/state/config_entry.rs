@@ -21,6 +21,11 @@ impl ConfigEntries {
         self.entries.get(&(Arc::from(kind), Arc::from(name)))
     }
 
+    /// All entries, by kind and name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ConfigEntry>> {
+        self.entries.values()
+    }
+
     /// All entries of a kind, by name.
     pub fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<ConfigEntry>> + 'a {
         self.entries

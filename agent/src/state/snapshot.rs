@@ -14,12 +14,13 @@ use lictor_api::{
         health::HealthCheck,
         kv::KvPair,
         session::Session,
+        operator::AutopilotConfiguration,
     },
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Catalog, CertificateAuthority, ConfigEntries, Kv, Sessions, State, catalog::Indexes,
+    Catalog, CertificateAuthority, ConfigEntries, Kv, Sessions, Staging, State, catalog::Indexes,
     kv::LockDelay,
 };
 
@@ -70,6 +71,13 @@ struct Body {
     sessions_index: u64,
     #[serde(default)]
     lock_delays: Vec<(Arc<str>, LockDelay)>,
+    autopilot: Option<Arc<AutopilotConfiguration>>,
+    #[serde(default)]
+    index_offset: u64,
+    #[serde(default)]
+    index_floor: u64,
+    #[serde(default)]
+    staging: Option<Staging>,
 }
 
 impl State {
@@ -104,6 +112,10 @@ impl State {
             sessions: self.sessions.rows.values().cloned().collect(),
             sessions_index: self.sessions.index,
             lock_delays: self.kv.delays.iter().map(|(key, delay)| (key.clone(), *delay)).collect(),
+            autopilot: self.autopilot.clone(),
+            index_offset: self.index_offset,
+            index_floor: self.index_floor,
+            staging: self.staging.clone(),
         };
         // The body is large: it is encoded where it stays, behind a header filled in afterwards.
         let mut bytes = vec![0; HEADER_BYTES];
@@ -198,6 +210,10 @@ impl Body {
             },
             ca: self.ca,
             sessions,
+            autopilot: self.autopilot,
+            index_offset: self.index_offset,
+            index_floor: self.index_floor,
+            staging: self.staging,
         }
     }
 }

@@ -35,7 +35,13 @@ impl State {
                 self.catalog.part(self.catalog.connect_instances(service))
             }
         };
-        Self { index: self.index, catalog, ..Self::default() }
+        Self {
+            index: self.index,
+            index_offset: self.index_offset,
+            index_floor: self.index_floor,
+            catalog,
+            ..Self::default()
+        }
     }
 }
 

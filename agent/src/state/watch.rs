@@ -66,12 +66,20 @@ impl WatchSet {
 
 /// The topics a batch of commands touched.
 #[derive(Debug, Default)]
-pub struct Touched(BTreeSet<Topic>);
+pub struct Touched {
+    topics: BTreeSet<Topic>,
+    everything: bool,
+}
 
 impl Touched {
     /// Notes that `topic` changed. Touching a key touches its prefixes too.
     pub fn touch(&mut self, topic: Topic) {
-        self.0.insert(topic);
+        self.topics.insert(topic);
+    }
+
+    /// Notes that anything may have changed.
+    pub fn touch_everything(&mut self) {
+        self.everything = true;
     }
 
     /// Adds what another batch touched.
@@ -124,6 +132,9 @@ impl Registry {
 
     /// Wakes everyone whose topics were touched. Call it after the new state is published.
     pub fn wake(&self, touched: &Touched) {
+        if touched.everything {
+            return self.wake_all();
+        }
         let table = self.lock();
         if table.topics.is_empty() && table.prefixes.is_empty() {
             return;
@@ -131,7 +142,7 @@ impl Registry {
         let wake = |sleepers: Option<&Sleepers>| {
             sleepers.into_iter().flatten().for_each(|(_, notify)| notify.notify_one());
         };
-        for topic in &touched.0 {
+        for topic in &touched.topics {
             wake(table.topics.get(topic));
             if let Topic::KvKey(key) = topic
                 && !table.prefixes.is_empty()

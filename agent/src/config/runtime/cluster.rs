@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use lictor_api::types::operator::AutopilotConfiguration;
 
 /// Whom to join.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,12 +116,12 @@ pub struct Performance {
 /// The Raft log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raft {
-    /// Entries between two snapshots; 8192. `key: raft_snapshot_threshold`, reloadable
+    /// Entries between two snapshots; 8192. `key: raft_snapshot_threshold`
     pub snapshot_threshold: u64,
-    /// Shortest time between two snapshots; 30 s. `key: raft_snapshot_interval`, reloadable
+    /// Shortest time between two snapshots; 30 s. `key: raft_snapshot_interval`
     pub snapshot_interval: Duration,
     /// Entries kept behind a snapshot, so that a server that was away for a moment needs none; 10240.
-    /// `key: raft_trailing_logs`, reloadable
+    /// `key: raft_trailing_logs`
     pub trailing_logs: u64,
 }
 
@@ -139,6 +140,19 @@ pub struct Autopilot {
     /// How long a new server must be healthy before it votes; 10 s.
     /// `key: autopilot.server_stabilization_time`
     pub server_stabilization_time: Duration,
+}
+
+impl From<Autopilot> for AutopilotConfiguration {
+    fn from(autopilot: Autopilot) -> Self {
+        Self {
+            cleanup_dead_servers: autopilot.cleanup_dead_servers,
+            last_contact_threshold: autopilot.last_contact_threshold.into(),
+            max_trailing_logs: autopilot.max_trailing_logs,
+            min_quorum: autopilot.min_quorum,
+            server_stabilization_time: autopilot.server_stabilization_time.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Snapshots on a schedule, made by the leader.

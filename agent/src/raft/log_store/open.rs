@@ -62,13 +62,7 @@ impl LogStore {
             Medium::File(path) => Some(path),
             Medium::Memory => None,
         };
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let database = match path {
-            Some(path) => builder.create(path),
-            None => builder.create_with_backend(InMemoryBackend::new()),
-        };
-        Self::with(database.map_err(|error| refuse(path, error))?, path, fault)
+        Self::with(database(path)?, path, fault)
     }
 
     /// Verifies what the storage engine has opened, and starts the writer.
@@ -94,8 +88,19 @@ impl LogStore {
     }
 }
 
+/// Opens the file, or memory, and lets the storage engine verify it.
+pub(super) fn database(path: Option<&PathBuf>) -> Result<Database, StartError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    let database = match path {
+        Some(path) => builder.create(path),
+        None => builder.create_with_backend(InMemoryBackend::new()),
+    };
+    database.map_err(|error| refuse(path, error))
+}
+
 /// Reads all that is stored and returns the newest membership.
-fn verify(
+pub(super) fn verify(
     window: &mut Window,
 ) -> Result<Option<Membership>, Box<dyn std::error::Error + Send + Sync>> {
     let Some(database) = &window.database else { return Ok(None) };
@@ -145,6 +150,9 @@ fn refuse(path: Option<&PathBuf>, error: DatabaseError) -> StartError {
     }
 }
 
-fn damaged(path: Option<&PathBuf>, error: &(dyn std::error::Error + 'static)) -> StartError {
+pub(super) fn damaged(
+    path: Option<&PathBuf>,
+    error: &(dyn std::error::Error + 'static),
+) -> StartError {
     StartError::DamagedLog { path: path.cloned().unwrap_or_default(), reason: error.to_string() }
 }

@@ -29,7 +29,7 @@ pub(super) enum Job {
     Vote { vote: Vote, done: oneshot::Sender<io::Result<()>> },
 }
 
-type WriteError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type WriteError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Writes until every sender of jobs is gone, then closes the log.
 pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
@@ -162,7 +162,7 @@ fn answer(done: oneshot::Sender<io::Result<()>>, result: io::Result<()>) {
     }
 }
 
-fn put<T: serde::Serialize>(
+pub(super) fn put<T: serde::Serialize>(
     figures: &mut Table<'_, &'static str, &'static [u8]>,
     name: &'static str,
     value: &T,

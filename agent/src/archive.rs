@@ -1,0 +1,285 @@
+//! The archive of `snapshot save`: a state with what must be known about it, in one file.
+//!
+//! A gzip-compressed tar of `meta.json`, `state.bin` and `SHA256SUMS`, laid out as Consul lays out
+//! its own (Consul "Snapshot HTTP API"), so that tools which list or check such files work. The
+//! state inside is ours ([`State::to_snapshot`]): Consul's archives are recognized and refused.
+//!
+//! INVARIANT: whoever reads an archive gets all of it or an error; sums, sizes, the gzip trailer and
+//! the state's own checksum are verified, and every length is bounded before it is read.
+//!
+//! The file holds the certificate authority's key: it is readable by its owner alone.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fsm::restore::MAX_STATE_BYTES,
+    state::{State, snapshot::SnapshotError},
+};
+
+/// The largest archive that is taken over HTTP.
+pub const MAX_ARCHIVE_BYTES: usize = 512 << 20;
+const MAX_META_BYTES: u64 = 1 << 20;
+const META: &str = "meta.json";
+const STATE: &str = "state.bin";
+const SUMS: &str = "SHA256SUMS";
+const VERSION: u32 = 1;
+
+/// Why something is not an archive, or not one that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Not readable, not gzip, not tar, cut short, or damaged.
+    #[error("reading the archive")]
+    Read(#[from] io::Error),
+    /// A file that does not belong there, or does twice.
+    #[error("unexpected file {0:?} in the archive")]
+    Unexpected(String),
+    /// A file is larger than accepted.
+    #[error("{name} has {bytes} bytes; at most {limit} are accepted")]
+    TooLarge {
+        /// The file.
+        name: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A file is not there.
+    #[error("no {0} in the archive")]
+    Missing(&'static str),
+    /// A file is not what its sum says.
+    #[error("{0} does not match its sum in SHA256SUMS")]
+    Sum(&'static str),
+    /// Something follows the archive.
+    #[error("there is more after the end of the archive")]
+    Trailing,
+    /// `meta.json` cannot be understood.
+    #[error("decoding meta.json")]
+    Meta(#[source] serde_json::Error),
+    /// Written by a newer lictor.
+    #[error("archive version {0} is newer than {VERSION}, the newest this version reads")]
+    Version(u32),
+    /// The state is Consul's, or none.
+    #[error("state.bin is not a state of lictor; snapshots of Consul cannot be used")]
+    Foreign,
+    /// The state cannot be used.
+    #[error("state.bin: {0}")]
+    State(SnapshotError),
+    /// `meta.json` belongs to another state.
+    #[error("meta.json names {field} {named}, state.bin has {found}")]
+    Mismatch {
+        /// What differs.
+        field: &'static str,
+        /// As in `meta.json`.
+        named: u64,
+        /// As it is.
+        found: u64,
+    },
+}
+
+/// `meta.json`: names and shape are those of Consul's Raft library.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Meta {
+    /// Of the archive's layout; 1.
+    pub version: u32,
+    /// `term-index-milliseconds`.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The state's index.
+    pub index: u64,
+    /// The term that the servers were in.
+    pub term: u64,
+    /// The servers at that time; a restore leaves the servers as they are.
+    pub configuration: Configuration,
+    /// Length of the state.
+    pub size: u64,
+}
+
+/// Who the servers were.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Configuration {
+    /// All of them.
+    pub servers: Vec<Member>,
+}
+
+/// A server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Member {
+    /// 0 for a voter, 1 for a learner.
+    pub suffrage: u8,
+    /// Node ID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Server RPC address.
+    pub address: String,
+}
+
+/// A verified archive.
+pub struct Archive {
+    /// About the state.
+    pub meta: Meta,
+    /// The state as [`State::to_snapshot`] wrote it.
+    pub bytes: Bytes,
+    /// The state.
+    pub state: State,
+}
+
+impl fmt::Debug for Archive {
+    /// What is in a state stays out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// Makes an archive of a state at `unix_millis`. A restore that is under way is left out.
+///
+/// # Errors
+/// [`ArchiveError::State`] for a state that cannot be encoded, which none is.
+pub fn pack(
+    state: &State,
+    term: u64,
+    servers: Vec<Member>,
+    unix_millis: u64,
+) -> Result<Vec<u8>, ArchiveError> {
+    let state = State { staging: None, ..state.clone() };
+    let bytes = state.to_snapshot().map_err(ArchiveError::State)?;
+    let meta = Meta {
+        version: VERSION,
+        id: format!("{term}-{}-{unix_millis}", state.index),
+        index: state.index,
+        term,
+        configuration: Configuration { servers },
+        size: bytes.len() as u64,
+    };
+    let mut meta = serde_json::to_vec(&meta).map_err(ArchiveError::Meta)?;
+    meta.push(b'\n');
+    let sums = format!("{}  {META}\n{}  {STATE}\n", sha256(&meta), sha256(&bytes));
+    let gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::default());
+    let mut tar = tar::Builder::new(gzip);
+    for (name, content) in [(META, &meta[..]), (STATE, &bytes), (SUMS, sums.as_bytes())] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(unix_millis / 1000);
+        tar.append_data(&mut header, name, content)?;
+    }
+    Ok(tar.into_inner()?.finish()?)
+}
+
+/// Reads and verifies all of an archive.
+///
+/// # Errors
+/// [`ArchiveError`] says what is wrong with it.
+pub fn unpack(archive: impl Read) -> Result<Archive, ArchiveError> {
+    let mut files = read(archive)?;
+    let mut take = |name| files.remove(name).ok_or(ArchiveError::Missing(name));
+    let (meta, bytes, sums) = (take(META)?, take(STATE)?, take(SUMS)?);
+    let sums = String::from_utf8_lossy(&sums);
+    for (name, content) in [(META, &meta), (STATE, &bytes)] {
+        let line = format!("{}  {name}", sha256(content));
+        if !sums.lines().any(|known| known == line) {
+            return Err(ArchiveError::Sum(name));
+        }
+    }
+    let meta: Meta = serde_json::from_slice(&meta).map_err(ArchiveError::Meta)?;
+    if meta.version > VERSION {
+        return Err(ArchiveError::Version(meta.version));
+    }
+    let state = State::from_snapshot(&bytes).map_err(|error| match error {
+        SnapshotError::Magic => ArchiveError::Foreign,
+        other => ArchiveError::State(other),
+    })?;
+    for (field, named, found) in
+        [("index", meta.index, state.index), ("size", meta.size, bytes.len() as u64)]
+    {
+        if named != found {
+            return Err(ArchiveError::Mismatch { field, named, found });
+        }
+    }
+    Ok(Archive { meta, bytes: bytes.into(), state })
+}
+
+/// The files of an archive by name.
+fn read(archive: impl Read) -> Result<BTreeMap<&'static str, Vec<u8>>, ArchiveError> {
+    let mut gzip = GzDecoder::new(BufReader::new(archive));
+    let mut files = BTreeMap::new();
+    let mut tar = tar::Archive::new(&mut gzip);
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let known = [(META, MAX_META_BYTES), (STATE, MAX_STATE_BYTES), (SUMS, MAX_META_BYTES)];
+        let known = known.into_iter().find(|(name, _)| *name == path);
+        let Some((name, limit)) = known.filter(|(name, _)| !files.contains_key(name)) else {
+            return Err(ArchiveError::Unexpected(path));
+        };
+        let bytes = entry.size();
+        if bytes > limit {
+            return Err(ArchiveError::TooLarge { name, bytes, limit });
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        files.insert(name, content);
+    }
+    // The padding of a tar, and with it the gzip trailer, whose checksum is verified on the way.
+    let mut rest = Vec::new();
+    gzip.by_ref().take(MAX_META_BYTES).read_to_end(&mut rest)?;
+    if rest.iter().any(|byte| *byte != 0) || gzip.read(&mut [0])? > 0 {
+        return Err(ArchiveError::Trailing);
+    }
+    if gzip.into_inner().read(&mut [0])? > 0 {
+        return Err(ArchiveError::Trailing);
+    }
+    Ok(files)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Puts an archive at `path`, for its owner alone: all of it, verified as it is on disk, or, after
+/// an error or a crash, what was there before. Blocks.
+///
+/// # Errors
+/// [`ArchiveError`]; the file beside it is removed.
+pub fn save(path: &Path, archive: &[u8]) -> Result<Archive, ArchiveError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".unverified");
+    let beside = path.with_file_name(name);
+    let saved = write_new(&beside, archive).and_then(|()| {
+        let verified = unpack(File::open(&beside)?)?;
+        fs::rename(&beside, path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(verified)
+    });
+    if saved.is_err() {
+        // The error that is answered says more than one of cleaning up.
+        let _removed = fs::remove_file(&beside);
+    }
+    saved
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    Ok(file.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! `lictor operator ...`: Raft's members and autopilot.
+
+pub mod autopilot;
+pub mod raft;

@@ -1,0 +1,127 @@
+//! Leader duty: archives on schedule, the newest few kept.
+//!
+//! Only the leader saves, so a cluster has one schedule; a new leader goes on from the newest file
+//! it finds in its own directory. A file is complete, synced and verified when it gets its name.
+//! Files that do not have such a name are never touched.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use jiff::Timestamp;
+use lictor_api::query::Consistency;
+use tokio::{task, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Server, SnapshotError};
+use crate::{
+    archive::{self, ArchiveError},
+    config::runtime::Snapshots,
+};
+
+const PREFIX: &str = "lictor-";
+const SUFFIX: &str = ".snap";
+/// How soon a failed save is tried again, or after the interval if that is shorter.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Saves on schedule until `until`, which ends when this server no longer leads.
+pub async fn run(server: Arc<Server>, settings: Snapshots, until: CancellationToken) {
+    let mut pause = first_pause(&settings, SystemTime::now());
+    loop {
+        tokio::select! {
+            () = until.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        // A save that has begun is not left half done; it takes seconds.
+        pause = match save(&server, &settings).await {
+            Ok(path) => {
+                tracing::info!(path = %path.display(), "scheduled snapshot saved");
+                settings.interval
+            }
+            Err(error) => {
+                let path = settings.path.display();
+                let pause = RETRY.min(settings.interval);
+                tracing::error!(%path, error = describe(&error), ?pause, "scheduled snapshot failed, trying again");
+                pause
+            }
+        };
+    }
+}
+
+/// How long to wait for the first one: what is left of the interval since the newest file.
+fn first_pause(settings: &Snapshots, now: SystemTime) -> Duration {
+    let files = list(&settings.path).unwrap_or_default();
+    let saved = files.last().and_then(|newest| fs::metadata(newest).ok()?.modified().ok());
+    let age = saved.and_then(|saved| now.duration_since(saved).ok());
+    age.map_or(Duration::ZERO, |age| settings.interval.saturating_sub(age))
+}
+
+async fn save(server: &Server, settings: &Snapshots) -> Result<PathBuf, SnapshotError> {
+    let (meta, archive) = server.save(Consistency::Default).await?;
+    let settings = settings.clone();
+    let (now, index) = (Timestamp::now(), meta.index);
+    let kept = task::spawn_blocking(move || keep(&settings, &archive, index, now)).await;
+    Ok(kept.map_err(|panic| ArchiveError::Read(io::Error::other(panic)))??)
+}
+
+/// Puts an archive in the directory and removes those that are too many. Blocks.
+fn keep(
+    settings: &Snapshots,
+    archive: &[u8],
+    index: u64,
+    now: Timestamp,
+) -> Result<PathBuf, ArchiveError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.path)?;
+    let time = now.strftime("%Y%m%dT%H%M%SZ");
+    let path = settings.path.join(format!("{PREFIX}{time}-{index:020}{SUFFIX}"));
+    archive::save(&path, archive)?;
+    let files = list(&settings.path)?;
+    let surplus = files.len().saturating_sub(settings.retain.max(1));
+    for old in &files[..surplus] {
+        fs::remove_file(old)?;
+    }
+    Ok(path)
+}
+
+/// The scheduled archives of a directory, oldest first: their names sort by time.
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if is_ours(name) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// `lictor-<16 characters of time>-<20 digits of index>.snap`.
+fn is_ours(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    parts.and_then(|rest| rest.split_once('-')).is_some_and(|(time, index)| {
+        time.len() == 16
+            && time.ends_with('Z')
+            && index.len() == 20
+            && index.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// An error with its causes on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
