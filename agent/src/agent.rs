@@ -19,6 +19,7 @@ use crate::{
     checks,
     config::RuntimeConfig,
     dns::{self, Remote},
+    events::Events,
     forward::Forwarder,
     gossip::Namesake,
     http,
@@ -26,7 +27,9 @@ use crate::{
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{self, connections::Connections, listener::serve as serve_rpc},
-    server::{Server, autopilot, bootstrap, leader, reconcile, sessions, snapshots},
+    server::{
+        Server, autopilot, bootstrap, coordinates, leader, reconcile, sessions, snapshots,
+    },
     servers::Servers,
     state::{Store, view::View},
     tls::InternalRpc,
@@ -57,6 +60,8 @@ pub struct Agent {
     role: Option<ServerRole>,
     /// The pools that this agent is in.
     pub pools: Pools,
+    /// User events that concern this agent.
+    pub events: Arc<Events>,
     /// The way to servers that are not this agent.
     pub forwarder: Arc<Forwarder>,
     /// What a client agent follows of the catalog; `None` on a server.
@@ -274,6 +279,7 @@ impl Running {
             role,
             pools,
             views,
+            events: Arc::default(),
             forwarder,
             local,
             authorizer,
@@ -412,6 +418,9 @@ fn spawn_server(
     let (leading, agent) = (server.clone(), agent.clone());
     let duties = move |tasks: &TaskTracker, until: CancellationToken| {
         tasks.spawn(sessions::run(leading.clone(), until.clone()));
+        if let Some(pool) = &agent.pools.lan {
+            tasks.spawn(coordinates::run(leading.clone(), pool.clone(), until.clone()));
+        }
         let config = agent.config.load_full();
         tasks.spawn(reconcile::run(leading.clone(), members.clone(), until.clone()));
         let cluster = autopilot::Cluster {
@@ -440,6 +449,10 @@ fn spawn_local(agent: &Arc<Agent>, tasks: &TaskTracker, shutdown: &CancellationT
     };
     let registrar = Arc::new(registrar);
     tasks.spawn(checks::run(local.clone(), agent.store.clone(), shutdown.clone()));
+    if let Some(pool) = agent.pools.lan.clone() {
+        let (events, local, until) = (agent.events.clone(), local.clone(), shutdown.clone());
+        tasks.spawn(async move { events.run(pool, local, until).await });
+    }
     let store = agent.store.clone();
     tasks.spawn(anti_entropy::run(local.clone(), registrar, store, shutdown.clone()));
 }

@@ -9,10 +9,12 @@ pub mod catalog;
 pub mod completion;
 pub mod connect;
 pub mod demo;
+pub mod event;
 mod go_flags;
 mod help;
 pub mod info;
 pub mod intention;
+pub mod keyring;
 pub mod kv;
 pub mod lock;
 pub mod members;
@@ -20,6 +22,7 @@ pub mod operator;
 mod output;
 pub mod requests;
 pub mod resolve;
+pub mod rtt;
 pub mod services;
 pub mod snapshot;
 pub mod validate;
@@ -77,6 +80,8 @@ const VERBS: &[Entry] = &[
     entry::<connect::proxy::ProxyVerb>(),
     entry::<demo::DemoVerb>(),
     entry::<demo::app::AppVerb>(),
+    entry::<event::EventVerb>(),
+    entry::<requests::ForceLeaveVerb>(),
     entry::<info::InfoVerb>(),
     entry::<intention::inspect::CheckVerb>(),
     entry::<intention::create::CreateVerb>(),
@@ -85,6 +90,7 @@ const VERBS: &[Entry] = &[
     entry::<intention::inspect::ListVerb>(),
     entry::<intention::inspect::MatchVerb>(),
     entry::<requests::JoinVerb>(),
+    entry::<keyring::KeyringVerb>(),
     entry::<kv::delete::KvDeleteVerb>(),
     entry::<kv::transfer::KvExportVerb>(),
     entry::<kv::get::KvGetVerb>(),
@@ -101,6 +107,7 @@ const VERBS: &[Entry] = &[
     entry::<operator::raft::TransferLeaderVerb>(),
     entry::<requests::ReloadVerb>(),
     entry::<resolve::ResolveVerb>(),
+    entry::<rtt::RttVerb>(),
     entry::<services::DeregisterVerb>(),
     entry::<services::RegisterVerb>(),
     entry::<snapshot::decode::DecodeVerb>(),

@@ -11,6 +11,7 @@ pub mod autopilot;
 pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
+pub mod coordinate;
 pub mod kv;
 pub mod session;
 pub mod txn;
@@ -23,6 +24,7 @@ use crate::state::{State, watch::Touched};
 pub use autopilot::AutopilotCommand;
 pub use certificate_authority::CaCommand;
 pub use config_entry::{ConfigEntryCommand, IntentionCommand};
+pub use coordinate::CoordinateCommand;
 pub use kv::KvCommand;
 pub use session::{Expired, SessionCommand};
 pub use txn::{Operation, TxnOutcome};
@@ -54,6 +56,8 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Change autopilot's settings.
     Autopilot(AutopilotCommand),
+    /// Change network coordinates.
+    Coordinate(CoordinateCommand),
 }
 
 /// What a command did.
@@ -177,5 +181,6 @@ pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touc
         Command::Transaction(operations) => txn::apply(state, index, operations, touched),
         Command::Restore(command) => restore::apply(state, command, touched),
         Command::Autopilot(command) => autopilot::apply(state, index, command),
+        Command::Coordinate(command) => coordinate::apply(state, index, command, touched),
     }
 }

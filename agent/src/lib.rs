@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod dns;
+pub mod events;
 pub mod forward;
 pub mod fsm;
 pub mod gossip;

@@ -6,6 +6,7 @@
 
 pub mod autopilot;
 pub mod bootstrap;
+pub mod coordinates;
 pub mod leader;
 pub mod reconcile;
 mod remote;

@@ -10,6 +10,7 @@ mod autopilot;
 pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
+pub mod coordinate;
 pub mod kv;
 pub mod session;
 pub mod restore;
@@ -21,6 +22,7 @@ pub mod watch;
 pub use catalog::{Catalog, Instance};
 pub use certificate_authority::CertificateAuthority;
 pub use config_entry::ConfigEntries;
+pub use coordinate::Coordinates;
 pub use kv::Kv;
 pub use session::Sessions;
 pub use restore::Staging;
@@ -54,6 +56,8 @@ pub struct State {
     pub ca: Option<Arc<CertificateAuthority>>,
     /// Sessions.
     pub sessions: Sessions,
+    /// Where the nodes are in the network.
+    pub coordinates: Coordinates,
 }
 
 impl State {
@@ -84,6 +88,7 @@ impl State {
             Topic::ConfigKind(kind) => self.config_entries.kind_index(kind),
             Topic::Sessions | Topic::NodeSessions(_) => self.sessions.index,
             Topic::Session(id) => self.sessions.session_index(id),
+            Topic::Coordinates => self.coordinates.index,
             Topic::Roots => self.ca.as_ref().map_or(0, |ca| ca.roots_index),
         };
         index.max(self.index_floor).max(1)

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod config_entry;
 pub mod connect;
 pub mod coordinate;
+pub mod event;
 pub mod health;
 pub mod intention;
 pub mod kv;

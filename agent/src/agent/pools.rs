@@ -1,6 +1,8 @@
 //! This agent's pools: the agents of its datacenter (LAN) and, for servers, the servers of all
 //! datacenters (WAN); and what follows from who is in them.
 
+mod flood;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -97,20 +99,27 @@ impl Pools {
         let exhausted = CancellationToken::new();
         for (pool, settings) in [(&self.lan, &self.join_lan), (&self.wan, &self.join_wan)] {
             let Some(pool) = pool else { continue };
-            if !settings.targets.is_empty() {
-                let (pool, settings) = (pool.clone(), settings.clone());
-                let (until, gave_up) = (shutdown.clone(), exhausted.clone());
-                tasks.spawn(async move {
-                    if let Err(error) = join::run(pool, settings, until).await {
-                        tracing::error!(target: "agent", %error, "Retry join failed");
-                        gave_up.cancel();
-                    }
-                });
-            }
+            // Without targets too: whoever is left alone looks where the others last were.
+            let (pool, settings) = (pool.clone(), settings.clone());
+            let (until, gave_up) = (shutdown.clone(), exhausted.clone());
+            tasks.spawn(async move {
+                if let Err(error) = join::run(pool, settings, until).await {
+                    tracing::error!(target: "agent", %error, "Retry join failed");
+                    gave_up.cancel();
+                }
+            });
+        }
+        if let (Some(lan), Some(wan)) = (&self.lan, &self.wan) {
+            tasks.spawn(flood::run(lan.clone(), wan.clone(), shutdown.clone()));
         }
         let (lan, wan) = (self.lan.clone(), self.wan.clone());
         tasks.spawn(follow(lan, wan, servers.clone(), shutdown.clone()));
         exhausted
+    }
+
+    /// The pools that are on. COMPAT: the WAN pool first, as Consul lists them.
+    pub fn all(&self) -> impl Iterator<Item = &Pool> {
+        self.wan.iter().chain(&self.lan)
     }
 
     /// The members of the LAN pool; without a pool this agent alone.

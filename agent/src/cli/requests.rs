@@ -1,4 +1,4 @@
-//! `lictor reload`, `leave` and `join`: short requests to the local agent.
+//! `lictor reload`, `leave`, `join` and `force-leave`: short requests to the local agent.
 
 use std::process::ExitCode;
 
@@ -85,6 +85,42 @@ impl Verb for JoinVerb {
             return Ok(ExitCode::FAILURE);
         }
         output::line(format!("Successfully joined cluster by contacting {joined} nodes."));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Flags of `force-leave`.
+#[derive(Debug, clap::Args)]
+pub struct ForceLeaveVerb {
+    /// Forget the member at once
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    prune: bool,
+    /// In the WAN pool
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    wan: bool,
+    /// Name of the member
+    node: String,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+impl Verb for ForceLeaveVerb {
+    const PATH: &'static str = "force-leave";
+    const ABOUT: &'static str = "Make the others count a failed agent as one that has left";
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut query = Vec::new();
+        if self.prune {
+            query.push(("prune", ""));
+        }
+        if self.wan {
+            query.push(("wan", "1"));
+        }
+        self.api
+            .client()?
+            .put(&format!("/v1/agent/force-leave/{}", self.node), &query, Bytes::new())
+            .await
+            .context("Error force leaving")?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn deregister(
         state.delete_check(index, node, &request.check_id, touched);
     } else {
         state.delete_node(index, node, touched);
+        state.coordinates.remove(index, node, touched);
     }
     Response::Done
 }

@@ -40,7 +40,7 @@ const EVENT: &str = "event:";
 /// What sets our queries apart from the engine's.
 const QUERY: &str = "query:";
 /// The largest name and payload of an event together, as in Consul.
-pub const MAX_EVENT: usize = 512;
+const MAX_EVENT: usize = 512;
 
 /// Something that was told to everybody.
 #[derive(Debug, Clone, PartialEq, Eq)]

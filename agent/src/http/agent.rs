@@ -4,6 +4,7 @@
 
 pub(super) mod checks;
 mod health;
+pub(super) mod members;
 pub(super) mod own;
 pub(super) mod services;
 
@@ -32,12 +33,6 @@ pub(super) async fn leave(cx: Context, _: Request) -> Result<Response, HttpError
     cx.authorize(&Access::Agent { write: true })?;
     cx.agent.request_leave().await;
     Ok(Response::empty(StatusCode::OK))
-}
-
-/// `PUT /v1/agent/join/:address` and `/v1/agent/force-leave/:node`: agents do not join yet.
-pub(super) async fn gossip(cx: Context, _: Request) -> Result<Response, HttpError> {
-    cx.authorize(&Access::Agent { write: true })?;
-    Err(HttpError::NoGossip)
 }
 
 /// `PUT /v1/agent/maintenance`: takes the node out of service or back.

@@ -1,5 +1,5 @@
 //! `/v1/catalog/`: nodes, services and instances as the servers know them (Consul "Catalog HTTP
-//! API"). Until there are network coordinates, `near` changes nothing.
+//! API").
 
 mod write;
 
@@ -18,7 +18,7 @@ pub(super) use write::{
     written_service,
 };
 
-use super::{Context, HttpError, Request, Response};
+use super::{Context, HttpError, Request, Response, near::Near};
 use crate::{
     acl::Access,
     state::{Instance, Topic, catalog::fold},
@@ -37,11 +37,15 @@ pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, Htt
 pub(super) async fn nodes(cx: Context, request: Request) -> Result<Response, HttpError> {
     let filter = request.filter::<Node>()?;
     let meta_filter = request.node_meta();
+    let near = Near::new(&cx, &request);
     let (meta, nodes) = cx
         .read(&request, |state, topics| -> Vec<Arc<Node>> {
             topics.add(Topic::Nodes);
             let nodes = state.catalog.nodes();
-            nodes.filter(|node| has_meta(node, &meta_filter)).cloned().collect()
+            let mut nodes: Vec<_> =
+                nodes.filter(|node| has_meta(node, &meta_filter)).cloned().collect();
+            near.sort(state, &mut nodes, |node| &node.name);
+            nodes
         })
         .await?;
     Ok(Response::json(&filter.apply(nodes)?)?.with_meta(&meta))
@@ -85,10 +89,14 @@ pub(super) async fn connect(cx: Context, request: Request) -> Result<Response, H
 async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response, HttpError> {
     let filter = request.filter::<CatalogService>()?;
     let query = InstanceQuery::new(&request, mesh)?;
+    let near = Near::new(&cx, &request);
     cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
     let (meta, rows) = cx
         .read(&request, |state, topics| {
-            query.select(state, topics, |i| CatalogService::new(i.node, i.service))
+            let row = |i: Instance<'_>| CatalogService::new(i.node, i.service);
+            let mut rows = query.select(state, topics, row);
+            near.sort(state, &mut rows, |row| &row.node);
+            rows
         })
         .await?;
     Ok(Response::json(&filter.apply(rows)?)?.with_meta(&meta))

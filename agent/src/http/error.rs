@@ -22,7 +22,9 @@ use crate::{
     acl::PermissionDenied,
     archive::ArchiveError,
     ca::CaError,
+    events::FireError,
     forward::ForwardError,
+    gossip::{KeyringError, SendError},
     local::RegistrationError,
     server::{ServerError, snapshots::SnapshotError},
 };
@@ -223,9 +225,51 @@ pub enum HttpError {
     /// The new configuration cannot be used; the old one stays in force.
     #[error("{0}")]
     Reload(String),
-    /// Agents do not join each other yet.
-    #[error("this version has no gossip: agents cannot join each other yet")]
+    /// This agent is not in the pool.
+    #[error("this agent is not in that pool: its port is off in the configuration")]
     NoGossip,
+    /// Nobody could be joined.
+    #[error("{0}")]
+    Join(String),
+    /// There is no such member.
+    #[error("agent: No node found with name '{0}'")]
+    NoMember(String),
+    /// An event that cannot be told.
+    #[error(transparent)]
+    Event(#[from] FireError),
+
+    // === coordinates and keys
+    /// A coordinate with numbers that are none.
+    #[error("invalid coordinate")]
+    InvalidCoordinate,
+    /// A coordinate of other dimensions.
+    #[error("incompatible coordinate")]
+    IncompatibleCoordinate,
+    /// Not a gossip key.
+    #[error("{0}")]
+    Key(KeyringError),
+    /// `?relay-factor=` is too large.
+    #[error("Relay factor {0} is out of range; the range is [0, 5]")]
+    RelayFactor(u64),
+    /// The pool does not take messages.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Not every member did what was asked.
+    #[error(
+        "{pool} keyring: {failed}/{nodes} nodes reported failure, {answered}/{nodes} answered: {errors}"
+    )]
+    Keyring {
+        /// Which pool.
+        pool: &'static str,
+        /// How many refused.
+        failed: usize,
+        /// How many answered.
+        answered: usize,
+        /// How many were asked.
+        nodes: usize,
+        /// What they said.
+        errors: String,
+    },
 
     // === config entries
     /// An entry without `Kind`.
@@ -341,6 +385,11 @@ impl HttpError {
             | Self::DuplicateIntention(_)
             | Self::Encode(_)
             | Self::Filter(_)
+            | Self::Event(FireError::Send(SendError::Stopped | SendError::Engine(_)))
+            | Self::Join(_)
+            | Self::Keyring { .. }
+            | Self::NoMember(_)
+            | Self::Send(_)
             | Self::InvalidEntry(_)
             | Self::InvalidBehavior(_)
             | Self::InvalidMatchBy
@@ -366,6 +415,7 @@ impl HttpError {
             | Self::ConflictingFlags(_)
             | Self::Decode(_)
             | Self::Encoding
+            | Self::Event(_)
             | Self::EnterpriseHeader { .. }
             | Self::EnterpriseParameter { .. }
             | Self::InvalidCheckStatus(_)
@@ -373,7 +423,11 @@ impl HttpError {
             | Self::IntentionId
             | Self::IntentionName { .. }
             | Self::InvalidClientCertUri
+            | Self::IncompatibleCoordinate
+            | Self::InvalidCoordinate
             | Self::InvalidIndex
+            | Self::Key(_)
+            | Self::RelayFactor(_)
             | Self::InvalidMaxStale(_)
             | Self::InvalidPassing
             | Self::InvalidWait

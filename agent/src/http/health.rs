@@ -10,6 +10,7 @@ use lictor_api::{
 use super::{
     Context, HttpError, Request, Response,
     catalog::{InstanceQuery, has_meta},
+    near::Near,
 };
 use crate::{
     acl::Access,
@@ -82,7 +83,14 @@ async fn checks_where(
     read: impl Fn(&State, &mut WatchSet) -> Vec<Arc<HealthCheck>>,
 ) -> Result<Response, HttpError> {
     let filter = request.filter::<HealthCheck>()?;
-    let (meta, checks) = cx.read(&request, read).await?;
+    let near = Near::new(&cx, &request);
+    let (meta, checks) = cx
+        .read(&request, |state, topics| {
+            let mut checks = read(state, topics);
+            near.sort(state, &mut checks, |check| &check.node);
+            checks
+        })
+        .await?;
     Ok(Response::json(&filter.apply(checks)?)?.with_meta(&meta))
 }
 
@@ -105,6 +113,7 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
         Some(_) => return Err(HttpError::InvalidPassing),
     };
     let query = InstanceQuery::new(&request, mesh)?;
+    let near = Near::new(&cx, &request);
     cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
     let (meta, rows) = cx
         .read(&request, |state, topics| {
@@ -112,7 +121,9 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
                 let wanted = !passing || instance.status() == CheckStatus::Passing;
                 wanted.then(|| instance.to_check_service_node())
             };
-            query.select(state, topics, row).into_iter().flatten().collect::<Vec<_>>()
+            let mut rows: Vec<_> = query.select(state, topics, row).into_iter().flatten().collect();
+            near.sort(state, &mut rows, |row| &row.node.name);
+            rows
         })
         .await?;
     Ok(Response::json(&filter.apply(rows)?)?.with_meta(&meta))

@@ -10,8 +10,8 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 use http::Method;
 
 use super::{
-    Context, HttpError, Request, Response, agent, catalog, config_entry, connect, health, kv,
-    operator, ready, session, snapshot, status, txn,
+    Context, HttpError, Request, Response, agent, catalog, config_entry, connect, coordinate,
+    event, health, keyring, kv, operator, ready, session, snapshot, status, txn,
 };
 
 /// What a handler returns.
@@ -46,7 +46,9 @@ impl Route {
 
     /// Whether it is about the very agent that is asked, so that no other can answer.
     pub fn is_about_agent(&self) -> bool {
-        self.path.starts_with("/v1/agent/") && !self.path.starts_with("/v1/agent/connect/")
+        let paths_of_the_agent = ["/v1/agent/", "/v1/event/"];
+        paths_of_the_agent.iter().any(|path| self.path.starts_with(path))
+            && !self.path.starts_with("/v1/agent/connect/")
     }
 
     fn answers(&self, path: &str) -> bool {
@@ -76,13 +78,13 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/agent/connect/authorize"    { POST connect::agent::authorize }
     "/v1/agent/connect/ca/leaf/"     { GET connect::agent::leaf }
     "/v1/agent/connect/ca/roots"     { GET connect::ca::roots }
-    "/v1/agent/force-leave/"         { PUT agent::gossip }
+    "/v1/agent/force-leave/"         { PUT agent::members::force_leave }
     "/v1/agent/health/service/id/"   { GET agent::by_id }
     "/v1/agent/health/service/name/" { GET agent::by_name }
-    "/v1/agent/join/"                { PUT agent::gossip }
+    "/v1/agent/join/"                { PUT agent::members::join }
     "/v1/agent/leave"                { PUT agent::leave }
     "/v1/agent/maintenance"          { PUT agent::maintenance }
-    "/v1/agent/members"              { GET agent::own::members }
+    "/v1/agent/members"              { GET agent::members::list }
     "/v1/agent/ready"                { GET ready::ready }
     "/v1/agent/reload"               { PUT agent::reload }
     "/v1/agent/self"                 { GET agent::own::describe }
@@ -114,6 +116,14 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/connect/intentions/exact"   { GET connect::intentions::exact, PUT connect::intentions::put_exact, DELETE connect::intentions::delete_exact }
     "/v1/connect/intentions/match"   { GET connect::intentions::matching }
 
+    "/v1/coordinate/datacenters"     { GET coordinate::datacenters }
+    "/v1/coordinate/node/"           { GET coordinate::node }
+    "/v1/coordinate/nodes"           { GET coordinate::nodes }
+    "/v1/coordinate/update"          { PUT coordinate::update }
+
+    "/v1/event/fire/"                { PUT event::fire }
+    "/v1/event/list"                 { GET event::list }
+
     "/v1/health/checks/"             { GET health::checks }
     "/v1/health/connect/"            { GET health::connect }
     "/v1/health/ingress/"            { GET health::ingress }
@@ -137,6 +147,7 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/operator/raft/transfer-leader" { POST operator::raft::transfer }
 
     "/v1/snapshot"                   { GET snapshot::save, PUT snapshot::restore }
+    "/v1/operator/keyring"           { GET keyring::list, POST keyring::install, PUT keyring::select, DELETE keyring::remove }
 
     "/v1/status/leader"              { GET status::leader }
     "/v1/status/peers"               { GET status::peers }

@@ -4,6 +4,7 @@ mod agent;
 mod catalog;
 mod config_entry;
 mod connect;
+mod gossip;
 mod health;
 mod kv;
 mod limits;

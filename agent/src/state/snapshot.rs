@@ -11,6 +11,7 @@ use lictor_api::{
     types::{
         catalog::{Node, NodeService},
         config_entry::ConfigEntry,
+        coordinate::Entry,
         health::HealthCheck,
         kv::KvPair,
         session::Session,
@@ -20,8 +21,8 @@ use lictor_api::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Catalog, CertificateAuthority, ConfigEntries, Kv, Sessions, Staging, State, catalog::Indexes,
-    kv::LockDelay,
+    Catalog, CertificateAuthority, ConfigEntries, Coordinates, Kv, Sessions, Staging, State,
+    catalog::Indexes, kv::LockDelay,
 };
 
 const MAGIC: &[u8; 8] = b"LICTSNAP";
@@ -78,6 +79,9 @@ struct Body {
     index_floor: u64,
     #[serde(default)]
     staging: Option<Staging>,
+    coordinates: Vec<(NodeName, Arc<Entry>)>,
+    #[serde(default)]
+    coordinate_index: u64,
 }
 
 impl State {
@@ -116,6 +120,13 @@ impl State {
             index_offset: self.index_offset,
             index_floor: self.index_floor,
             staging: self.staging.clone(),
+            coordinates: self
+                .coordinates
+                .entries
+                .iter()
+                .map(|(node, entry)| (node.clone(), entry.clone()))
+                .collect(),
+            coordinate_index: self.coordinates.index,
         };
         // The body is large: it is encoded where it stays, behind a header filled in afterwards.
         let mut bytes = vec![0; HEADER_BYTES];
@@ -214,6 +225,10 @@ impl Body {
             index_offset: self.index_offset,
             index_floor: self.index_floor,
             staging: self.staging,
+            coordinates: Coordinates {
+                entries: self.coordinates.into_iter().collect(),
+                index: self.coordinate_index,
+            },
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Topic {
     NodeSessions(NodeName),
     /// One session.
     Session(Arc<str>),
+    /// All network coordinates.
+    Coordinates,
 }
 
 /// The topics an answer depends on, collected while it is read.

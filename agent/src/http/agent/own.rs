@@ -1,4 +1,4 @@
-//! `/v1/agent/self`, `/version` and `/members`: what this agent is.
+//! `/v1/agent/self` and `/version`: what this agent is.
 //!
 //! The shapes are those that Nomad, consul-template and Consul's Go client read.
 
@@ -11,6 +11,7 @@ use crate::{
     acl::Access,
     agent::{Agent, pools},
     config::RuntimeConfig,
+    gossip::{MemberStatus, Pool},
     http::{Context, HttpError, Request, Response},
 };
 
@@ -33,7 +34,7 @@ pub(in crate::http) async fn describe(cx: Context, _: Request) -> Result<Respons
             "BuildDate": "1970-01-01T00:00:00Z",
         },
         "DebugConfig": debug_config(agent, &config),
-        "Coord": Value::Null,
+        "Coord": agent.pools.lan.as_ref().map(Pool::coordinate),
         "Member": member(agent, &config, false),
         "Stats": stats(agent, &config),
         "Meta": agent.local.node().meta,
@@ -53,15 +54,6 @@ pub(in crate::http) async fn version(_: Context, _: Request) -> Result<Response,
         "HumanVersion": CONSUL_VERSION,
         "FIPS": "",
     }))
-}
-
-/// `GET /v1/agent/members`: this agent; others follow when agents join each other.
-pub(in crate::http) async fn members(cx: Context, request: Request) -> Result<Response, HttpError> {
-    let filter = request.filter::<Member>()?;
-    let wan = request.param("wan").is_some_and(|wan| !wan.is_empty());
-    let config = cx.agent.config.load();
-    cx.authorize(&Access::Agent { write: false })?;
-    Response::json(&filter.apply(vec![member(&cx.agent, &config, wan)])?)
 }
 
 /// The port of a listener; -1 when it is off.
@@ -120,8 +112,14 @@ fn debug_config(agent: &Agent, config: &RuntimeConfig) -> Value {
     })
 }
 
-/// This agent as a member of a pool.
-fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
+/// This agent as a member of a pool; as it would be where the pool is off.
+pub(super) fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
+    let pool = if wan { &agent.pools.wan } else { &agent.pools.lan };
+    if let Some(pool) = pool
+        && let Some(own) = pool.members().iter().find(|member| member.name == pool.name())
+    {
+        return super::members::row(own);
+    }
     let name = &config.node_name;
     let (name, addr, port) = if wan {
         let name = format!("{name}.{}", config.datacenter);
@@ -155,7 +153,6 @@ fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
         leader.as_ref().map(|leader| leader.address.to_string()).unwrap_or_default();
     let datacenters = agent.forwarder.servers().datacenters().len().max(1).to_string();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    let pool = json!({ "members": "1", "failed": "0", "left": "0", "encrypted": "false" });
     json!({
         "agent": {
             "check_monitors": monitors.to_string(),
@@ -184,7 +181,18 @@ fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
             "max_procs": cpus,
             "os": std::env::consts::OS,
         },
-        "serf_lan": pool,
-        "serf_wan": pool,
+        "serf_lan": pool_stats(agent.pools.lan.as_ref()),
+        "serf_wan": pool_stats(agent.pools.wan.as_ref()),
+    })
+}
+
+fn pool_stats(pool: Option<&Pool>) -> Value {
+    let members = pool.map(Pool::members).unwrap_or_default();
+    let count = |status| members.iter().filter(|m| m.status == status).count().to_string();
+    json!({
+        "members": members.len().max(1).to_string(),
+        "failed": count(MemberStatus::Failed),
+        "left": count(MemberStatus::Left),
+        "encrypted": pool.is_some_and(Pool::is_encrypted).to_string(),
     })
 }

@@ -71,7 +71,7 @@ async fn what_is_wrong_or_unknown_is_answered_in_consuls_words() {
             "PUT /v1/agent/join/192.0.2.1",
             "",
             500,
-            "this version has no gossip: agents cannot join each other yet",
+            "this agent is not in that pool: its port is off in the configuration",
         ),
     ] {
         agent.check(request, body, status, &[TEXT], text).await;

@@ -1,0 +1,76 @@
+//! Servers of one datacenter meet in the WAN pool by themselves: each joins the others that it knows
+//! from the LAN pool, under the port in their tag `wan_join_port`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::gossip::{Member, Pool};
+
+/// Between two looks when nothing changes.
+const PERIOD: Duration = Duration::from_secs(30);
+/// The least time between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(lan: Pool, wan: Pool, until: CancellationToken) {
+    let mut changes = lan.changes();
+    loop {
+        let missing = missing(&changes.borrow_and_update().clone(), &wan.members());
+        if !missing.is_empty()
+            && let Err(error) = wan.join(&missing).await
+        {
+            tracing::debug!(target: "agent", %error, "servers of this datacenter are not in the WAN pool yet");
+        }
+        tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            () = until.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// Where live servers of the LAN pool that are not in the WAN pool may be met.
+fn missing(lan: &[Member], wan: &[Member]) -> Vec<SocketAddr> {
+    let known = |server: &Member| {
+        wan.iter().any(|member| {
+            member.is_alive()
+                && member.node_id() == server.node_id()
+                && member.datacenter() == server.datacenter()
+        })
+    };
+    lan.iter()
+        .filter(|member| member.is_alive() && member.is_server() && !known(member))
+        .filter_map(|member| {
+            let port = member.tag("wan_join_port").parse().ok().filter(|port| *port != 0)?;
+            Some(SocketAddr::new(member.address.ip(), port))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gossip::MemberStatus;
+
+    fn server(id: &str, status: MemberStatus) -> Member {
+        let tags = [("role", "consul"), ("dc", "dc1"), ("id", id), ("wan_join_port", "8302")];
+        Member {
+            name: id.to_owned(),
+            address: "10.0.0.1:8301".parse().unwrap(),
+            status,
+            tags: tags.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            protocol: 1,
+            delegate: 1,
+        }
+    }
+
+    #[test]
+    fn only_live_servers_that_are_missing_are_joined() {
+        let (alive, failed) = (MemberStatus::Alive, MemberStatus::Failed);
+        let lan = [server("a", alive), server("b", alive), server("c", failed)];
+        let wan = [server("a", alive), server("b", failed)];
+        assert_eq!(missing(&lan, &wan), ["10.0.0.1:8302".parse().unwrap()]);
+        assert!(missing(&lan[..1], &wan).is_empty());
+    }
+}

@@ -1,0 +1,259 @@
+//! User events: what was told to the agents of this datacenter, and to whom.
+//!
+//! Filters are evaluated where an event arrives, against the agent's own name and services. The
+//! last [`KEPT`] events that concern this agent are kept, in the order of arrival, in memory.
+//!
+//! INVARIANT: every event has a UUID of its own, so that two events with the same text are two, and
+//! one that arrives twice is one.
+//!
+//! Source: Consul "Event HTTP API".
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use lictor_api::types::event::UserEvent;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    gossip::{self, Pool},
+    local::LocalState,
+};
+
+/// Events that are kept.
+const KEPT: usize = 256;
+/// Of the format on the wire.
+const VERSION: u32 = 1;
+
+/// Why an event was not fired. The texts are Consul's.
+#[derive(Debug, thiserror::Error)]
+pub enum FireError {
+    /// Without a name.
+    #[error("Missing name")]
+    MissingName,
+    /// A tag belongs to a service.
+    #[error("Cannot provide tag filter without service filter")]
+    TagWithoutService,
+    /// Not a regular expression.
+    #[error("Invalid {0} filter: {1}")]
+    Filter(&'static str, String),
+    /// The pool does not take it.
+    #[error(transparent)]
+    Send(#[from] gossip::SendError),
+}
+
+/// An event on the wire, with short keys: everything together has to fit in 512 bytes.
+#[derive(Serialize, Deserialize)]
+struct Message {
+    i: Uuid,
+    #[serde(default, skip_serializing_if = "Bytes::is_empty")]
+    p: Bytes,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    n: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    s: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    t: String,
+    v: u32,
+}
+
+/// The events that concern this agent, oldest first.
+#[derive(Debug, Default)]
+pub struct Events {
+    kept: watch::Sender<Arc<VecDeque<UserEvent>>>,
+}
+
+// === impl Events ===
+
+impl Events {
+    /// The events of a name, or all; and the index of the last one.
+    pub fn list(&self, name: Option<&str>) -> (u64, Vec<UserEvent>) {
+        select(&self.kept.borrow(), name)
+    }
+
+    /// The same, once the index is another than `index`. Never ends by itself.
+    pub async fn list_unlike(&self, index: u64, name: Option<&str>) -> (u64, Vec<UserEvent>) {
+        let mut kept = self.kept.subscribe();
+        match kept.wait_for(|kept| select(kept, name).0 != index).await {
+            Ok(kept) => select(&kept, name),
+            Err(_) => self.list(name),
+        }
+    }
+
+    /// Keeps what the pool tells until it is told to stop.
+    pub async fn run(&self, pool: Pool, local: Arc<LocalState>, until: CancellationToken) {
+        let mut told = pool.events();
+        loop {
+            let event = tokio::select! {
+                () = until.cancelled() => return,
+                event = told.recv() => event,
+            };
+            match event {
+                Ok(event) => self.receive(&event, &local),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "user events came faster than they were read");
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn receive(&self, event: &gossip::UserEvent, local: &LocalState) {
+        let message: Message = match rmp_serde::from_slice(&event.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(%error, name = event.name, "a user event cannot be read");
+                return;
+            }
+        };
+        if !concerns(&message, local) {
+            return;
+        }
+        tracing::debug!(target: "agent", event_name = event.name, event_id = %message.i, "new event");
+        self.keep(UserEvent {
+            id: message.i.to_string(),
+            name: event.name.clone(),
+            payload: message.p,
+            node_filter: message.n,
+            service_filter: message.s,
+            tag_filter: message.t,
+            version: message.v,
+            lamport_time: event.time,
+        });
+    }
+
+    fn keep(&self, event: UserEvent) {
+        self.kept.send_if_modified(|kept| {
+            if kept.iter().any(|other| other.id == event.id) {
+                return false;
+            }
+            let kept = Arc::make_mut(kept);
+            if kept.len() == KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(event);
+            true
+        });
+    }
+}
+
+/// Tells the agents of the datacenter; answers the event with its ID.
+///
+/// # Errors
+/// [`FireError`]; nobody was told.
+pub async fn fire(pool: &Pool, mut event: UserEvent) -> Result<UserEvent, FireError> {
+    if event.name.is_empty() {
+        return Err(FireError::MissingName);
+    }
+    if event.service_filter.is_empty() && !event.tag_filter.is_empty() {
+        return Err(FireError::TagWithoutService);
+    }
+    for (kind, filter) in [
+        ("node", &event.node_filter),
+        ("service", &event.service_filter),
+        ("tag", &event.tag_filter),
+    ] {
+        Regex::new(filter).map_err(|error| FireError::Filter(kind, error.to_string()))?;
+    }
+    let id = Uuid::new_v4();
+    event.id = id.to_string();
+    event.version = VERSION;
+    let message = Message {
+        i: id,
+        p: event.payload.clone(),
+        n: event.node_filter.clone(),
+        s: event.service_filter.clone(),
+        t: event.tag_filter.clone(),
+        v: VERSION,
+    };
+    let bytes = rmp_serde::to_vec_named(&message)
+        .map_err(|error| gossip::SendError::Engine(error.to_string()))?;
+    pool.fire(&event.name, bytes.into()).await?;
+    Ok(event)
+}
+
+/// Whether the filters let an event in. A filter that is no regular expression lets nothing in.
+fn concerns(message: &Message, local: &LocalState) -> bool {
+    let matches = |filter: &str, text: &str| {
+        filter.is_empty() || Regex::new(filter).is_ok_and(|filter| filter.is_match(text))
+    };
+    if !matches(&message.n, &local.node().name) {
+        return false;
+    }
+    message.s.is_empty()
+        || local.snapshot().services().any(|known| {
+            matches(&message.s, &known.service.service)
+                && (message.t.is_empty()
+                    || known.service.tags.iter().any(|tag| matches(&message.t, tag)))
+        })
+}
+
+/// COMPAT: the index is made of the last event's UUID: not monotonic, only unequal. Without events
+/// it is 1, so that readers block.
+fn select(kept: &VecDeque<UserEvent>, name: Option<&str>) -> (u64, Vec<UserEvent>) {
+    let chosen: Vec<UserEvent> =
+        kept.iter().filter(|event| name.is_none_or(|name| event.name == name)).cloned().collect();
+    let index = chosen.last().and_then(|event| Uuid::parse_str(&event.id).ok()).map_or(1, |id| {
+        let (high, low) = id.as_u64_pair();
+        high ^ low
+    });
+    (index, chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: usize, name: &str) -> UserEvent {
+        UserEvent {
+            id: Uuid::from_u128(number as u128 + 1).to_string(),
+            name: name.into(),
+            ..UserEvent::default()
+        }
+    }
+
+    #[test]
+    fn the_last_256_are_kept_and_each_once() {
+        let events = Events::default();
+        assert_eq!(events.list(None), (1, Vec::new()));
+        for number in 0..300 {
+            events.keep(event(number, "deploy"));
+            events.keep(event(number, "deploy"));
+        }
+        let (index, kept) = events.list(None);
+        assert_eq!((kept.len(), index), (256, 300));
+        assert_eq!(kept[0].id, event(44, "").id);
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_for_another_index_of_its_name() {
+        let events = Events::default();
+        events.keep(event(0, "deploy"));
+        let (index, _) = events.list(Some("deploy"));
+        let waiting = events.list_unlike(index, Some("deploy"));
+        let telling = async {
+            events.keep(event(1, "other"));
+            events.keep(event(2, "deploy"));
+        };
+        let ((index, kept), ()) = tokio::join!(waiting, telling);
+        assert_eq!((index, kept.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_message_takes_few_bytes_beside_its_payload() {
+        let message = Message {
+            i: Uuid::new_v4(),
+            p: Bytes::from_static(b"payload"),
+            n: String::new(),
+            s: String::new(),
+            t: String::new(),
+            v: VERSION,
+        };
+        let bytes = rmp_serde::to_vec_named(&message).unwrap();
+        assert!(bytes.len() < 40, "{} bytes", bytes.len());
+        assert_eq!(rmp_serde::from_slice::<Message>(&bytes).unwrap().p, message.p);
+    }
+}

@@ -1,0 +1,83 @@
+//! A leader's duty: the network coordinates that gossip has learned become the catalog's.
+//!
+//! The leader hears every member's coordinate with the answer to its probe, so clients need not send
+//! theirs. Only what has moved is written: coordinates never rest, and every write is a log entry.
+
+use std::{sync::Arc, time::Duration};
+
+use lictor_api::{
+    NodeName,
+    types::coordinate::{Coordinate, Entry},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+use crate::{
+    fsm::{Command, CoordinateCommand},
+    gossip::Pool,
+    state::State,
+};
+
+/// Between two rounds.
+const PERIOD: Duration = Duration::from_secs(15);
+/// A move of less than this is not written, in seconds.
+const STILL: f64 = 0.000_1;
+/// Coordinates in one command.
+const BATCH: usize = 512;
+
+/// Writes coordinates until this server leads no more.
+pub async fn run(server: Arc<Server>, pool: Pool, until: CancellationToken) {
+    loop {
+        for batch in moved(&server.store().snapshot(), &pool).chunks(BATCH) {
+            let command = Command::Coordinate(CoordinateCommand::Update(batch.to_vec()));
+            if let Err(error) = server.propose(command).await {
+                tracing::debug!(%error, "coordinates are written later");
+                break;
+            }
+        }
+        tokio::select! {
+            () = until.cancelled() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+fn moved(state: &State, pool: &Pool) -> Vec<Entry> {
+    pool.members()
+        .iter()
+        .filter(|member| member.is_alive())
+        .filter_map(|member| {
+            let coord = pool.coordinate_of(&member.name)?;
+            let name = NodeName::from(member.name.as_str());
+            state.catalog.node(&name)?;
+            let known = state.coordinates.get(&name);
+            let is_new = known.is_none_or(|known| has_moved(&known.coord, &coord));
+            is_new.then(|| Entry { node: member.name.clone(), segment: String::new(), coord })
+        })
+        .collect()
+}
+
+fn has_moved(before: &Coordinate, after: &Coordinate) -> bool {
+    let apart: f64 = before.vec.iter().zip(&after.vec).map(|(a, b)| (a - b).powi(2)).sum();
+    let changes = [
+        apart.sqrt(),
+        (before.height - after.height).abs(),
+        (before.adjustment - after.adjustment).abs(),
+    ];
+    before.vec.len() != after.vec.len() || changes.iter().any(|change| *change > STILL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rests_is_not_written() {
+        let here = Coordinate::default();
+        let mut there = here.clone();
+        there.vec[0] += 0.000_05;
+        assert!(!has_moved(&here, &there));
+        there.height += 0.001;
+        assert!(has_moved(&here, &there));
+    }
+}
