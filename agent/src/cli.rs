@@ -30,6 +30,7 @@ pub mod version;
 
 use std::{future::Future, pin::Pin, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 
 /// One verb of the command line.
@@ -119,7 +120,17 @@ const VERBS: &[Entry] = &[
 ];
 
 /// Runs the program: `args` are the process's arguments, its name first.
-pub async fn main(args: Vec<String>) -> ExitCode {
+///
+/// Not an `async fn`: a future's code is made in the crate that polls it, so the binary would hold
+/// a second copy of every verb and be compiled for as long as this library.
+pub fn main(args: &[String]) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(args)),
+        Err(error) => finish(Err(error).context("starting the runtime")),
+    }
+}
+
+async fn dispatch(args: &[String]) -> ExitCode {
     let words = &args[1.min(args.len())..];
     match words.first().map(String::as_str) {
         None => {

@@ -11,6 +11,7 @@
 //! yet; DNSSEC; zone transfers.
 
 pub mod answer;
+mod direct;
 pub mod lookup;
 pub mod name;
 pub mod packet;

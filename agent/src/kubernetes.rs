@@ -42,7 +42,7 @@ const MAX_TOKEN: usize = 16 * 1024;
 pub enum KubernetesError {
     /// There is no usable configuration.
     #[error("finding the Kubernetes API server")]
-    Config(#[source] Box<kube::config::InferConfigError>),
+    Config(#[source] Box<kube::config::InClusterError>),
     /// The client cannot be made.
     #[error("making a Kubernetes client")]
     Client(#[source] Box<kube::Error>),
@@ -66,15 +66,14 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Finds the API server: through `KUBECONFIG` if there is one, else from inside the pod. Nothing
-    /// is sent yet.
+    /// Finds the API server as a pod does: servers that review tokens run in the cluster. Nothing is
+    /// sent yet. A `KUBECONFIG` is not looked for: its YAML and plugins are a megabyte of code.
     ///
     /// # Errors
     /// [`KubernetesError::Config`] and [`KubernetesError::Client`].
     pub async fn connect(settings: Settings) -> Result<Self, KubernetesError> {
-        let config = kube::Config::infer()
-            .await
-            .map_err(|error| KubernetesError::Config(Box::new(error)))?;
+        let config =
+            kube::Config::incluster().map_err(|error| KubernetesError::Config(Box::new(error)))?;
         let client = kube::Client::try_from(config)
             .map_err(|error| KubernetesError::Client(Box::new(error)))?;
         Ok(Self {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    lictor::cli::main(std::env::args().collect()).await
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    lictor::cli::main(&args)
 }

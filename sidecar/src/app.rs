@@ -4,7 +4,7 @@
 //! one of them fails, the sidecar ends with its error. Accept loops and connections are tracked
 //! tasks that the drain waits for.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use lictor_api::mesh::v1;
 use tokio_util::sync::CancellationToken;
@@ -61,9 +61,13 @@ pub(crate) fn is_final(code: tonic::Code) -> bool {
 ///
 /// # Errors
 /// The server refuses it for good, or the admin or metrics port is taken.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    Sidecar::new(config).0.run(shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running {
+    Sidecar::new(config).0.run(shutdown)
 }
+
+/// A sidecar at work. Boxed, so that its code is made once, in this crate, and not again in every
+/// crate that polls it.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A sidecar that has not started yet.
 #[derive(Debug)]
@@ -87,7 +91,11 @@ impl Sidecar {
     ///
     /// # Errors
     /// As [`run`].
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    pub fn run(self, shutdown: CancellationToken) -> Running {
+        Box::pin(self.serve(shutdown))
+    }
+
+    async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self { config, state } = self;
         let drain = Drain::default();
         let inbound = Inbound {

@@ -33,7 +33,7 @@ mod state;
 mod tls;
 pub mod token;
 
-pub use app::{Error, Sidecar, run};
+pub use app::{Error, Running, Sidecar, run};
 pub use config::Config;
 pub use policy::Policy;
 pub use readiness::Handle;

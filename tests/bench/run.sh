@@ -34,6 +34,9 @@ trap 'stop_all; rm -rf "$work"' EXIT
 wait_for() { for _ in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "gave up on: $*; $(tail -3 "$work/log")" >&2; exit 1; }
 median() { sort -g | awk '{ v[NR] = $1 } END { printf "%.4g", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 spread() { sort -g | awk 'NR == 1 { a = $1 } { b = $1 } END { printf "%.4g to %.4g", a, b }'; }
+# CPU seconds that processes have used so far: unlike throughput, hardly touched by what else the machine does
+cpu() { for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v hz="$(getconf CLK_TCK)" '{ s += $12 + $13 } END { print s / hz }'; }
+family() { echo "$1"; for child in $(pgrep -P "$1"); do family "$child"; done; }
 # compare NAME OURS PEER: two files of numbers, one per round
 compare() {
   local ours peer; ours=$(median < "$2"); peer=$(median < "$3")

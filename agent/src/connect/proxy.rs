@@ -266,7 +266,7 @@ fn endpoints(
 }
 
 fn endpoint(instance: Instance<'_>, trust_domain: &str, datacenter: &str) -> Option<Endpoint> {
-    let weight = match instance.status() {
+    let weight = match instance.status {
         CheckStatus::Passing => instance.service.weights.passing,
         CheckStatus::Warning => instance.service.weights.warning,
         CheckStatus::Critical => return None,

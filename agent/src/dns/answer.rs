@@ -257,7 +257,7 @@ fn target(instance: &Instance<'_>, context: &Context<'_>) -> Option<(Name, Addre
 
 fn weight(instance: &Instance<'_>) -> u16 {
     let weights = instance.service.weights;
-    let weight = match instance.status() {
+    let weight = match instance.status {
         CheckStatus::Passing => weights.passing,
         CheckStatus::Warning | CheckStatus::Critical => weights.warning,
     };

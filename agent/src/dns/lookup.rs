@@ -99,7 +99,7 @@ pub fn name_servers<'s>(state: &'s State, rng: &mut impl Rng) -> Vec<&'s Node> {
     let mut nodes: Vec<&Node> = state
         .catalog
         .service_instances(SERVERS)
-        .filter(|instance| instance.status() != CheckStatus::Critical)
+        .filter(|instance| instance.status != CheckStatus::Critical)
         .map(|instance| &**instance.node)
         .collect();
     nodes.dedup_by_key(|node| &node.name);
@@ -114,7 +114,7 @@ fn healthy<'s>(
     rng: &mut impl Rng,
 ) -> Found<'s> {
     let worst = if only_passing { CheckStatus::Passing } else { CheckStatus::Warning };
-    let mut instances: Vec<_> = instances.filter(|instance| instance.status() <= worst).collect();
+    let mut instances: Vec<_> = instances.filter(|instance| instance.status <= worst).collect();
     if instances.is_empty() {
         return Found::Nothing;
     }

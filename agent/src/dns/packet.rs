@@ -14,7 +14,7 @@ use rand::Rng;
 use super::{
     Zone,
     answer::{Answer, Context},
-    lookup,
+    direct, lookup,
     name::{self, Scope},
     truncate::{self, Limits, Transport},
 };
@@ -46,6 +46,22 @@ pub enum Outcome {
 /// # Errors
 /// An answer that cannot be encoded; the client gets SERVFAIL, which is then in `out`.
 pub fn handle(
+    packet: &[u8],
+    transport: Transport,
+    state: &State,
+    zone: &Zone,
+    now: u32,
+    rng: &mut impl Rng,
+    out: &mut Vec<u8>,
+) -> Result<Outcome, ProtoError> {
+    match direct::answer(packet, transport, state, zone, rng, out) {
+        Some(()) => Ok(Outcome::Send),
+        None => handle_any(packet, transport, state, zone, now, rng, out),
+    }
+}
+
+/// The general way, whatever the packet is. Apart for the test that compares the two.
+pub(super) fn handle_any(
     packet: &[u8],
     transport: Transport,
     state: &State,

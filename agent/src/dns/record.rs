@@ -3,7 +3,7 @@
 //! Catalog texts become DNS names here. A text that cannot be one (an empty or overlong label)
 //! gives `None`, and its record is left out: one bad row must not spoil an answer.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use hickory_proto::rr::{
     Name, RData, Record, RecordType,
@@ -14,7 +14,7 @@ use lictor_api::types::catalog::Node;
 use super::Zone;
 
 /// Bytes of one character string in a TXT record (RFC 1035 section 3.3).
-const STRING_BYTES: usize = 255;
+pub const STRING_BYTES: usize = 255;
 
 /// An address of the catalog: an IP address, or a host name that is an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,14 +97,25 @@ pub fn node_meta<'a>(
     node: &'a Node,
 ) -> impl Iterator<Item = Record> + use<'a> {
     node.meta.iter().map(move |(key, value)| {
-        let bare = key.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("rfc1035-"));
-        let text = if bare { value.clone() } else { format!("{key}={value}") };
-        let strings = match text.as_bytes() {
-            [] => vec![&b""[..]],
-            bytes => bytes.chunks(STRING_BYTES).collect(),
-        };
-        Record::from_rdata(owner.clone(), ttl, RData::TXT(TXT::from_bytes(strings)))
+        let text = meta_text(key, value);
+        Record::from_rdata(
+            owner.clone(),
+            ttl,
+            RData::TXT(TXT::from_bytes(strings(&text).collect())),
+        )
     })
+}
+
+/// What the TXT record of a pair says.
+pub fn meta_text<'a>(key: &str, value: &'a str) -> Cow<'a, str> {
+    let bare = key.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("rfc1035-"));
+    if bare { Cow::Borrowed(value) } else { Cow::Owned(format!("{key}={value}")) }
+}
+
+/// The character strings of a text, at least one.
+pub fn strings(text: &str) -> impl Iterator<Item = &[u8]> {
+    let empty = text.is_empty().then_some(&b""[..]);
+    empty.into_iter().chain(text.as_bytes().chunks(STRING_BYTES))
 }
 
 /// `<node>.node.<dc>.<domain>.`

@@ -1,6 +1,7 @@
 //! What the tests of DNS share: a small catalog, and answers as text.
 
 mod answers;
+mod direct;
 mod exchange;
 mod names;
 mod packets;

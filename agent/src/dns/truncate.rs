@@ -56,12 +56,17 @@ pub struct Limits {
 impl Limits {
     /// The limits of one query.
     pub fn of(request: &Message, transport: Transport, zone: &Zone) -> Self {
-        let qtype = request.queries.first().map(|query| query.query_type());
-        let answers = if qtype == Some(RecordType::SRV) { MAX_SERVICES } else { MAX_ADDRESSES };
+        let qtype = request.queries.first().map_or(RecordType::ANY, |query| query.query_type());
+        Self::new(qtype, request.max_payload(), transport, zone)
+    }
+
+    /// The limits for a client that takes datagrams of `payload` bytes; less than 512 count as 512.
+    pub fn new(qtype: RecordType, payload: u16, transport: Transport, zone: &Zone) -> Self {
+        let answers = if qtype == RecordType::SRV { MAX_SERVICES } else { MAX_ADDRESSES };
         if transport == Transport::Tcp {
             return Self { bytes: u16::MAX, answers };
         }
-        match request.max_payload().clamp(UDP_BYTES, UDP_MAX_BYTES) {
+        match payload.clamp(UDP_BYTES, UDP_MAX_BYTES) {
             UDP_BYTES => {
                 let answers = zone.settings.udp_answer_limit.clamp(1, UDP_MAX_ANSWERS);
                 Self { bytes: UDP_BYTES, answers }

@@ -4,14 +4,16 @@
 //! SERVFAIL at once.
 
 use std::{
-    io,
-    net::{SocketAddr, UdpSocket},
+    io::{self, IoSliceMut},
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    os::fd::AsRawFd,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use rand::{SeedableRng, rngs::SmallRng};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Handle;
 
 use super::{
@@ -21,8 +23,12 @@ use super::{
     truncate::Transport,
 };
 
-/// A datagram has at most so many bytes.
-const MAX_BYTES: usize = 65_535;
+/// Queries taken from the system at once.
+const BATCH: usize = 32;
+/// Bytes that are read of a query; a longer one cannot be read and gets FORMERR.
+const QUERY_BYTES: usize = 4096;
+/// An answer has at most so many bytes.
+const ANSWER_BYTES: usize = 65_535;
 /// How long a socket rests after an error, which is the system's shortage and passes.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
@@ -38,48 +44,97 @@ pub(super) fn start(socket: Arc<UdpSocket>, worker: Worker) -> io::Result<JoinHa
 
 fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
     let mut rng = SmallRng::from_rng(&mut rand::rng());
-    let mut packet = vec![0; MAX_BYTES];
-    let mut out = Vec::with_capacity(MAX_BYTES);
+    let mut inbox = Inbox::new();
+    let mut out = Vec::with_capacity(ANSWER_BYTES);
     while !worker.shutdown.is_cancelled() {
-        let (length, client) = match socket.recv_from(&mut packet) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
+        if let Err(error) = inbox.receive(socket) {
+            if error.kind() != io::ErrorKind::Interrupted {
                 tracing::warn!(%error, "dns socket cannot receive");
                 thread::park_timeout(ERROR_PAUSE);
-                continue;
             }
-        };
-        let zone = worker.source.zone.load();
-        let state = match worker.source.state(&packet[..length], &zone) {
+            continue;
+        }
+        answer_all(&inbox, socket, worker, runtime, &mut rng, &mut out);
+    }
+}
+
+fn answer_all(
+    inbox: &Inbox,
+    socket: &Arc<UdpSocket>,
+    worker: &Worker,
+    runtime: &Handle,
+    rng: &mut impl Rng,
+    out: &mut Vec<u8>,
+) {
+    let zone = worker.source.zone.load();
+    let now = unix_seconds();
+    for (query, client) in inbox.queries() {
+        let state = match worker.source.state(query, &zone) {
             Ok(state) => state,
             Err(work) => {
                 later(work, socket.clone(), client, worker, runtime);
                 continue;
             }
         };
-        let outcome = packet::handle(
-            &packet[..length],
-            Transport::Udp,
-            &state,
-            &zone,
-            unix_seconds(),
-            &mut rng,
-            &mut out,
-        );
+        let outcome = packet::handle(query, Transport::Udp, &state, &zone, now, rng, out);
         match outcome {
             Ok(Outcome::Ignore) => {}
-            Ok(Outcome::Send) => send(socket, &out, client),
+            Ok(Outcome::Send) => send(socket, out, client),
             Ok(outcome) => {
                 let work = Work::Outcome(outcome);
                 later(work, socket.clone(), client, worker, runtime);
             }
             Err(error) => {
                 tracing::debug!(%client, %error, "dns answer cannot be encoded");
-                send(socket, &out, client);
+                send(socket, out, client);
             }
         }
     }
+}
+
+/// The queries of one receive. Under load the system has many at a time, and one call for all of
+/// them costs little more than one for a single one.
+struct Inbox {
+    bytes: Vec<u8>,
+    headers: MultiHeaders<SockaddrStorage>,
+    /// Length and sender of each query.
+    received: Vec<(usize, Option<SocketAddr>)>,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0; BATCH * QUERY_BYTES],
+            headers: MultiHeaders::preallocate(BATCH, None),
+            received: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Waits for a query, then takes all there are, at most [`BATCH`].
+    fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.received.clear();
+        let mut chunks = self.bytes.chunks_exact_mut(QUERY_BYTES);
+        let mut slots: [_; BATCH] =
+            std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
+        let (fd, wait) = (socket.as_raw_fd(), MsgFlags::MSG_WAITFORONE);
+        for message in recvmmsg(fd, &mut self.headers, slots.iter_mut(), wait, None)? {
+            self.received.push((message.bytes, message.address.as_ref().and_then(client)));
+        }
+        Ok(())
+    }
+
+    fn queries(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        let chunks = self.bytes.chunks_exact(QUERY_BYTES);
+        chunks
+            .zip(&self.received)
+            .filter_map(|(bytes, (length, client))| Some((&bytes[..*length], (*client)?)))
+    }
+}
+
+fn client(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = || address.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+    let v6 = || address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into());
+    v4().or_else(v6)
 }
 
 fn later(

@@ -118,7 +118,7 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
     let (meta, rows) = cx
         .read(&request, |state, topics| {
             let row = |instance: crate::state::Instance<'_>| {
-                let wanted = !passing || instance.status() == CheckStatus::Passing;
+                let wanted = !passing || instance.status == CheckStatus::Passing;
                 wanted.then(|| instance.to_check_service_node())
             };
             let mut rows: Vec<_> = query.select(state, topics, row).into_iter().flatten().collect();

@@ -5,9 +5,13 @@
 //! answer (its node, itself, its checks, its node's checks) raises the index of its service, and
 //! of the service it is a mesh endpoint for.
 
+mod joined;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use lictor_api::{
     CheckId, NodeName, ServiceId, ServiceName,
     types::{
@@ -16,6 +20,7 @@ use lictor_api::{
     },
 };
 
+use self::joined::{Joined, Row};
 use super::{Topic, watch::Touched};
 
 /// The lower-case form of a name: the key under which it is found.
@@ -36,8 +41,7 @@ pub struct Catalog {
     pub(super) nodes: OrdMap<NodeName, Arc<Node>>,
     pub(super) services: OrdMap<InstanceKey, Arc<NodeService>>,
     pub(super) checks: OrdMap<(NodeName, CheckId), Arc<HealthCheck>>,
-    pub(super) by_service: OrdMap<ServiceName, OrdSet<InstanceKey>>,
-    pub(super) by_destination: OrdMap<ServiceName, OrdSet<InstanceKey>>,
+    pub(super) joined: Joined,
     pub(super) indexes: Indexes,
 }
 
@@ -62,23 +66,17 @@ pub struct Instance<'a> {
     pub node: &'a Arc<Node>,
     /// The instance.
     pub service: &'a Arc<NodeService>,
+    /// The worst state among the checks of both; passing without any.
+    pub status: CheckStatus,
 }
 
 impl<'a> Instance<'a> {
     /// The node's own checks, then the instance's.
     pub fn checks(&self) -> impl Iterator<Item = &'a Arc<HealthCheck>> + use<'a> {
-        let (catalog, id) = (self.catalog, &self.service.id);
         let node = fold(&self.node.name);
-        let of_node =
-            catalog.node_checks_by_key(node.clone()).filter(|check| check.service_id.is_empty());
-        let of_service =
-            catalog.node_checks_by_key(node).filter(move |check| check.service_id == *id);
-        of_node.chain(of_service)
-    }
-
-    /// The worst state among the checks; passing without any.
-    pub fn status(&self) -> CheckStatus {
-        self.checks().map(|check| check.status).max().unwrap_or(CheckStatus::Passing)
+        let of_node = self.catalog.joined.checks(&(node.clone(), ServiceId::default()));
+        let of_service = self.catalog.joined.checks(&(node, self.service.id.clone()));
+        of_node.iter().chain(of_service)
     }
 
     /// The address clients connect to: the instance's own, or its node's.
@@ -146,14 +144,15 @@ impl Catalog {
 
     /// All instances of all services, by node and ID.
     pub fn instances(&self) -> impl Iterator<Item = Instance<'_>> {
-        self.services.keys().filter_map(|key| self.instance(key))
+        self.services.iter().filter_map(|(key, service)| {
+            let node = self.nodes.get(&key.0)?;
+            Some(Instance { catalog: self, node, service, status: self.joined.status(key) })
+        })
     }
 
     /// The names of all services, as registered, in order.
     pub fn service_names(&self) -> impl Iterator<Item = &ServiceName> {
-        self.by_service
-            .values()
-            .filter_map(|keys| Some(&self.services.get(keys.get_min()?)?.service))
+        self.joined.services().map(|row| &row.service.service)
     }
 
     /// The instances of a service, whatever the name's case.
@@ -161,7 +160,7 @@ impl Catalog {
         &'a self,
         service: &str,
     ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
-        self.joined(self.by_service.get(&fold(&ServiceName::from(service))))
+        self.rows(self.joined.service(&fold(&ServiceName::from(service))))
     }
 
     /// The mesh endpoints of a service: its proxies and connect-native instances.
@@ -169,10 +168,9 @@ impl Catalog {
         &'a self,
         service: &str,
     ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
-        self.joined(self.by_destination.get(&fold(&ServiceName::from(service))))
+        self.rows(self.joined.destination(&fold(&ServiceName::from(service))))
     }
 
-    /// The last change to what a topic of this table names; 0 when never.
     /// These instances with their nodes and checks as a catalog of their own.
     pub(super) fn part<'a>(&self, instances: impl Iterator<Item = Instance<'a>>) -> Self {
         let mut part = Self { indexes: self.indexes.clone(), ..Self::default() };
@@ -192,18 +190,21 @@ impl Catalog {
     /// A node with its instances and checks as a catalog of its own.
     pub(super) fn part_of_node(&self, node: &NodeName) -> Self {
         let key = fold(node);
-        let of_node = self.node_services(node);
-        let mut part =
-            self.part(of_node.filter_map(|it| self.instance(&(key.clone(), it.id.clone()))));
+        let mut part = Self { indexes: self.indexes.clone(), ..Self::default() };
         if let Some(node) = self.nodes.get(&key) {
             part.nodes.insert(key.clone(), node.clone());
+        }
+        for service in self.node_services(node) {
+            part.services.insert((key.clone(), service.id.clone()), service.clone());
         }
         for check in self.node_checks(node) {
             part.checks.insert((key.clone(), check.check_id.clone()), check.clone());
         }
+        part.reindex();
         part
     }
 
+    /// The last change to what a topic of this table names; 0 when never.
     pub(super) fn topic_index(&self, topic: &Topic) -> u64 {
         let indexes = &self.indexes;
         match topic {
@@ -221,18 +222,15 @@ impl Catalog {
         }
     }
 
-    fn joined<'a>(
+    fn rows<'a>(
         &'a self,
-        keys: Option<&'a OrdSet<InstanceKey>>,
+        rows: Option<&'a OrdMap<InstanceKey, Row>>,
     ) -> impl Iterator<Item = Instance<'a>> + use<'a> {
-        keys.into_iter().flatten().filter_map(|key| self.instance(key))
-    }
-
-    fn instance<'a>(&'a self, key: &InstanceKey) -> Option<Instance<'a>> {
-        Some(Instance {
+        rows.into_iter().flat_map(OrdMap::values).map(|Row { node, service, status }| Instance {
             catalog: self,
-            node: self.nodes.get(&key.0)?,
-            service: self.services.get(key)?,
+            node,
+            service,
+            status: *status,
         })
     }
 
@@ -263,6 +261,7 @@ impl Catalog {
         }
         node.modify_index = index;
         self.nodes.insert(key.clone(), Arc::new(node));
+        self.rejoin(&(key.clone(), ServiceId::default()));
         self.indexes.nodes = index;
         touched.touch(Topic::Nodes);
         self.touch_node(index, &key, touched);
@@ -287,18 +286,12 @@ impl Catalog {
             }
             self.unindex(index, &key, old, touched);
         }
-        self.by_service.entry(fold(&service.service)).or_default().insert(key.clone());
-        if let Some(destination) = service.mesh_destination() {
-            self.by_destination
-                .entry(fold(&ServiceName::from(destination)))
-                .or_default()
-                .insert(key.clone());
-        }
         self.touch_service(index, &service, touched);
         self.indexes.services = index;
         touched.touch(Topic::Services);
         self.touch_node(index, &key.0, touched);
-        self.services.insert(key, Arc::new(service));
+        self.services.insert(key.clone(), Arc::new(service));
+        self.rejoin(&key);
     }
 
     /// Inserts or changes a check. Its node and instance must exist.
@@ -313,14 +306,20 @@ impl Catalog {
             check.service_name = service.service.clone();
             check.service_tags = service.tags.clone();
         }
-        let old = self.checks.get(&key);
-        check.create_index = old.map_or(index, |old| old.create_index);
+        let old = self.checks.get(&key).cloned();
+        check.create_index = old.as_ref().map_or(index, |old| old.create_index);
         check.modify_index = index;
-        if old.is_some_and(|old| old.same_check(&check)) {
+        if old.as_ref().is_some_and(|old| old.same_check(&check)) {
             return;
         }
+        if let Some(moved) = old.filter(|old| old.service_id != check.service_id) {
+            self.touch_check(index, &key.0, &moved, touched);
+            self.relist(&key, moved.service_id.clone(), None);
+        }
         self.touch_check(index, &key.0, &check, touched);
-        self.checks.insert(key, Arc::new(check));
+        let check = Arc::new(check);
+        self.checks.insert(key.clone(), check.clone());
+        self.relist(&key, check.service_id.clone(), Some(check));
     }
 
     /// Removes a node with everything on it; false when there was none.
@@ -387,22 +386,40 @@ impl Catalog {
         id: &CheckId,
         touched: &mut Touched,
     ) -> bool {
-        let node = fold(node);
-        let Some(check) = self.checks.remove(&(node.clone(), id.clone())) else { return false };
-        self.touch_check(index, &node, &check, touched);
+        let key = (fold(node), id.clone());
+        let Some(check) = self.checks.remove(&key) else { return false };
+        self.touch_check(index, &key.0, &check, touched);
+        self.relist(&key, check.service_id.clone(), None);
         true
     }
 
     /// Rebuilds what is derived from the rows; used when a snapshot is loaded.
     pub(super) fn reindex(&mut self) {
-        for (key, service) in &self.services {
-            self.by_service.entry(fold(&service.service)).or_default().insert(key.clone());
-            if let Some(destination) = service.mesh_destination() {
-                self.by_destination
-                    .entry(fold(&ServiceName::from(destination)))
-                    .or_default()
-                    .insert(key.clone());
-            }
+        self.joined = joined::joined(&self.nodes, &self.services, &self.checks);
+    }
+
+    /// A check of an instance, or of the node for an empty ID, is another or gone.
+    fn relist(
+        &mut self,
+        (node, id): &(NodeName, CheckId),
+        of: ServiceId,
+        check: Option<Arc<HealthCheck>>,
+    ) {
+        let key = (node.clone(), of);
+        self.joined.list(key.clone(), id, check);
+        self.rejoin(&key);
+    }
+
+    /// An instance, or all on the node for an empty ID, may be joined with something else now.
+    fn rejoin(&mut self, key: &InstanceKey) {
+        let Some(node) = self.nodes.get(&key.0) else { return };
+        let instances: Vec<_> = if key.1.is_empty() {
+            self.node_services(&key.0).cloned().collect()
+        } else {
+            self.services.get(key).cloned().into_iter().collect()
+        };
+        for service in &instances {
+            self.joined.put(&(key.0.clone(), service.id.clone()), node, service);
         }
     }
 
@@ -415,8 +432,8 @@ impl Catalog {
         touched: &mut Touched,
     ) {
         let name = fold(&service.service);
-        remove_key(&mut self.by_service, &name, key);
-        if self.by_service.contains_key(&name) {
+        self.joined.take(key, service);
+        if self.joined.service(&name).is_some() {
             self.indexes.by_service.insert(name.clone(), index);
         } else {
             self.indexes.by_service.remove(&name);
@@ -428,8 +445,7 @@ impl Catalog {
         else {
             return;
         };
-        remove_key(&mut self.by_destination, &destination, key);
-        if self.by_destination.contains_key(&destination) {
+        if self.joined.destination(&destination).is_some() {
             self.indexes.by_destination.insert(destination.clone(), index);
         } else {
             self.indexes.by_destination.remove(&destination);
@@ -478,19 +494,6 @@ impl Catalog {
             self.services.get(&(node.clone(), check.service_id.clone())).cloned()
         {
             self.touch_service(index, &service, touched);
-        }
-    }
-}
-
-fn remove_key(
-    map: &mut OrdMap<ServiceName, OrdSet<InstanceKey>>,
-    name: &ServiceName,
-    key: &InstanceKey,
-) {
-    if let Some(keys) = map.get_mut(name) {
-        keys.remove(key);
-        if keys.is_empty() {
-            map.remove(name);
         }
     }
 }

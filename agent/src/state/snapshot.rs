@@ -72,6 +72,7 @@ struct Body {
     sessions_index: u64,
     #[serde(default)]
     lock_delays: Vec<(Arc<str>, LockDelay)>,
+    #[serde(default)]
     autopilot: Option<Arc<AutopilotConfiguration>>,
     #[serde(default)]
     index_offset: u64,
@@ -79,6 +80,7 @@ struct Body {
     index_floor: u64,
     #[serde(default)]
     staging: Option<Staging>,
+    #[serde(default)]
     coordinates: Vec<(NodeName, Arc<Entry>)>,
     #[serde(default)]
     coordinate_index: u64,
