@@ -14,7 +14,7 @@ use crate::{
     acl::Authorizer,
     ca::{
         Authority, install_crypto_provider,
-        server_tls::{ListenerTls, TlsError},
+        server_tls::{ListenerFiles, ListenerTls},
     },
     checks,
     config::RuntimeConfig,
@@ -32,7 +32,7 @@ use crate::{
     },
     servers::Servers,
     state::{Store, view::View},
-    tls::InternalRpc,
+    tls::{TlsError, auto_encrypt},
     views::{self, Views},
 };
 
@@ -72,6 +72,8 @@ pub struct Agent {
     pub authorizer: Authorizer,
     /// The names that DNS answers for; swapped by a reload.
     pub dns: Arc<ArcSwap<dns::Zone>>,
+    /// TLS of HTTPS, gRPC and server RPC; certificate files are swapped by a reload.
+    pub tls: Arc<ListenerTls>,
     /// The cluster that the servers run in.
     pub kubernetes: Option<Arc<Kubernetes>>,
     requests: mpsc::Sender<Request>,
@@ -129,6 +131,9 @@ pub enum ReloadError {
     /// The DNS domain is not a name.
     #[error(transparent)]
     Domain(#[from] dns::ZoneError),
+    /// Certificate files cannot be used.
+    #[error("configuring TLS")]
+    Tls(#[from] TlsError),
     /// A declared service or check is wrong.
     #[error("registering the configured services and checks: {0}")]
     Registration(#[from] RegistrationError),
@@ -156,11 +161,13 @@ impl Agent {
     /// [`ReloadError`]: nothing was changed.
     pub async fn reload(&self, config: RuntimeConfig) -> Result<(), ReloadError> {
         let zone = dns::Zone::new(&config)?;
+        let certificates = ListenerFiles::load(&config)?;
         let config = Arc::new(config);
         let (local, reloaded) = (self.local.clone(), config.clone());
         tokio::task::spawn_blocking(move || local.reload(&reloaded))
             .await
             .map_err(|_| ReloadError::Stopping)??;
+        self.tls.adopt(certificates)?;
         self.dns.store(Arc::new(zone));
         self.config.store(config);
         Ok(())
@@ -219,12 +226,11 @@ impl Running {
     /// [`StartError`] says what is in the way.
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
         install_crypto_provider();
-        let tls = ListenerTls::load(&config)?;
+        let tls = Arc::new(ListenerTls::load(&config)?);
         let http = listeners::http(&config.listen, &tls.https).await?;
         let grpc = listeners::grpc(&config.listen, &tls.grpc).await?;
         let dns = listeners::dns(&config.listen)?;
         let zone = dns::Zone::new(&config)?;
-        let internal_rpc = Arc::new(InternalRpc::default());
         let server_rpc = listeners::server_rpc(&config).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
@@ -234,7 +240,7 @@ impl Running {
             None => None,
         };
         let peers = Peers {
-            connections: Arc::new(Connections::new(internal_rpc.clone())),
+            connections: Arc::new(Connections::new(tls.rpc.clone())),
             servers: Arc::new(Servers::default()),
             datacenter: config.datacenter.clone(),
         };
@@ -284,6 +290,7 @@ impl Running {
             local,
             authorizer,
             dns: Arc::new(ArcSwap::from_pointee(zone)),
+            tls,
             kubernetes,
             requests,
         });
@@ -292,10 +299,11 @@ impl Running {
         let exhausted = agent.pools.run(&peers.servers, &tasks, &shutdown);
         if let Some(role) = &agent.role {
             spawn_server(&agent, role, &tasks, &shutdown);
-            spawn_mesh(&agent, role, tls, &tasks, &shutdown);
+            spawn_mesh(&agent, role, &tasks, &shutdown);
             if let Some(listener) = server_rpc {
                 let services = rpc::server_services(&agent, &role.server, &shutdown);
-                let serving = serve_rpc(listener, internal_rpc, services, shutdown.clone());
+                let serving =
+                    serve_rpc(listener, agent.tls.rpc.clone(), services, shutdown.clone());
                 tasks.spawn(serving);
             }
         }
@@ -480,7 +488,6 @@ async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
 fn spawn_mesh(
     agent: &Arc<Agent>,
     role: &ServerRole,
-    tls: ListenerTls,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
@@ -491,7 +498,11 @@ fn spawn_mesh(
     let (authority, until) = (role.authority.clone(), shutdown.clone());
     let settings = config.connect.ca.clone();
     tasks.spawn(async move { authority.run(&settings, until).await });
-    let (authority, until) = (role.authority.clone(), shutdown.clone());
+    if config.auto_encrypt.allow_tls {
+        let (rpc, store) = (agent.tls.rpc.clone(), agent.store.clone());
+        tasks.spawn(auto_encrypt::trust_agents(rpc, store, shutdown.clone()));
+    }
+    let (tls, authority, until) = (agent.tls.clone(), role.authority.clone(), shutdown.clone());
     tasks.spawn(async move { tls.keep(&authority, &config, until).await });
     if let Some(kubernetes) = agent.kubernetes.clone() {
         let (server, until) = (role.server.clone(), shutdown.clone());

@@ -30,6 +30,7 @@ use crate::{
     fsm::{CaCommand, Command},
     server::{Server, ServerError},
     state::{CertificateAuthority, State, Topic, WatchSet},
+    tls::auto_encrypt::{SignAnswer, SignRequest},
 };
 use leaf::Leaves;
 use limit::Limit;
@@ -56,6 +57,9 @@ pub enum CaError {
     /// The name cannot stand in a certificate; final.
     #[error("service name {0:?} must be 1 to 128 letters, digits, '-', '_' or '.'")]
     ServiceName(String),
+    /// A name that a client agent's certificate cannot carry; final.
+    #[error("{0:?} cannot stand in a client agent's certificate")]
+    AgentName(String),
     /// New settings that cannot hold; final.
     #[error("invalid certificate authority configuration: {0}")]
     Config(String),
@@ -203,6 +207,28 @@ impl Authority {
         Ok(Signed { issued, spiffe_id, ca })
     }
 
+    /// Signs a client agent's certificate request (`auto_encrypt`); the caller has authorized its
+    /// node name.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub async fn sign_agent(&self, request: &SignRequest) -> Result<SignAnswer, CaError> {
+        sign::check_agent_names(&request.node, &request.dns_san)?;
+        let ca = self.current().await?;
+        let id = SpiffeId::agent(&ca.trust_domain(), &self.datacenter, &request.node);
+        let key = sign::public_key(&request.csr, &id)?;
+        self.limit.take(ca.config.csr_max_per_second)?;
+        let addresses = request.ip_san.iter().map(ToString::to_string);
+        let names: Vec<String> = request.dns_san.iter().cloned().chain(addresses).collect();
+        let identity =
+            Identity::Agent { datacenter: &self.datacenter, node: &request.node, names: &names };
+        let issued = sign::issue(&ca, &key, identity, SystemTime::now())?;
+        Ok(SignAnswer {
+            chain: issued.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            not_after: issued.not_after,
+        })
+    }
+
     /// The certificate and key of `service` that this agent keeps for its clients; blocks while its
     /// index is `index`, up to `wait`.
     ///
@@ -270,4 +296,4 @@ fn check_config(config: &BuiltinCaConfig) -> Result<(), CaError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,7 @@ mod help;
 pub mod info;
 pub mod intention;
 pub mod keyring;
+pub mod keygen;
 pub mod kv;
 pub mod lock;
 pub mod members;
@@ -25,6 +26,7 @@ pub mod resolve;
 pub mod rtt;
 pub mod services;
 pub mod snapshot;
+pub mod tls;
 pub mod validate;
 pub mod version;
 
@@ -92,6 +94,7 @@ const VERBS: &[Entry] = &[
     entry::<intention::inspect::MatchVerb>(),
     entry::<requests::JoinVerb>(),
     entry::<keyring::KeyringVerb>(),
+    entry::<keygen::KeygenVerb>(),
     entry::<kv::delete::KvDeleteVerb>(),
     entry::<kv::transfer::KvExportVerb>(),
     entry::<kv::get::KvGetVerb>(),
@@ -115,6 +118,8 @@ const VERBS: &[Entry] = &[
     entry::<snapshot::inspect::InspectVerb>(),
     entry::<snapshot::restore::RestoreVerb>(),
     entry::<snapshot::save::SaveVerb>(),
+    entry::<tls::ca::CreateVerb>(),
+    entry::<tls::cert::CreateVerb>(),
     entry::<validate::ValidateVerb>(),
     entry::<version::VersionVerb>(),
 ];

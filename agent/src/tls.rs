@@ -1,54 +1,72 @@
-//! TLS between agents. Not configurable yet: server RPC is plain, and every agent may be a server.
+//! TLS between agents: server RPC, and what it shares with the agent's other ports.
+//!
+//! rustls does the work; what is ours is whose certificates count. INVARIANT: who the other side is
+//! follows from a certificate that chains to the configured authorities and from its names alone
+//! ([`Role`]); a client's certificate never passes as a server's (CVE-2021-37219). Settings are
+//! loaded whole before any of them is swapped, so that a bad file changes nothing, and open
+//! connections keep what they began with.
+//!
+//! Consul pages: "TLS configuration", "Auto-encrypt". Sessions are not resumed: a resumed session
+//! would skip the check of a certificate against authorities that may have changed.
 
-use std::sync::Arc;
+pub mod auto_encrypt;
+pub mod internal_rpc;
+pub(crate) mod material;
+pub mod role;
+mod verify;
 
-use rustls_pki_types::{CertificateDer, ServerName};
+use std::path::PathBuf;
 
-/// What an agent may do on the server RPC port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// There is no TLS: it may be anything.
-    Open,
-    /// A server of this datacenter.
-    Server {
-        /// The datacenter in its certificate.
-        datacenter: String,
+pub(crate) use internal_rpc::Files as RpcFiles;
+pub use internal_rpc::{InternalRpc, is_tls};
+pub use role::Role;
+
+/// Why TLS cannot be set up as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or is not PEM.
+    #[error("reading {what} {}", path.display())]
+    File {
+        /// What it should be.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: rustls_pki_types::pem::Error,
     },
-    /// A client agent.
-    Client,
-}
-
-impl Role {
-    /// Whether it is a server of `datacenter`.
-    pub fn is_server_of(&self, datacenter: &str) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Server { datacenter: own } => own == datacenter,
-            Self::Client => false,
-        }
-    }
-}
-
-/// TLS settings of server RPC.
-#[derive(Debug, Default)]
-pub struct InternalRpc;
-
-impl InternalRpc {
-    /// How connections are accepted; `None` in the clear.
-    pub fn acceptor(&self) -> Option<Arc<rustls::ServerConfig>> {
-        None
-    }
-
-    /// How a server of `datacenter` is connected to; `None` in the clear.
-    pub fn connector(
-        &self,
-        _datacenter: &str,
-    ) -> Option<(Arc<rustls::ClientConfig>, ServerName<'static>)> {
-        None
-    }
-
-    /// What the holder of these certificates may do.
-    pub fn role(&self, _certificates: &[CertificateDer<'_>]) -> Role {
-        Role::Open
-    }
+    /// A directory of authorities.
+    #[error("reading certificate authorities in {}", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Certificate and key do not fit, or are of an unknown kind.
+    #[error("using certificate {}", path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// Somebody's certificate is to be verified, and nobody is trusted.
+    #[error(
+        "tls.{protocol}.{key} needs tls.{protocol}.ca_file or ca_path with at least one certificate"
+    )]
+    NoAuthorities {
+        /// `https`, `internal_rpc`, `grpc`.
+        protocol: &'static str,
+        /// What asks for it.
+        key: &'static str,
+    },
+    /// `verify_incoming` asks all agents for certificates and this one has none to show.
+    #[error(
+        "tls.internal_rpc.verify_incoming needs tls.internal_rpc.cert_file and key_file, or, on \
+         a client, auto_encrypt.tls"
+    )]
+    NoCertificate,
+    /// The TLS library refused settings that come from no file.
+    #[error("setting up TLS")]
+    Settings(#[source] rustls::Error),
 }

@@ -17,6 +17,15 @@ pub enum SpiffeId {
         /// The service's name.
         service: String,
     },
+    /// A client agent: `spiffe://<trust domain>/agent/client/dc/<dc>/id/<node>`.
+    Agent {
+        /// `<cluster id>.consul`.
+        trust_domain: String,
+        /// The datacenter that issued it.
+        datacenter: String,
+        /// The agent's node.
+        node: String,
+    },
     /// A certificate authority: `spiffe://<trust domain>`.
     Signing {
         /// `<cluster id>.consul`.
@@ -26,7 +35,7 @@ pub enum SpiffeId {
 
 /// The text is not a SPIFFE ID that lictor knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a SPIFFE ID of a service or a signing authority: {0:?}")]
+#[error("not a SPIFFE ID of a service, an agent or a signing authority: {0:?}")]
 pub struct InvalidSpiffeId(pub String);
 
 impl SpiffeId {
@@ -39,18 +48,29 @@ impl SpiffeId {
         }
     }
 
-    /// The trust domain, in lower case.
-    pub fn trust_domain(&self) -> &str {
-        match self {
-            Self::Service { trust_domain, .. } | Self::Signing { trust_domain } => trust_domain,
+    /// The ID of a client agent.
+    pub fn agent(trust_domain: &str, datacenter: &str, node: &str) -> Self {
+        Self::Agent {
+            trust_domain: trust_domain.to_owned(),
+            datacenter: datacenter.to_owned(),
+            node: node.to_owned(),
         }
     }
 
-    /// The service's name, or `None` for an authority.
+    /// The trust domain, in lower case.
+    pub fn trust_domain(&self) -> &str {
+        match self {
+            Self::Service { trust_domain, .. }
+            | Self::Agent { trust_domain, .. }
+            | Self::Signing { trust_domain } => trust_domain,
+        }
+    }
+
+    /// The service's name, or `None` for an agent or an authority.
     pub fn service_name(&self) -> Option<&str> {
         match self {
             Self::Service { service, .. } => Some(service),
-            Self::Signing { .. } => None,
+            Self::Agent { .. } | Self::Signing { .. } => None,
         }
     }
 }
@@ -60,6 +80,9 @@ impl fmt::Display for SpiffeId {
         match self {
             Self::Service { trust_domain, datacenter, service } => {
                 write!(f, "spiffe://{trust_domain}/ns/default/dc/{datacenter}/svc/{service}")
+            }
+            Self::Agent { trust_domain, datacenter, node } => {
+                write!(f, "spiffe://{trust_domain}/agent/client/dc/{datacenter}/id/{node}")
             }
             Self::Signing { trust_domain } => write!(f, "spiffe://{trust_domain}"),
         }
@@ -90,6 +113,11 @@ impl FromStr for SpiffeId {
                     service: service.to_owned(),
                 })
             }
+            ["agent", "client", "dc", datacenter, "id", node]
+                if !datacenter.is_empty() && !node.is_empty() =>
+            {
+                Ok(Self::agent(&trust_domain, datacenter, node))
+            }
             _ => Err(invalid()),
         }
     }
@@ -107,6 +135,14 @@ mod tests {
     }
 
     #[test]
+    fn an_agents_id_round_trips_and_names_no_service() {
+        let id = SpiffeId::agent("td.consul", "dc1", "node1.example");
+        assert_eq!(id.to_string(), "spiffe://td.consul/agent/client/dc/dc1/id/node1.example");
+        assert_eq!(id.to_string().parse::<SpiffeId>().unwrap(), id);
+        assert_eq!(id.service_name(), None);
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         for text in [
             "https://a/ns/default/dc/dc1/svc/web",
@@ -115,6 +151,8 @@ mod tests {
             "spiffe://td/ns/other/dc/dc1/svc/web",
             "spiffe://td/ns/default/dc/dc1/svc/web/extra",
             "spiffe://td/ns/default/dc/dc1/svc/we%62",
+            "spiffe://td/agent/client/dc/dc1/id/",
+            "spiffe://td/agent/server/dc/dc1",
         ] {
             assert!(text.parse::<SpiffeId>().is_err(), "{text}");
         }

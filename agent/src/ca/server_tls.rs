@@ -1,21 +1,21 @@
-//! TLS of the agent's own listeners: HTTPS and gRPC.
+//! TLS of the agent's own listeners: HTTPS and gRPC, and server RPC beside them.
 //!
-//! gRPC serves with a certificate of the mesh, because its clients know the mesh's roots and
-//! nothing else. HTTPS serves with the operator's files, or with the mesh's certificate where
+//! gRPC serves with a certificate of the mesh unless `tls.grpc` names another, because sidecars know
+//! the mesh's roots and nothing else. HTTPS serves with the operator's files, or with the mesh's certificate where
 //! `tls.auto` says so. The mesh's certificate is made again at about 70% of its life and whenever
 //! the active root changes; open connections keep the one they began with.
 //!
 //! Listeners open before there is a certificate; until then handshakes fail.
 
 use std::{
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwapOption;
 use rcgen::KeyPair;
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,50 +23,64 @@ use super::{
     sign::{self, Identity},
 };
 use crate::{
-    config::{RuntimeConfig, runtime::TlsProtocol},
+    config::{
+        RuntimeConfig,
+        runtime::{MinVersion, TlsProtocol},
+    },
     http::server::TlsConfig,
     state::{State, Topic, WatchSet},
+    tls::{InternalRpc, RpcFiles, TlsError, material},
 };
 
 /// Pause after a certificate could not be made.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Why the configured files cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read or is not PEM.
-    #[error("reading {what} {}", path.display())]
-    File {
-        /// What it should be.
-        what: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: rustls_pki_types::pem::Error,
-    },
-    /// Certificate and key do not fit, or are of an unknown kind.
-    #[error("using certificate {}", path.display())]
-    Certificate {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Why not.
-        source: rustls::Error,
-    },
-    /// `verify_incoming` without anybody to trust.
-    #[error(
-        "tls.defaults.verify_incoming needs tls.defaults.ca_file with at least one certificate"
-    )]
-    NoClientRoots,
-}
-
-/// The TLS settings of both kinds of listeners, swapped while they serve.
+/// The TLS settings of all listeners, swapped while they serve.
+#[derive(Default)]
 pub struct ListenerTls {
     /// HTTPS.
     pub https: TlsConfig,
     /// gRPC.
     pub grpc: TlsConfig,
-    /// Whose client certificates HTTPS asks for.
+    /// Server RPC, both directions.
+    pub rpc: Arc<InternalRpc>,
+    /// Whose client certificates HTTPS asks for when it serves with the mesh's.
+    clients: ArcSwapOption<RootCertStore>,
+}
+
+/// What the configuration says about listeners, loaded and not yet in force.
+pub(crate) struct ListenerFiles {
+    https: Option<ServerConfig>,
+    grpc: Option<ServerConfig>,
+    rpc: RpcFiles,
     clients: Option<Arc<RootCertStore>>,
+}
+
+impl ListenerFiles {
+    /// Reads and checks the operator's files.
+    pub(crate) fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
+        let tls = &config.tls;
+        Ok(Self {
+            https: from_files("https", &tls.https)?,
+            grpc: from_files("grpc", &tls.grpc)?,
+            rpc: RpcFiles::load(config)?,
+            clients: material::client_authorities("https", &tls.https)?,
+        })
+    }
+}
+
+/// The settings of a listener with the operator's certificate, if it has one.
+fn from_files(
+    protocol: &'static str,
+    files: &TlsProtocol,
+) -> Result<Option<ServerConfig>, TlsError> {
+    let clients = material::client_authorities(protocol, files)?;
+    let (Some(identity), Some(path)) = (material::identity(files)?, &files.cert_file) else {
+        return Ok(None);
+    };
+    material::http_server(identity, clients, files.min_version)
+        .map(Some)
+        .map_err(|source| TlsError::Certificate { path: path.clone(), source })
 }
 
 impl ListenerTls {
@@ -75,23 +89,27 @@ impl ListenerTls {
     /// # Errors
     /// [`TlsError`] names the file.
     pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
-        let tls = &config.tls;
-        let clients = client_roots(&tls.https)?;
-        let https = TlsConfig::default();
-        if let (Some(certificate), Some(key)) = (&tls.https.cert_file, &tls.https.key_file) {
-            let chain = certificates("certificate", certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
-                what: "key",
-                path: key.clone(),
-                source,
-            })?;
-            let server = server_config(chain, key, clients.clone())
-                .map_err(|source| TlsError::Certificate { path: certificate.clone(), source })?;
-            https.store(Some(Arc::new(server)));
-        } else if !tls.auto && !config.listen.https.is_empty() {
+        let this = Self::default();
+        this.adopt(ListenerFiles::load(config)?)?;
+        if this.https.load().is_none() && !config.tls.auto && !config.listen.https.is_empty() {
             tracing::warn!("HTTPS has no certificate: set tls.defaults.cert_file or tls.auto");
         }
-        Ok(Self { https, grpc: TlsConfig::default(), clients })
+        Ok(this)
+    }
+
+    /// Serves new connections with loaded files. What has no file keeps what it has.
+    ///
+    /// # Errors
+    /// [`TlsError`]; nothing is changed.
+    pub(crate) fn adopt(&self, files: ListenerFiles) -> Result<(), TlsError> {
+        self.rpc.adopt(files.rpc)?;
+        for (listener, loaded) in [(&self.https, files.https), (&self.grpc, files.grpc)] {
+            if let Some(loaded) = loaded {
+                listener.store(Some(Arc::new(loaded)));
+            }
+        }
+        self.clients.store(files.clients);
+        Ok(())
     }
 
     /// Keeps the mesh's certificate on the listeners that use it, until `shutdown`.
@@ -103,20 +121,21 @@ impl ListenerTls {
     ) {
         let tls = &config.tls;
         let https = tls.auto && tls.https.cert_file.is_none() && !config.listen.https.is_empty();
-        if !https && config.listen.grpc_tls.is_empty() {
+        let grpc = tls.grpc.cert_file.is_none() && !config.listen.grpc_tls.is_empty();
+        if !https && !grpc {
             return;
         }
         let names = names(config);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.serve_one(authority, &names, https) => {}
+                () = self.serve_one(authority, &names, https, grpc) => {}
             }
         }
     }
 
     /// Makes a certificate, serves with it, and returns when it is time for another.
-    async fn serve_one(&self, authority: &Authority, names: &[String], https: bool) {
+    async fn serve_one(&self, authority: &Authority, names: &[String], https: bool, grpc: bool) {
         let made = match authority.server_certificate(names).await {
             Ok(made) => made,
             Err(error) => {
@@ -124,11 +143,13 @@ impl ListenerTls {
                 return tokio::time::sleep(RETRY).await;
             }
         };
-        match (made.server_config(None), made.server_config(self.clients.clone())) {
-            (Ok(grpc), Ok(own)) => {
-                self.grpc.store(Some(Arc::new(grpc)));
+        match (made.server_config(None), made.server_config(self.clients.load_full())) {
+            (Ok(for_grpc), Ok(for_https)) => {
+                if grpc {
+                    self.grpc.store(Some(Arc::new(for_grpc)));
+                }
                 if https {
-                    self.https.store(Some(Arc::new(own)));
+                    self.https.store(Some(Arc::new(for_https)));
                 }
                 authority.wait_until_old(&made).await;
             }
@@ -154,7 +175,8 @@ impl Made {
         clients: Option<Arc<RootCertStore>>,
     ) -> Result<ServerConfig, rustls::Error> {
         let key = PrivateKeyDer::Pkcs8(self.key.serialize_der().into());
-        server_config(self.chain.clone(), key, clients)
+        let identity = material::Identity { chain: self.chain.clone(), key };
+        material::http_server(identity, clients, MinVersion::Tls12)
     }
 }
 
@@ -197,46 +219,6 @@ fn names(config: &RuntimeConfig) -> Vec<String> {
         }
     }
     names
-}
-
-fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    clients: Option<Arc<RootCertStore>>,
-) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(roots) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?,
-        ),
-    };
-    let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Whose client certificates HTTPS asks for; `None` when it asks for none.
-fn client_roots(config: &TlsProtocol) -> Result<Option<Arc<RootCertStore>>, TlsError> {
-    if !config.verify_incoming {
-        return Ok(None);
-    }
-    let path = config.ca_file.as_deref().ok_or(TlsError::NoClientRoots)?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates("certificate authorities", path)?);
-    if roots.is_empty() {
-        return Err(TlsError::NoClientRoots);
-    }
-    Ok(Some(Arc::new(roots)))
-}
-
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::File { what, path: path.to_owned(), source };
-    CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
 }
 
 #[cfg(test)]

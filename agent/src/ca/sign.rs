@@ -42,6 +42,15 @@ pub enum Identity<'a> {
         /// The service's name.
         service: &'a str,
     },
+    /// A client agent (`auto_encrypt`).
+    Agent {
+        /// The issuing datacenter.
+        datacenter: &'a str,
+        /// The agent's node name.
+        node: &'a str,
+        /// DNS names and IP addresses, as text.
+        names: &'a [String],
+    },
     /// A server's own listeners: DNS names and IP addresses.
     Server {
         /// Names and addresses, as text.
@@ -92,6 +101,23 @@ pub fn check_service_name(name: &str) -> Result<(), CaError> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > MAX_SERVICE_NAME || !name.bytes().all(legal) {
         return Err(CaError::ServiceName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks what a client agent asks to stand in its certificate: a node name as a service's may be,
+/// and DNS names that no server has.
+///
+/// # Errors
+/// [`CaError::AgentName`].
+pub fn check_agent_names(node: &str, dns_names: &[String]) -> Result<(), CaError> {
+    check_service_name(node).map_err(|_| CaError::AgentName(node.to_owned()))?;
+    for name in dns_names {
+        let lower = name.to_ascii_lowercase();
+        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        if lower.starts_with("server.") || name.is_empty() || !name.bytes().all(legal) {
+            return Err(CaError::AgentName(name.clone()));
+        }
     }
     Ok(())
 }
@@ -205,11 +231,18 @@ fn alternative_names(
     ca: &CertificateAuthority,
     identity: Identity<'_>,
 ) -> Result<Vec<SanType>, CaError> {
-    let invalid = CaError::certificate("naming a certificate");
+    let invalid = |source| CaError::Certificate { action: "naming a certificate", source };
     match identity {
         Identity::Service { datacenter, service } => {
             let id = SpiffeId::service(&ca.trust_domain(), datacenter, service);
             Ok(vec![SanType::URI(id.to_string().try_into().map_err(invalid)?)])
+        }
+        Identity::Agent { datacenter, node, names } => {
+            let id = SpiffeId::agent(&ca.trust_domain(), datacenter, node);
+            let mut all =
+                CertificateParams::new(names.to_vec()).map_err(invalid)?.subject_alt_names;
+            all.push(SanType::URI(id.to_string().try_into().map_err(invalid)?));
+            Ok(all)
         }
         Identity::Server { names } => {
             Ok(CertificateParams::new(names.to_vec()).map_err(invalid)?.subject_alt_names)

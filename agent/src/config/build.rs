@@ -143,6 +143,13 @@ fn warnings(source: &Source) -> Vec<String> {
             warnings.push(format!("the key {key:?} ({flag}) is deprecated; use {successor:?}"));
         }
     }
+    if source.auto_encrypt.tls.unwrap_or(false) || source.auto_encrypt.allow_tls.unwrap_or(false) {
+        warnings.push(
+            "\"auto_encrypt\" is read, but servers do not answer requests for certificates yet: \
+             give every agent a cert_file and key_file"
+                .to_owned(),
+        );
+    }
     if source.disable_host_node_id == Some(false) {
         warnings
             .push("\"disable_host_node_id\" is false: node IDs are random all the same".to_owned());

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +15,7 @@ use std::{
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -23,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, codegen::Service, service::Routes};
 
 use super::connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW};
-use crate::tls::{InternalRpc, Role};
+use crate::tls::{InternalRpc, Role, is_tls};
 
 /// Connections of one address (`limits.rpc_max_conns_per_client`).
 const MAX_CONNECTIONS: usize = 100;
@@ -115,15 +117,20 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection ended early");
         }
-        match self.tls.acceptor() {
-            None => self.serve_connection(stream, Caller { address, role: Role::Open }).await,
-            Some(config) => {
+        match self.acceptor(&stream).await {
+            Err(error) => tracing::debug!(%address, %error, "connection ended early"),
+            Ok(None) => self.serve_connection(stream, Caller { address, role: Role::Open }).await,
+            Ok(Some(config)) => {
                 let accepted = tokio_rustls::TlsAcceptor::from(config).accept(stream);
                 match timeout(HANDSHAKE_TIMEOUT, accepted).await {
                     Ok(Ok(stream)) => {
                         let certificates = stream.get_ref().1.peer_certificates();
                         let role = self.tls.role(certificates.unwrap_or_default());
-                        self.serve_connection(stream, Caller { address, role }).await;
+                        if role.is_agent() {
+                            self.serve_connection(stream, Caller { address, role }).await;
+                        } else {
+                            tracing::warn!(%address, "agent without an agent's certificate refused");
+                        }
                     }
                     Ok(Err(error)) => {
                         tracing::warn!(%address, %error, "server RPC handshake failed");
@@ -133,6 +140,18 @@ impl Server {
             }
         }
         self.return_slot(ip);
+    }
+
+    /// How to shake hands; `None` for a connection in plain text where that is accepted.
+    async fn acceptor(&self, stream: &TcpStream) -> io::Result<Option<Arc<ServerConfig>>> {
+        let Some(config) = self.tls.acceptor() else { return Ok(None) };
+        if self.tls.accepts_plain_text() {
+            let first = timeout(HANDSHAKE_TIMEOUT, is_tls(stream)).await;
+            if !first.map_err(|_| io::ErrorKind::TimedOut)?? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(config))
     }
 
     async fn serve_connection<S>(&self, stream: S, caller: Caller)

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use rcgen::CertificateParams;
 use rustls::{
     ClientConfig, ClientConnection, ServerConnection,
@@ -103,34 +105,62 @@ async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
     keeping.await.unwrap();
 }
 
-#[tokio::test]
-async fn files_of_the_operator_serve_https() {
-    let dir = tempfile::tempdir().unwrap();
+/// A self-signed certificate for `name` in `cert.pem` and `key.pem` of `dir`.
+fn write_files(dir: &Path, name: &str) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["agent.example".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let (cert_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert_file, certificate.pem()).unwrap();
-    std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    let config = configured(|config| {
-        config.tls.https.cert_file = Some(cert_file.clone());
-        config.tls.https.key_file = Some(key_file.clone());
-    });
+    let certificate =
+        CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::write(dir.join("cert.pem"), certificate.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+    certificate.der().clone()
+}
+
+fn files_in(dir: &Path) -> TlsProtocol {
+    TlsProtocol {
+        cert_file: Some(dir.join("cert.pem")),
+        key_file: Some(dir.join("key.pem")),
+        ..TlsProtocol::default()
+    }
+}
+
+#[tokio::test]
+async fn files_of_the_operator_serve_https_and_a_reload_takes_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = write_files(dir.path(), "agent.example");
+    let config = configured(|config| config.tls.https = files_in(dir.path()));
+    let tls = ListenerTls::load(&config).unwrap();
+    let name = || ServerName::try_from("agent.example").unwrap();
+    let serving = || tls.https.load_full().unwrap();
+    handshake(serving(), std::slice::from_ref(&first), name()).unwrap();
+
+    std::fs::write(dir.path().join("key.pem"), "nothing").unwrap();
+    let error = ListenerFiles::load(&config).err().unwrap();
+    assert!(error.to_string().starts_with("reading key /"), "{error}");
+    handshake(serving(), std::slice::from_ref(&first), name()).unwrap();
+
+    let second = write_files(dir.path(), "agent.example");
+    let open = serving();
+    tls.adopt(ListenerFiles::load(&config).unwrap()).unwrap();
+    handshake(serving(), std::slice::from_ref(&second), name()).unwrap();
+    handshake(serving(), std::slice::from_ref(&first), name()).unwrap_err();
+    // What a connection began with goes on.
+    handshake(open, std::slice::from_ref(&first), name()).unwrap();
+}
+
+#[tokio::test]
+async fn grpc_serves_with_files_only_where_they_are_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = write_files(dir.path(), "agent.example");
+    let config = configured(|config| config.tls.grpc = files_in(dir.path()));
     let tls = ListenerTls::load(&config).unwrap();
     let name = ServerName::try_from("agent.example").unwrap();
-    let serving = tls.https.load_full().unwrap();
-    handshake(serving, std::slice::from_ref(certificate.der()), name).unwrap();
-
-    std::fs::write(&key_file, "nothing").unwrap();
-    let error = ListenerTls::load(&config).err().unwrap();
-    assert!(error.to_string().starts_with("reading key /"), "{error}");
+    handshake(tls.grpc.load_full().unwrap(), std::slice::from_ref(&own), name).unwrap();
+    assert!(tls.https.load().is_none());
 }
 
 #[test]
 fn verifying_clients_needs_somebody_to_trust() {
     let config = configured(|config| config.tls.https.verify_incoming = true);
     let error = ListenerTls::load(&config).err().unwrap();
-    assert!(matches!(error, TlsError::NoClientRoots), "{error}");
+    assert!(matches!(error, TlsError::NoAuthorities { protocol: "https", .. }), "{error}");
 }
