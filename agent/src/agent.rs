@@ -27,9 +27,7 @@ use crate::{
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{self, connections::Connections, listener::serve as serve_rpc},
-    server::{
-        Server, autopilot, bootstrap, coordinates, leader, reconcile, sessions, snapshots,
-    },
+    server::{Server, autopilot, bootstrap, coordinates, leader, reconcile, sessions, snapshots},
     servers::Servers,
     state::{Store, view::View},
     tls::{TlsError, auto_encrypt},

@@ -13,9 +13,9 @@ pub mod certificate_authority;
 pub mod config_entry;
 pub mod coordinate;
 pub mod kv;
+pub mod restore;
 pub mod session;
 pub mod txn;
-pub mod restore;
 
 use lictor_api::types::catalog::{DeregisterRequest, RegisterRequest};
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,9 @@ pub use certificate_authority::CaCommand;
 pub use config_entry::{ConfigEntryCommand, IntentionCommand};
 pub use coordinate::CoordinateCommand;
 pub use kv::KvCommand;
+pub use restore::RestoreCommand;
 pub use session::{Expired, SessionCommand};
 pub use txn::{Operation, TxnOutcome};
-pub use restore::RestoreCommand;
 
 /// Version of the entry encoding.
 const ENTRY_VERSION: u8 = 1;

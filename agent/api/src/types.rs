@@ -13,9 +13,9 @@ pub mod event;
 pub mod health;
 pub mod intention;
 pub mod kv;
+pub mod operator;
 pub mod session;
 pub mod txn;
-pub mod operator;
 
 /// True for a value that Go's `omitempty` leaves out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -11,8 +11,8 @@ mod limits;
 mod operator;
 mod rules;
 mod session;
-mod txn;
 mod snapshot;
+mod txn;
 
 use std::{net::SocketAddr, time::Duration};
 

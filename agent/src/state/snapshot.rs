@@ -14,8 +14,8 @@ use lictor_api::{
         coordinate::Entry,
         health::HealthCheck,
         kv::KvPair,
-        session::Session,
         operator::AutopilotConfiguration,
+        session::Session,
     },
 };
 use serde::{Deserialize, Serialize};

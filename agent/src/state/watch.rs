@@ -86,7 +86,8 @@ impl Touched {
 
     /// Adds what another batch touched.
     pub fn merge(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.topics.extend(other.topics);
+        self.everything |= other.everything;
     }
 }
 
