@@ -294,6 +294,7 @@ impl Consensus {
             engine: self.engine.clone(),
             contact: self.contact.clone(),
             datacenter: self.datacenter.clone(),
+            id: self.engine.node_id().to_string(),
         }
         .into_server()
     }

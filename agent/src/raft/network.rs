@@ -1,7 +1,9 @@
 //! How a server asks its peers: the engine's requests as calls of `lictor.server.v1.Raft`.
 //!
 //! A peer is found by its ID in what gossip says now, and only without that under the address that
-//! the membership remembers: servers may come back under other addresses. A call that is not
+//! the membership remembers: servers may come back under other addresses. Every call names the server
+//! that it is for, because another one may live at its address by now: one that has lost its data
+//! and got a new ID must not acknowledge in the name of the old one. A call that is not
 //! answered in time takes its connection with it, so that the next one begins on a fresh one.
 
 use std::{
@@ -29,7 +31,11 @@ use openraft::{
     },
 };
 use tokio::{task, time::timeout};
-use tonic::Streaming;
+use tonic::{
+    Request, Status, Streaming,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+};
 
 use super::{
     snapshot::Source,
@@ -74,6 +80,20 @@ impl Peers {
 /// Makes the adapter to one peer.
 pub(super) struct Network(pub(super) Peers);
 
+/// The header with the ID of the server that a call is for.
+pub(super) const ADDRESSEE: &str = "lictor-server-id";
+
+/// Writes [`ADDRESSEE`].
+#[derive(Clone)]
+struct Addressee(AsciiMetadataValue);
+
+impl Interceptor for Addressee {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(ADDRESSEE, self.0.clone());
+        Ok(request)
+    }
+}
+
 /// One peer.
 pub(super) struct Peer {
     peers: Peers,
@@ -81,7 +101,7 @@ pub(super) struct Peer {
     node: ServerNode,
 }
 
-type Client = RaftClient<Connection>;
+type Client = RaftClient<InterceptedService<Connection, Addressee>>;
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 type AppendAnswers = BoxStream<'static, RpcResult<StreamAppendResult<TypeConfig>>>;
 
@@ -103,7 +123,9 @@ impl Peer {
         let address = self.address();
         let connection = self.peers.connections.connect(address, &self.peers.datacenter).await;
         let connection = connection.map_err(|error| Unreachable::new(&error))?;
-        let client = RaftClient::new(connection)
+        let id = self.id.to_string();
+        let addressee = Addressee(id.parse().expect("a UUID is ASCII"));
+        let client = RaftClient::with_interceptor(connection, addressee)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         Ok((address, client))

@@ -1,6 +1,7 @@
 //! `lictor.server.v1.Raft`: what peers ask of this server, handed to the engine.
 //!
-//! INVARIANT: only servers of this datacenter are heard, by their certificate where there is TLS.
+//! INVARIANT: only servers of this datacenter are heard, by their certificate where there is TLS, and
+//! only with what is meant for this server: see `network`.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -10,7 +11,7 @@ use openraft::{Snapshot, errors::Fatal, raft::StreamAppendResult};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    network::MAX_MESSAGE,
+    network::{ADDRESSEE, MAX_MESSAGE},
     snapshot::{self, Source},
     standing::{Contact, Engine},
     types::TypeConfig,
@@ -26,6 +27,8 @@ pub(super) struct Service {
     pub(super) engine: Engine,
     pub(super) contact: Arc<Contact>,
     pub(super) datacenter: String,
+    /// This server's ID.
+    pub(super) id: String,
 }
 
 impl Service {
@@ -38,7 +41,16 @@ impl Service {
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let caller = request.extensions().get::<Caller>();
         let caller = caller.ok_or_else(|| Status::internal("a call without a connection"))?;
-        caller.require_server(&self.datacenter)
+        caller.require_server(&self.datacenter)?;
+        let addressee = request.metadata().get(ADDRESSEE).and_then(|id| id.to_str().ok());
+        match addressee {
+            Some(id) if id == self.id => Ok(()),
+            other => Err(Status::failed_precondition(format!(
+                "server {} was called as {}",
+                self.id,
+                other.unwrap_or_default()
+            ))),
+        }
     }
 }
 
