@@ -67,8 +67,9 @@ impl Standing {
         let mut servers = self.servers.changes();
         loop {
             let leader = self.leader();
-            let check_again = leader.as_ref().is_some_and(|leader| leader.is_self)
-                && !is_sole_voter(&self.engine);
+            // A leader that is not heard may be heard again, and nothing else says so: it has kept
+            // its role and term.
+            let check_again = self.is_engine_leader() && !is_sole_voter(&self.engine);
             announce(&announced, leader);
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -111,6 +112,10 @@ impl Standing {
         };
         let node_name = node.name.clone();
         Some(Leader { node_id: id.to_string(), node_name, address, is_self, term })
+    }
+
+    fn is_engine_leader(&self) -> bool {
+        self.engine.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
     fn is_heard(&self) -> bool {
