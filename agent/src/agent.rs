@@ -7,7 +7,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -44,6 +47,8 @@ pub use pools::{PoolError, Pools};
 
 /// How long a stop waits for requests and tasks before it leaves them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+/// How long nobody leads until the log says so, again and again.
+const LEADERLESS: Duration = Duration::from_secs(20);
 
 /// The parts of an agent that requests are answered from.
 pub struct Agent {
@@ -478,6 +483,10 @@ async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = leader.changed() => if changed.is_err() { return },
+            // COMPAT: tutorials look for this sentence while servers wait for each other.
+            () = sleep(LEADERLESS), if announced.is_none() => {
+                tracing::error!(target: "agent", "No cluster leader");
+            }
         }
     }
 }

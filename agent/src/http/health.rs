@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     acl::Access,
+    local::anti_entropy::SERF_CHECK,
     state::{State, Topic, WatchSet, catalog::fold},
 };
 
@@ -53,7 +54,8 @@ pub(super) async fn checks(cx: Context, request: Request) -> Result<Response, Ht
     .await
 }
 
-/// `GET /v1/health/state/:state`: all checks in a state, or `any`.
+/// `GET /v1/health/state/:state`: all checks in a state, or `any`. Of a node that is not alive no
+/// service counts as passing, as in DNS and with `?passing`.
 pub(super) async fn state(cx: Context, request: Request) -> Result<Response, HttpError> {
     let wanted = request.tail().to_owned();
     if wanted.is_empty() {
@@ -71,8 +73,19 @@ pub(super) async fn state(cx: Context, request: Request) -> Result<Response, Htt
             node_meta.is_empty()
                 || state.catalog.node(&check.node).is_some_and(|node| has_meta(node, &node_meta))
         };
+        // Nobody has seen such a check pass since its node went; Consul lists it all the same.
+        let is_alive = |check: &Arc<HealthCheck>| {
+            wanted != CheckStatus::Passing.as_str()
+                || check.service_id.is_empty()
+                || state.catalog.node_checks(&check.node).all(|other| {
+                    &*other.check_id != SERF_CHECK || other.status == CheckStatus::Passing
+                })
+        };
         let checks = state.catalog.checks();
-        checks.filter(|check| in_state(check) && on_node(check)).cloned().collect()
+        checks
+            .filter(|check| in_state(check) && on_node(check) && is_alive(check))
+            .cloned()
+            .collect()
     })
     .await
 }
