@@ -18,6 +18,7 @@ pub mod gossip;
 pub mod http;
 pub mod kubernetes;
 pub mod local;
+pub mod planted;
 pub mod raft;
 pub mod rpc;
 pub mod server;

@@ -64,6 +64,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fsm::{Command, Response},
+    planted::{Bug, is_planted},
     state::Store,
 };
 pub use failure::Failure;
@@ -250,6 +251,7 @@ impl Consensus {
             Consistency::Stale => Ok(()),
             // What this leader answered is published already.
             Consistency::Default if self.holds_lease() => Ok(()),
+            Consistency::Consistent if is_planted(Bug::ConsistentWithoutQuorum) => Ok(()),
             Consistency::Default | Consistency::Consistent => self.read_quorum().await,
         }
     }
@@ -260,7 +262,8 @@ impl Consensus {
     /// # Errors
     /// [`ConsensusError::NoLeader`] if this server does not lead.
     pub async fn read_index(&self, consistency: Consistency) -> Result<u64, ConsensusError> {
-        if consistency != Consistency::Consistent && self.holds_lease() {
+        let is_default = consistency != Consistency::Consistent;
+        if is_default && self.holds_lease() || is_planted(Bug::ConsistentWithoutQuorum) {
             return Ok(*self.applied.borrow());
         }
         self.read_rounds.join(|| self.quorum_index()).await
@@ -386,6 +389,9 @@ impl Consensus {
         }
         let metrics = self.engine.metrics();
         let metrics = metrics.borrow_watched();
+        if is_planted(Bug::LeaseWithoutBound) {
+            return true;
+        }
         metrics.current_term == term
             && self.handed_over.load(Ordering::Acquire) != term
             && metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.lease)

@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     fsm::{Command, Rejection, Response},
+    planted::{Bug, is_planted},
     raft::{Consensus, ConsensusError, Leader, Peers},
     state::{State, Store, WatchSet},
 };
@@ -150,7 +151,8 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; stale reads never fail.
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ServerError> {
-        if consistency == Consistency::Stale {
+        let unguarded = consistency == Consistency::Default && is_planted(Bug::ReadWithoutBarrier);
+        if consistency == Consistency::Stale || unguarded {
             return Ok(());
         }
         let read = || async {
@@ -275,6 +277,9 @@ impl Server {
         loop {
             match attempt().await {
                 Err(ConsensusError::NoLeader) => self.wait_for_leader(deadline).await?,
+                Err(ConsensusError::LeadershipLost) if is_planted(Bug::UnknownRetried) => {
+                    self.wait_for_leader(deadline).await?;
+                }
                 other => return Ok(other?),
             }
         }

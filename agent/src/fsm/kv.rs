@@ -4,7 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Rejection, Response};
-use crate::state::{State, watch::Touched};
+use crate::{
+    planted::{Bug, is_planted},
+    state::{State, watch::Touched},
+};
 
 /// A change to one key or to all keys under a prefix.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +101,8 @@ pub(super) fn apply(
             Response::Applied(true)
         }
         KvCommand::CheckAndSet { key, flags, value, expected } => {
-            let holds = state.kv.get(&key).map_or(0, |pair| pair.modify_index) == expected;
+            let holds = state.kv.get(&key).map_or(0, |pair| pair.modify_index) == expected
+                || is_planted(Bug::CasWithoutComparison);
             if holds {
                 state.kv.set(index, &key, flags, value, touched);
             }

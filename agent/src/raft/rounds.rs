@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::planted::{Bug, is_planted};
+
 /// Rounds of one question.
 #[derive(Debug)]
 pub struct Rounds<T> {
@@ -70,10 +72,16 @@ impl<T: Clone + Send + Sync> Rounds<T> {
     {
         let _turn = self.turn.lock().await;
         // From here on others wait for another round.
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let end = || self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !is_planted(Bug::RoundReused) {
+            end();
+        }
         #[cfg(test)]
         self.begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let answer = ask().await;
+        if is_planted(Bug::RoundReused) {
+            end();
+        }
         round.send_replace(Some(answer.clone()));
         answer
     }

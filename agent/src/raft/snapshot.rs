@@ -23,7 +23,10 @@ use super::{
     failure::{Failure, Fault, place},
     types::{LogId, Membership, SnapshotMeta, StoredMembership},
 };
-use crate::state::{State, snapshot::SnapshotError};
+use crate::{
+    planted::{Bug, is_planted},
+    state::{State, snapshot::SnapshotError, watch::Touched},
+};
 
 const MAGIC: &[u8; 8] = b"LICTRAFT";
 const VERSION: u32 = 1;
@@ -199,7 +202,13 @@ impl Source {
     pub(super) fn load(&self) -> Result<Loaded, FileError> {
         let bytes = self.read()?;
         let (meta, body) = split(&bytes)?;
-        Ok(Loaded { meta, state: State::from_snapshot(body)? })
+        let mut state = State::from_snapshot(body)?;
+        if is_planted(Bug::SnapshotIncomplete) {
+            let last = state.kv.list("").last().map(|pair| pair.key.clone());
+            let index = state.index;
+            last.map(|key| state.kv.delete(index, &key, &mut Touched::default()));
+        }
+        Ok(Loaded { meta, state })
     }
 
     /// All of its bytes as they are. Blocks.

@@ -23,7 +23,10 @@ use super::{
     state_machine::StateMachine,
     types::{ServerNode, TypeConfig},
 };
-use crate::servers::Servers;
+use crate::{
+    planted::{Bug, is_planted},
+    servers::Servers,
+};
 
 /// When the leader was last heard; its appends, heartbeats among them, say so.
 #[derive(Debug, Default)]
@@ -121,7 +124,8 @@ impl Standing {
     fn is_heard(&self) -> bool {
         let metrics = self.engine.metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
-        acked.is_some_and(|acked| acked.elapsed() < self.lease)
+        is_planted(Bug::LeaseWithoutBound)
+            || acked.is_some_and(|acked| acked.elapsed() < self.lease)
     }
 
     async fn purge(&self) {

@@ -17,6 +17,7 @@ use lictor_api::types::kv::KvPair;
 use serde::{Deserialize, Serialize};
 
 use super::{Topic, watch::Touched};
+use crate::planted::{Bug, is_planted};
 
 /// How many tombstones are kept.
 const GRAVEYARD_LIMIT: usize = 8192;
@@ -123,6 +124,7 @@ impl Kv {
             "" if self.delays.contains_key(key) => return false,
             "" => lock_index + 1,
             holder if holder == session => lock_index,
+            _ if is_planted(Bug::LockTakenOver) => lock_index + 1,
             _ => return false,
         };
         let (key, session) = (key.to_owned(), session.to_owned());

@@ -11,6 +11,7 @@ use super::{
     State, WatchSet,
     watch::{Registry, Touched, Waiter},
 };
+use crate::planted::{Bug, is_planted};
 
 /// The published state and its sleepers.
 #[derive(Debug, Default)]
@@ -27,8 +28,14 @@ impl Store {
 
     /// Makes `state` visible, then wakes those who sleep on what was touched.
     pub fn publish(&self, state: State, touched: &Touched) {
+        if is_planted(Bug::WakeBeforePublish) {
+            self.registry.wake(touched);
+            std::thread::yield_now();
+        }
         self.current.store(Arc::new(state));
-        self.registry.wake(touched);
+        if !is_planted(Bug::WakeBeforePublish) {
+            self.registry.wake(touched);
+        }
     }
 
     /// Makes a state visible that is not the successor of the published one (a snapshot), then
@@ -65,7 +72,7 @@ impl Store {
                 return (current, answer);
             }
             let waiter = self.watch(topics);
-            if self.read_topics(&read).0 > index {
+            if !is_planted(Bug::WatchAfterRead) && self.read_topics(&read).0 > index {
                 continue;
             }
             waiter.changed().await;

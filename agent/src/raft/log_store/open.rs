@@ -14,11 +14,14 @@ use super::{
     window::{Shared, Window, next_index},
     writer,
 };
-use crate::raft::{
-    StartError,
-    failure::{Fault, place},
-    record,
-    types::{LogId, Membership},
+use crate::{
+    planted::{Bug, is_planted},
+    raft::{
+        StartError,
+        failure::{Fault, place},
+        record,
+        types::{LogId, Membership},
+    },
 };
 
 /// Pages redb may keep in memory; the newest entries are kept in memory anyway.
@@ -130,6 +133,12 @@ pub(super) fn verify(
         }
         last = Some(entry.log_id);
         membership = entry.get_membership().or(membership);
+    }
+    if is_planted(Bug::TailCut)
+        && let Some(index) = last.and_then(|last| last.index.checked_sub(2))
+        && let Some(stored) = log.get(index)?
+    {
+        last = Some(record::decode(index, stored.value())?.log_id);
     }
     let vote = writer::get(&figures, VOTE)?;
     let committed = writer::get::<Option<LogId>>(&figures, COMMITTED)?.flatten();

@@ -11,9 +11,12 @@ use redb::{ReadableTable, Table};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{COMMITTED, FIGURES, LOG, PURGED, VOTE, window::Shared};
-use crate::raft::{
-    record,
-    types::{Entry, LogId, Proposal, TypeConfig, Vote},
+use crate::{
+    planted::{Bug, is_planted},
+    raft::{
+        record,
+        types::{Entry, LogId, Proposal, TypeConfig, Vote},
+    },
 };
 
 /// Jobs that may wait; the engine waits when there are more.
@@ -56,7 +59,10 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
 
 fn commit(shared: &Shared, batch: &[Job]) -> Result<(), WriteError> {
     let committed = shared.lock().take_new_committed();
-    let transaction = shared.begin_write()?;
+    let mut transaction = shared.begin_write()?;
+    if is_planted(Bug::AnswerBeforeSync) {
+        transaction.set_durability(redb::Durability::None)?;
+    }
     {
         let mut log = transaction.open_table(LOG)?;
         let mut figures = transaction.open_table(FIGURES)?;
@@ -125,6 +131,7 @@ impl Job {
                 log.retain_in(..=upto.index, |_, _| false)?;
                 put(figures, PURGED, upto)?;
             }
+            Self::Vote { .. } if is_planted(Bug::VoteNotSaved) => {}
             Self::Vote { vote, .. } => put(figures, VOTE, vote)?,
         }
         Ok(())
