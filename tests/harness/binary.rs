@@ -1,4 +1,5 @@
-//! The binaries under test: those of the profile that the tests themselves were built with.
+//! The binaries under test: those of the profile that the tests themselves were built with, or
+//! those in the directory that `LICTOR_BIN_DIR` names.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +18,9 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// Builds all binaries once per test process; cargo finds out that there is nothing to do.
 fn build() -> PathBuf {
+    if let Some(dir) = std::env::var_os("LICTOR_BIN_DIR") {
+        return dir.into();
+    }
     let test = std::env::current_exe().expect("a test has a path");
     let dir = test.ancestors().nth(2).expect("target/TRIPLE/PROFILE/deps/test").to_owned();
     let target = dir.ancestors().nth(2).expect("target/TRIPLE/PROFILE");

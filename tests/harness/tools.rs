@@ -21,6 +21,18 @@ pub fn stdout(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&run(program, arguments).stdout).trim_end().to_owned()
 }
 
+/// What a program printed that must not fail.
+///
+/// # Panics
+/// With what it printed when it fails, or is not installed.
+pub fn must(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {stdout}{stderr}");
+    stdout
+}
+
 /// Whether a client is there; a test that needs it says so and passes where it is not, except in
 /// CI.
 ///

@@ -1,0 +1,96 @@
+//! The agents of a scenario: servers on disks of their own, then client agents.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use harness::{Machine, Network, fault::disk::Disk, local::Local, within};
+use serde_json::json;
+
+/// Megabytes of a server's disk.
+const DISK: u32 = 96;
+/// How long a cluster may take to be whole on a busy machine.
+const CONVERGED: Duration = Duration::from_secs(60);
+
+/// Machines with agents, servers first.
+pub(crate) struct World {
+    /// All machines.
+    pub(crate) machines: Vec<Machine>,
+    /// One more server, which does not run.
+    pub(crate) spare: Machine,
+    /// The servers' disks.
+    pub(crate) disks: Vec<Disk>,
+    /// Servers; the rest are client agents.
+    pub(crate) servers: usize,
+    _network: Network,
+}
+
+// === impl World ===
+
+impl World {
+    /// Starts a cluster and waits until every agent sees a leader; `None` where it cannot be.
+    pub(crate) fn start(servers: usize, clients: usize) -> Option<Self> {
+        let network = Network::new()?;
+        let address = |number: usize| Ipv4Addr::new(10, 0, 0, u8::try_from(number + 1).unwrap());
+        let mut machines = Vec::new();
+        let join: Vec<String> = (0..servers).map(|server| address(server).to_string()).collect();
+        let count = servers + clients;
+        for number in 0..=count {
+            let machine = network.machine(&format!("node{}", number + 1), address(number));
+            let mut config = json!({
+                "bind_addr": address(number).to_string(), "retry_join": join, "retry_interval": "1s",
+                "performance": {"raft_multiplier": 1},
+            });
+            config["server"] = json!(number < servers || number == count);
+            if number < servers {
+                config["bootstrap_expect"] = json!(servers);
+            }
+            machine.write_config("cluster.json", &config);
+            machines.push(machine);
+        }
+        let mut spare = machines.pop()?;
+        spare.prepare(&[]);
+        let disks = machines[..servers].iter().map(|machine| Disk::mount(machine, DISK)).collect();
+        for machine in &mut machines {
+            machine.launch(&[]);
+        }
+        for machine in &mut machines {
+            machine.wait_for_http();
+        }
+        let world = Self { machines, spare, disks, servers, _network: network };
+        world.wait_for_leader();
+        Some(world)
+    }
+
+    /// Waits until every agent names the same leader and takes a write.
+    pub(crate) fn wait_for_leader(&self) {
+        within(CONVERGED, "one leader on every agent", || {
+            let leader = self.leader_on(0)?;
+            let same = |number| self.leader_on(number) == Some(leader);
+            let writes =
+                |machine: &Machine| machine.put("/v1/kv/world/ready", machine.name()) == "true";
+            ((1..self.machines.len()).all(same) && self.machines.iter().all(writes)).then_some(())
+        });
+    }
+
+    /// The leader's number, as an agent sees it.
+    pub(crate) fn leader_on(&self, number: usize) -> Option<usize> {
+        let answer = self.machines[number].get_json("/v1/status/leader");
+        let address: Ipv4Addr = answer.as_str()?.split(':').next()?.parse().ok()?;
+        self.machines.iter().position(|machine| machine.address() == address)
+    }
+
+    /// The leader's number, as the first agent sees it that sees one.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        (0..self.servers).find_map(|number| self.leader_on(number))
+    }
+
+    /// How many servers take part, as the first agent says.
+    pub(crate) fn peers(&self) -> usize {
+        let peers = self.machines[0].get_json("/v1/status/peers");
+        peers.as_array().map_or(0, Vec::len)
+    }
+
+    /// Clients on every machine.
+    pub(crate) fn locals(&self) -> Vec<Local> {
+        self.machines.iter().map(Machine::local).collect()
+    }
+}
