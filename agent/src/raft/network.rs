@@ -19,6 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use http::HeaderValue;
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::raft_client::RaftClient};
 use openraft::{
     RaftNetworkFactory, RaftNetworkV2, alias,
@@ -31,11 +32,7 @@ use openraft::{
     },
 };
 use tokio::{task, time::timeout};
-use tonic::{
-    Request, Status, Streaming,
-    metadata::AsciiMetadataValue,
-    service::{Interceptor, interceptor::InterceptedService},
-};
+use tonic::Streaming;
 
 use super::{
     snapshot::Source,
@@ -80,20 +77,6 @@ impl Peers {
 /// Makes the adapter to one peer.
 pub(super) struct Network(pub(super) Peers);
 
-/// The header with the ID of the server that a call is for.
-pub(super) const ADDRESSEE: &str = "lictor-server-id";
-
-/// Writes [`ADDRESSEE`].
-#[derive(Clone)]
-struct Addressee(AsciiMetadataValue);
-
-impl Interceptor for Addressee {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(ADDRESSEE, self.0.clone());
-        Ok(request)
-    }
-}
-
 /// One peer.
 pub(super) struct Peer {
     peers: Peers,
@@ -101,7 +84,7 @@ pub(super) struct Peer {
     node: ServerNode,
 }
 
-type Client = RaftClient<InterceptedService<Connection, Addressee>>;
+type Client = RaftClient<Connection>;
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 type AppendAnswers = BoxStream<'static, RpcResult<StreamAppendResult<TypeConfig>>>;
 
@@ -123,9 +106,8 @@ impl Peer {
         let address = self.address();
         let connection = self.peers.connections.connect(address, &self.peers.datacenter).await;
         let connection = connection.map_err(|error| Unreachable::new(&error))?;
-        let id = self.id.to_string();
-        let addressee = Addressee(id.parse().expect("a UUID is ASCII"));
-        let client = RaftClient::with_interceptor(connection, addressee)
+        let id = HeaderValue::try_from(self.id.to_string()).expect("a UUID is ASCII");
+        let client = RaftClient::new(connection.addressed_to(id))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         Ok((address, client))

@@ -11,13 +11,13 @@ use openraft::{Snapshot, errors::Fatal, raft::StreamAppendResult};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    network::{ADDRESSEE, MAX_MESSAGE},
+    network::MAX_MESSAGE,
     snapshot::{self, Source},
     standing::{Contact, Engine},
     types::TypeConfig,
     wire,
 };
-use crate::rpc::listener::Caller;
+use crate::rpc::{connections::ADDRESSEE, listener::Caller};
 
 /// The largest snapshot that is received into memory.
 const MAX_SNAPSHOT: u64 = 4 << 30;

@@ -15,7 +15,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::uri::{Authority, Scheme, Uri};
+use http::{
+    HeaderValue,
+    uri::{Authority, Scheme, Uri},
+};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -61,6 +64,19 @@ pub struct Connection {
     sender: http2::SendRequest<Body>,
     /// What HTTP/2 requires in every request; the servers do not look at it.
     authority: Authority,
+    /// The ID of the server that calls are for, where it matters.
+    addressee: Option<HeaderValue>,
+}
+
+/// The header with a call's addressee.
+pub const ADDRESSEE: &str = "lictor-server-id";
+
+impl Connection {
+    /// The same connection for calls that only this server may answer.
+    pub fn addressed_to(mut self, id: HeaderValue) -> Self {
+        self.addressee = Some(id);
+        self
+    }
 }
 
 /// All connections to servers.
@@ -149,7 +165,7 @@ where
             tracing::debug!(error = &error as &dyn std::error::Error, "server connection ended");
         }
     });
-    Ok(Connection { sender, authority })
+    Ok(Connection { sender, authority, addressee: None })
 }
 
 impl Service<http::Request<Body>> for Connection {
@@ -167,6 +183,9 @@ impl Service<http::Request<Body>> for Connection {
         parts.authority = Some(self.authority.clone());
         // Scheme, authority and the client's path are always a URI.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        if let Some(addressee) = &self.addressee {
+            request.headers_mut().insert(ADDRESSEE, addressee.clone());
+        }
         let mut sender = self.sender.clone();
         Box::pin(async move { sender.send_request(request).await })
     }
