@@ -31,16 +31,16 @@ zone:
 C
   spawn nsd -d -c nsd/conf
   wait_for sh -c 'dig +short @127.0.0.1 -p 28653 node1.node.consul | grep -q .'
-  pids[peer]=$(family "${started[-1]}")
+  pids[peer]=${started[-1]}
   PEER=NSD
   for name in web.service node1.node; do
     echo "$name.consul A" > queries; rm -f ours* peer*
     for _ in $(seq "$ROUNDS"); do
       for server in ours:28600 peer:28653; do
-        local who=${server%:*} before; before=$(cpu ${pids[$who]})
+        local who=${server%:*} before; before=$(cpu $(family ${pids[$who]}))
         dnsperf -s 127.0.0.1 -p "${server#*:}" -d queries -c 4 -l "$SECONDS_EACH" 2>/dev/null > out
         awk '/Queries per second/ { print $4 }' out >> "$who"
-        awk -v used="$(cpu ${pids[$who]})" -v before="$before" '/Queries completed/ { print (used - before) / $3 * 1e6 }' out >> "$who.cpu"
+        awk -v used="$(cpu $(family ${pids[$who]}))" -v before="$before" '/Queries completed/ { print (used - before) / $3 * 1e6 }' out >> "$who.cpu"
       done
     done
     compare "DNS A $name, queries/s" ours peer
