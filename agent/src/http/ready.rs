@@ -1,5 +1,8 @@
 //! `GET /v1/agent/ready`: whether this agent can serve its clients. lictor's own, for probes; it
 //! needs no token and says nothing but what is missing.
+//!
+//! A server that does not vote yet is not ready: whoever takes servers away one after the other
+//! (rolling updates, drained machines) waits for this answer, and may count on a vote after it.
 
 use http::StatusCode;
 
@@ -14,8 +17,14 @@ pub(super) async fn ready(cx: Context, _: Request) -> Result<Response, HttpError
             false => Response::text(StatusCode::SERVICE_UNAVAILABLE, "no known servers"),
         });
     };
+    let votes = || {
+        let peers = server.consensus().peers();
+        peers.iter().any(|peer| peer.voter && peer.node_id == cx.agent.node_id)
+    };
     let missing = if !server.known_leader() {
         Some("no cluster leader")
+    } else if !votes() {
+        Some("not a voter yet")
     } else if cx.agent.config.load().connect.enabled && server.store().snapshot().ca.is_none() {
         Some("no mesh roots")
     } else {

@@ -10,11 +10,13 @@ use std::{sync::Arc, time::Duration};
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::Server;
 use crate::{
     raft::{ConsensusError, Peer},
+    rpc::connections::Connection,
     servers::KnownServer,
 };
 
@@ -34,7 +36,7 @@ pub enum Step {
 
 /// Why founding has to wait.
 #[derive(Debug, thiserror::Error)]
-enum FoundError {
+pub(super) enum FoundError {
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
     #[error("{0} does not agree: {1}")]
@@ -43,6 +45,8 @@ enum FoundError {
     Own(#[from] ConsensusError),
     #[error("{0} has no UUID")]
     Identity(String),
+    #[error("{0} has data; its cluster will take this server in")]
+    Founded(String),
 }
 
 /// What this server, `own` by ID, does about founding a cluster of `expect` servers.
@@ -63,23 +67,23 @@ pub fn plan(own: &str, expect: u32, known: &[KnownServer]) -> Step {
 /// Founds the cluster once enough servers are known, unless another one takes this server in first.
 pub async fn run(server: Arc<Server>, own: String, expect: u32, shutdown: CancellationToken) {
     let mut known = server.peers().servers.changes();
+    let mut told = String::new();
     while !server.consensus().has_data() {
-        let datacenter = server.peers().datacenter.clone();
         let servers = known.borrow_and_update().clone();
-        let servers: Vec<KnownServer> =
-            servers.iter().filter(|server| server.datacenter == datacenter).cloned().collect();
-        if let Step::Found(set) = plan(&own, expect, &servers) {
-            match found(&server, &own, &set).await {
-                Ok(()) => {
-                    let names: Vec<&str> = set.iter().map(|server| &*server.name).collect();
-                    tracing::info!(
-                        target: "agent.server",
-                        servers = names.join(","),
-                        "found expected number of servers, bootstrapping"
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(target: "agent.server", %error, "not bootstrapped yet")
+        match attempt(&server, &own, expect, &servers).await {
+            Ok(None) => {}
+            Ok(Some(servers)) => {
+                tracing::info!(
+                    target: "agent.server",
+                    servers,
+                    "found expected number of servers, bootstrapping"
+                );
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if reason != told {
+                    tracing::warn!(target: "agent.server", error = reason, "not bootstrapped yet");
+                    told = reason;
                 }
             }
         }
@@ -89,6 +93,23 @@ pub async fn run(server: Arc<Server>, own: String, expect: u32, shutdown: Cancel
             () = sleep(RETRY) => {}
         }
     }
+}
+
+/// Founds the cluster if it is this server's turn; answers whose cluster it is.
+pub(super) async fn attempt(
+    server: &Server,
+    own: &str,
+    expect: u32,
+    known: &[KnownServer],
+) -> Result<Option<String>, FoundError> {
+    let datacenter = &server.peers().datacenter;
+    let known: Vec<KnownServer> =
+        known.iter().filter(|server| server.datacenter == *datacenter).cloned().collect();
+    let Step::Found(set) = plan(own, expect, &known) else { return Ok(None) };
+    all_are_new(server, own, &known).await?;
+    found(server, own, &set).await?;
+    let names: Vec<&str> = set.iter().map(|server| &*server.name).collect();
+    Ok(Some(names.join(",")))
 }
 
 async fn found(server: &Server, own: &str, set: &[KnownServer]) -> Result<(), FoundError> {
@@ -110,17 +131,42 @@ async fn found(server: &Server, own: &str, set: &[KnownServer]) -> Result<(), Fo
     Ok(server.consensus().found(&peers).await?)
 }
 
+/// Makes sure that no known server has data, whatever number it expects.
+async fn all_are_new(
+    server: &Server,
+    own: &str,
+    known: &[KnownServer],
+) -> Result<(), FoundError> {
+    for other in known.iter().filter(|other| other.id != own) {
+        let standing = call(server, other, async |mut peer| {
+            peer.standing(v1::StandingRequest { protocol_version: PROTOCOL_VERSION }).await
+        });
+        if standing.await?.has_data {
+            return Err(FoundError::Founded(other.name.clone()));
+        }
+    }
+    Ok(())
+}
+
 async fn ask(
     server: &Server,
     other: &KnownServer,
     request: v1::FoundRequest,
 ) -> Result<(), FoundError> {
+    call(server, other, async |mut peer| peer.found(request).await).await.map(drop)
+}
+
+async fn call<T>(
+    server: &Server,
+    other: &KnownServer,
+    method: impl AsyncFnOnce(PeerClient<Connection>) -> Result<Response<T>, Status>,
+) -> Result<T, FoundError> {
     let unreachable = |reason: String| FoundError::Unreachable(other.name.clone(), reason);
     let connections = &server.peers().connections;
     let connection = connections.connect(other.address, &other.datacenter).await;
     let connection = connection.map_err(|error| unreachable(error.to_string()))?;
-    match timeout(CALL_TIMEOUT, PeerClient::new(connection).found(request)).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout(CALL_TIMEOUT, method(PeerClient::new(connection))).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => {
             Err(FoundError::Refused(other.name.clone(), status.message().to_owned()))
         }

@@ -243,6 +243,26 @@ async fn a_new_server_learns_everything_and_becomes_a_voter() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_servers_beside_one_with_data_found_no_cluster_of_their_own() {
+    let mut cluster = Cluster::start(&["a"]).await;
+    cluster.leader().await;
+    for name in ["b", "c"] {
+        cluster.add(name).await;
+    }
+    for member in &mut cluster.members {
+        member.known.expect = 3;
+    }
+    cluster.announce();
+    let known = cluster.directory.known();
+    let new = &cluster.members[1];
+    let attempt = bootstrap::attempt(&new.server, &new.known.id, 3, &known).await;
+    let refusal = attempt.expect_err("it is the turn of b, which has the lowest ID");
+    assert_eq!(refusal.to_string(), "a has data; its cluster will take this server in");
+    assert!(cluster.members[1..].iter().all(|it| !it.server.consensus().has_data()));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocked_query_on_a_follower_wakes_when_another_writes() {
     let cluster = Cluster::start(&["a", "b", "c"]).await;
     let leader = cluster.leader().await;
