@@ -19,8 +19,9 @@ use std::{
 };
 
 /// The value sets whose renders are kept and checked: name, and arguments for helm.
-const VALUE_SETS: [(&str, &[&str]); 2] = [
+const VALUE_SETS: [(&str, &[&str]); 3] = [
     ("default", &[]),
+    ("three-servers", &["--set=server.replicas=3"]),
     (
         "everything",
         &[
@@ -28,7 +29,7 @@ const VALUE_SETS: [(&str, &[&str]); 2] = [
             "--set=global.image.registry=registry.example/lictor,global.image.tag=1.2.3",
             "--set=global.image.pullPolicy=Always,global.image.pullSecrets={registry}",
             "--set=server.storage.size=20Gi,server.storage.storageClass=fast,server.storage.whenDeleted=Retain",
-            "--set=server.extraConfig.log_level=debug",
+            "--set=server.replicas=5,server.networkPolicy=false,server.extraConfig.log_level=debug",
             "--set=operator.replicas=2",
             "--set=connectInject.default=true,connectInject.excludedNamespaces={ci},connectInject.audience=mesh",
             "--set=connectInject.cluster=tokyo-1,mesh.defaultIntention=allow",

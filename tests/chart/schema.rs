@@ -72,6 +72,7 @@ fn values_outside_their_range_are_refused_by_key() {
         ("global.image.pullPolicy", "\"Sometimes\""),
         ("server.storage.size", "\"big\""),
         ("server.storage.whenDeleted", "\"Maybe\""),
+        ("server.replicas", "2"),
         ("operator.replicas", "0"),
         ("connectInject.audience", "\"\""),
         ("connectInject.excludedNamespaces", "[\"Not A Namespace\"]"),

@@ -32,7 +32,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 server.{{ .Values.global.datacenter }}.{{ .Values.global.domain }}
 {{- end }}
 
-{{/* Host name of the servers. */}}
+{{/* Host name of the servers, for everybody but themselves. */}}
 {{- define "lictor.serverHost" -}}
 {{ include "lictor.fullname" . }}-server.{{ .Release.Namespace }}.svc
 {{- end }}
