@@ -132,11 +132,7 @@ async fn found(server: &Server, own: &str, set: &[KnownServer]) -> Result<(), Fo
 }
 
 /// Makes sure that no known server has data, whatever number it expects.
-async fn all_are_new(
-    server: &Server,
-    own: &str,
-    known: &[KnownServer],
-) -> Result<(), FoundError> {
+async fn all_are_new(server: &Server, own: &str, known: &[KnownServer]) -> Result<(), FoundError> {
     for other in known.iter().filter(|other| other.id != own) {
         let standing = call(server, other, async |mut peer| {
             peer.standing(v1::StandingRequest { protocol_version: PROTOCOL_VERSION }).await

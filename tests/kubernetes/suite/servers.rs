@@ -64,9 +64,7 @@ fn agreed(cluster: &Cluster, seconds: u64) -> (&'static str, BTreeSet<String>) {
             .collect();
         let same = views.iter().all(|view| view.voters == views[0].voters && view.learners == 0);
         match leaders[..] {
-            [leader] if same && views[0].voters.len() == 3 => {
-                Ok((leader, views[0].voters.clone()))
-            }
+            [leader] if same && views[0].voters.len() == 3 => Ok((leader, views[0].voters.clone())),
             _ => Err(format!("{views:?}")),
         }
     })
@@ -128,10 +126,11 @@ fn holds_all(cluster: &Cluster, pod: &str, acknowledged: &[&str]) {
     let read = ["kv", "get", "-stale", "-recurse", "rolling/"];
     eventually("all acknowledged writes are there", 10, || {
         let held = lictor(cluster, pod, &read)?;
-        let held: BTreeMap<&str, &str> =
-            held.lines().filter_map(|line| line.strip_prefix("rolling/")?.split_once(':')).collect();
-        let lost: Vec<_> =
-            acknowledged.iter().filter(|key| held.get(*key) != Some(*key)).collect();
+        let held: BTreeMap<&str, &str> = held
+            .lines()
+            .filter_map(|line| line.strip_prefix("rolling/")?.split_once(':'))
+            .collect();
+        let lost: Vec<_> = acknowledged.iter().filter(|key| held.get(*key) != Some(*key)).collect();
         if lost.is_empty() { Ok(()) } else { Err(format!("{pod} lacks {lost:?}")) }
     });
 }
