@@ -227,6 +227,7 @@ impl Running {
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
+    #[expect(clippy::too_many_lines, reason = "wiring in the order in which parts need each other")]
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
         install_crypto_provider();
         let tls = Arc::new(ListenerTls::load(&config)?);

@@ -51,7 +51,7 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
     let indented = agent.config.load().pretty_json;
     let pretty = request.has("pretty");
     let gzip = request.accepts_gzip();
-    let response = guarded(dispatch(agent, request)).await;
+    let response = Box::pin(guarded(dispatch(agent, request))).await;
     response.with_header(DEFAULT_ACL_POLICY, "allow").finish(indented, pretty, gzip)
 }
 

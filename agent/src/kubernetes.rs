@@ -9,6 +9,7 @@
 //! operator does that.
 
 mod identity;
+pub mod pods;
 mod roots;
 
 pub use identity::{Identity, Pod, Refusal};

@@ -57,6 +57,7 @@ pub(crate) struct Flags {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
 pub(crate) enum Command {
     /// Ask a running sidecar whether it is ready: one line, exit code 0 or 1
     Probe {

@@ -54,11 +54,11 @@ async fn connection(
     slot: OwnedSemaphorePermit,
 ) {
     let shutdown = worker.shutdown.clone();
-    let serve = async {
+    let serve = Box::pin(async {
         let mut buffers = (Vec::new(), Vec::new());
         while exchange(&mut stream, &worker, &mut buffers).await? {}
         io::Result::Ok(())
-    };
+    });
     if let Some(Err(error)) = shutdown.run_until_cancelled(serve).await {
         tracing::debug!(%client, %error, "dns connection ended");
     }

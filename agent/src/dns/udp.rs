@@ -153,7 +153,7 @@ fn later(
     };
     let (shutdown, remote) = (worker.shutdown.clone(), worker.source.remote.clone());
     let task = async move {
-        let resolve = work.carry_out(Transport::Udp, &zone, remote.as_ref());
+        let resolve = Box::pin(work.carry_out(Transport::Udp, &zone, remote.as_ref()));
         if let Some(Some(answer)) = shutdown.run_until_cancelled(resolve).await {
             send(&socket, &answer, client);
         }

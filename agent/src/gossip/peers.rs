@@ -66,10 +66,7 @@ impl File {
 }
 
 async fn on_disk(write: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
-    match tokio::task::spawn_blocking(write).await {
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the addresses of the members cannot be kept on disk");
-        }
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+        tracing::warn!(%error, "the addresses of the members cannot be kept on disk");
     }
 }

@@ -103,7 +103,7 @@ impl Response {
         }
         self = self.with_header("vary", "Accept-Encoding");
         if gzip
-            && !self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-gzip")
+            && self.headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/x-gzip")
             && self.body.len() >= GZIP_MIN_BYTES
             && let Ok(compressed) = compress(&self.body)
         {

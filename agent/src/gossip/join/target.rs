@@ -11,10 +11,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
 
-use crate::checks::dial::Dialer;
+use crate::{
+    checks::dial::Dialer,
+    kubernetes::pods::{self, RunningPod},
+};
 
 /// How long resolving one target may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -182,33 +183,17 @@ fn arguments(text: &str) -> Result<BTreeMap<String, String>, TargetError> {
 
 impl KubernetesPods {
     async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("listing the pods to join: {error}");
-        let config = kube::Config::infer().await.map_err(|error| failed(&error))?;
-        let own = config.default_namespace.clone();
-        let client = kube::Client::try_from(config).map_err(|error| failed(&error))?;
-        let namespace = if self.namespace.is_empty() { &own } else { &self.namespace };
-        let wanted =
-            ListParams::default().labels(&self.label_selector).fields(&self.field_selector);
-        let pods = Api::<Pod>::namespaced(client, namespace)
-            .list(&wanted)
-            .await
-            .map_err(|error| failed(&error))?;
-        let addresses: Vec<_> = pods.items.iter().filter_map(|pod| self.address_of(pod)).collect();
+        let pods = pods::running(&self.namespace, &self.label_selector, &self.field_selector);
+        let pods = pods.await.map_err(|error| format!("listing the pods to join: {error}"))?;
+        let addresses: Vec<_> = pods.iter().filter_map(|pod| self.address_of(pod)).collect();
         if addresses.is_empty() {
-            return Err(format!(
-                "no pod {:?} runs in namespace {namespace:?}",
-                self.label_selector
-            ));
+            return Err(format!("no pod {:?} runs", self.label_selector));
         }
         Ok(addresses)
     }
 
-    fn address_of(&self, pod: &Pod) -> Option<SocketAddr> {
-        let status = pod.status.as_ref()?;
-        if status.phase.as_deref() != Some("Running") {
-            return None;
-        }
-        let ip = if self.host_network { &status.host_ip } else { &status.pod_ip };
+    fn address_of(&self, pod: &RunningPod) -> Option<SocketAddr> {
+        let ip = if self.host_network { &pod.host_ip } else { &pod.pod_ip };
         ip.as_ref()?.parse().ok().map(|ip| SocketAddr::new(ip, self.port))
     }
 }
