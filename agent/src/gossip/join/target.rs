@@ -236,17 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn only_running_pods_are_joined() {
+    fn pods_are_joined_at_their_address_and_our_port() {
         let text = "provider=k8s label_selector=app=consul";
         let Ok(Target::Pods(pods)) = Target::parse(text, 8301) else { panic!("not pods") };
-        let pod = |phase: &str| {
-            serde_json::from_value::<Pod>(serde_json::json!({
-                "metadata": {}, "status": {"phase": phase, "podIP": "10.244.0.7"}
-            }))
-            .unwrap()
-        };
-        assert_eq!(pods.address_of(&pod("Running")), "10.244.0.7:8301".parse().ok());
-        assert_eq!(pods.address_of(&pod("Pending")), None);
+        let pod = |ip: Option<&str>| RunningPod { pod_ip: ip.map(str::to_owned), host_ip: None };
+        assert_eq!(pods.address_of(&pod(Some("10.244.0.7"))), "10.244.0.7:8301".parse().ok());
+        assert_eq!(pods.address_of(&pod(None)), None);
     }
 
     #[tokio::test]
