@@ -1,7 +1,7 @@
 //! The DNS interface: the catalog as records of one domain (Consul "DNS Interface").
 //!
 //! A packet becomes a message (hickory-proto), its name a [`name::Question`], the question rows of
-//! one published state ([`lookup`]), the rows records ([`answer`]), the records bytes that fit the
+//! one published state ([`lookup`]), the rows records ([`mod@answer`]), the records bytes that fit the
 //! client ([`truncate`]). These are pure; [`server`] owns sockets, clock and randomness.
 //!
 //! INVARIANT: a query inside the domain never waits: no locks, no I/O, no other thread. Only names

@@ -22,7 +22,7 @@ impl Key {
     /// Reads base64.
     ///
     /// # Errors
-    /// [`KeyringError::Key`] says what is wrong without the key.
+    /// [`KeyringError`] says what is wrong without the key.
     pub fn parse(text: &str) -> Result<Self, KeyringError> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| KeyringError::NotBase64)?;
         SecretKey::try_from(bytes.as_slice())
