@@ -58,6 +58,7 @@ fn nothing_is_lost_and_everything_has_an_order_under_faults() {
         for _ in 0..PER_EPOCH.min(faults - epoch * PER_EPOCH) {
             violations.extend(nemesis.strike(&mut world));
         }
+        world.restart_ended();
         violations.extend(settle(&mut run, &world));
         records += run.history.records().len() + run.history.locks().len();
         if !violations.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use harness::{Machine, Network, fault::disk::Disk, local::Local, within};
+use harness::{Machine, Network, fault::disk::Disk, local::Local, wait::pause, within};
 use serde_json::json;
 
 /// Megabytes of a server's disk.
@@ -81,6 +81,21 @@ impl World {
     /// The leader's number, as the first agent sees it that sees one.
     pub(crate) fn leader(&self) -> Option<usize> {
         (0..self.servers).find_map(|number| self.leader_on(number))
+    }
+
+    /// Starts what has ended, or is about to, because it could not go on; as a service manager would.
+    pub(crate) fn restart_ended(&mut self) {
+        pause(Duration::from_millis(300));
+        for machine in &mut self.machines {
+            if machine.log().contains("agent cannot go on") {
+                within(CONVERGED, "the end of an agent that cannot go on", || {
+                    (!machine.is_running()).then_some(())
+                });
+            }
+            if !machine.is_running() {
+                machine.restart();
+            }
+        }
     }
 
     /// How many servers take part, as the first agent says.

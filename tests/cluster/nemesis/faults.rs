@@ -115,16 +115,12 @@ impl Nemesis {
 
     fn full_disk(&mut self, world: &mut World) -> Struck {
         let number = self.server(world);
-        let (machine, disk) = (&mut world.machines[number], &world.disks[number]);
-        let proof = disk.fill();
+        let proof = world.disks[number].fill();
         self.hold(500, 2500);
-        disk.free();
-        // A server that could not write its log has ended: it must not go on as if it had.
-        pause(Duration::from_millis(100));
-        if !machine.is_running() {
-            machine.restart();
-        }
-        (machine.name().to_owned(), proof)
+        world.disks[number].free();
+        // A server that could not write its log ends: it must not go on as if it had.
+        world.restart_ended();
+        (world.machines[number].name().to_owned(), proof)
     }
 
     fn clock(&mut self, world: &mut World) -> Struck {
