@@ -25,13 +25,15 @@ use super::{
 use crate::{
     fsm::Command,
     server::ServerError,
-    state::{Catalog, Store, Topic, catalog::fold},
+    state::{Catalog, State, Store, Topic, WatchSet, catalog::fold},
 };
 
 const DEBOUNCE: Duration = Duration::from_millis(2);
 const FULL_SYNC: Duration = Duration::from_secs(60);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(15);
+/// How long a client agent waits for its view before it syncs without.
+const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The service and the check that leaders keep for servers; not the agent's.
 pub const CONSUL_SERVICE: &str = "consul";
@@ -257,6 +259,18 @@ pub async fn synced(local: &LocalState, store: &Store) {
         .await;
 }
 
+/// Returns at once on a server; on a client agent once its view has come.
+async fn view_heard(registrar: &Registrar, store: &Store) {
+    if matches!(registrar, Registrar::Client(..)) {
+        let heard = |state: &State, topics: &mut WatchSet| {
+            // A view is replaced whole, which wakes whoever waits for anything.
+            topics.add(Topic::Nodes);
+            (state.index > 0).then_some(())
+        };
+        store.wait_for(heard).await;
+    }
+}
+
 /// Keeps the catalog in line until `shutdown`.
 pub async fn run(
     local: Arc<LocalState>,
@@ -266,6 +280,13 @@ pub async fn run(
 ) {
     let mut changes = local.changes();
     let (mut retry, mut scope) = (RETRY_MIN, Scope::Everything);
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        // A client agent's view of its node comes with its first connection to a server, and what
+        // others left there can be compared with nothing before.
+        () = view_heard(&registrar, &store) => {}
+        () = sleep(VIEW_PATIENCE) => {}
+    }
     let mut full_at = Instant::now();
     loop {
         changes.mark_unchanged();
