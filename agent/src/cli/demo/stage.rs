@@ -86,13 +86,14 @@ impl Stage {
     /// Starts the agent and waits until it leads and has its certificates.
     pub(super) async fn start_agent(&mut self) -> anyhow::Result<()> {
         let (http, dns) = (free_port(8500).await?, free_port(8600).await?);
+        let (server, gossip) = (free_port(8300).await?, free_port(8301).await?);
         let ports = Ports {
             http: Some(http.port().into()),
             dns: Some(dns.port().into()),
             grpc: Some(-1),
             grpc_tls: Some(-1),
-            server: Some(-1),
-            serf_lan: Some(-1),
+            server: Some(server.port().into()),
+            serf_lan: Some(gossip.port().into()),
             serf_wan: Some(-1),
             ..Ports::default()
         };
