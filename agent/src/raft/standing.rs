@@ -94,8 +94,9 @@ impl Standing {
     }
 
     fn leader(&self) -> Option<Leader> {
-        let metrics = self.engine.server_metrics();
-        let server = metrics.borrow_watched();
+        // A copy: who still holds a borrowed figure and asks for it again waits for the engine, which
+        // waits to write it, for ever.
+        let server = self.engine.server_metrics().borrow_watched().clone();
         let id = server.current_leader?;
         let term = server.vote.leader_id.term();
         if *self.applied_term.borrow() != term {
