@@ -1,9 +1,12 @@
 //! The agents of a scenario: servers on disks of their own, then client agents.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
-use harness::{Machine, Network, fault::disk::Disk, local::Local, wait::pause, within};
-use serde_json::json;
+use harness::{Machine, Network, Process, fault::disk::Disk, local::Local, wait::pause, within};
+use serde_json::{Value, json};
 
 /// Megabytes of a server's disk.
 const DISK: u32 = 96;
@@ -38,6 +41,7 @@ impl World {
             let mut config = json!({
                 "bind_addr": address(number).to_string(), "retry_join": join, "retry_interval": "1s",
                 "performance": {"raft_multiplier": 1},
+                "autopilot": {"server_stabilization_time": "2s"},
             });
             config["server"] = json!(number < servers || number == count);
             if number < servers {
@@ -62,13 +66,50 @@ impl World {
 
     /// Waits until every agent names the same leader and takes a write.
     pub(crate) fn wait_for_leader(&self) {
-        within(CONVERGED, "one leader on every agent", || {
+        let settled = || {
             let leader = self.leader_on(0)?;
             let same = |number| self.leader_on(number) == Some(leader);
             let writes =
                 |machine: &Machine| machine.put("/v1/kv/world/ready", machine.name()) == "true";
             ((1..self.machines.len()).all(same) && self.machines.iter().all(writes)).then_some(())
+        };
+        self.wait_for("one leader on every agent", || settled().is_some());
+    }
+
+    /// Waits until the servers that run are the voters, and nobody else is.
+    pub(crate) fn wait_for_voters(&self) {
+        let running = &self.machines[..self.servers];
+        self.wait_for("a vote for every server", || {
+            let id =
+                |machine: &Machine| machine.get_json("/v1/agent/self")["Config"]["NodeID"].clone();
+            let rows = running[0].get_json("/v1/operator/raft/configuration")["Servers"].clone();
+            let rows = rows.as_array().cloned().unwrap_or_default();
+            let votes =
+                |id: &Value| rows.iter().any(|row| row["ID"] == *id && row["Voter"] == true);
+            rows.len() == running.len() && running.iter().map(id).all(|id| votes(&id))
         });
+    }
+
+    fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + CONVERGED;
+        while !condition() {
+            let late = Instant::now() > deadline;
+            assert!(!late, "waited {CONVERGED:?} for {what}: {}", self.describe());
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    /// What each agent says about leader and voters, for a failed test.
+    fn describe(&self) -> String {
+        let says = |machine: &Machine| {
+            let leader = machine.get_json("/v1/status/leader");
+            let voters = machine.get_json("/v1/operator/raft/configuration?stale");
+            let pid = machine.agent.as_ref().map_or(0, Process::id);
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let state = status.lines().find(|line| line.starts_with("State")).unwrap_or("gone");
+            format!("\n{}: {state}, leader {leader}, {}", machine.name(), voters["Servers"])
+        };
+        self.machines.iter().map(says).collect()
     }
 
     /// The leader's number, as an agent sees it.

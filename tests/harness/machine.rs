@@ -310,7 +310,15 @@ impl Machine {
 }
 
 impl Drop for Machine {
+    /// `LICTOR_KEEP` names a directory that a failed test copies the logs of its machines to.
     fn drop(&mut self) {
+        if let Some(kept) = std::env::var_os("LICTOR_KEEP").filter(|_| std::thread::panicking()) {
+            let kept = Path::new(&kept).join(&self.name);
+            fs::create_dir_all(&kept).ok();
+            for start in 1..=self.starts {
+                fs::copy(self.log_path(start), kept.join(format!("agent-{start}.log"))).ok();
+            }
+        }
         // Requests that still wait are of no interest to anybody.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -182,14 +182,15 @@ impl Nemesis {
     }
 
     fn replace(&mut self, world: &mut World) -> Struck {
+        // No second server may be lost before the first has a vote again.
+        world.wait_for_voters();
         let number = self.server(world);
         let machine = &mut world.machines[number];
         let proof = process::kill(machine);
         machine.wipe();
         self.hold(100, 1000);
         machine.restart();
-        // A second server must not be lost before this one has caught up.
-        world.wait_for_leader();
+        world.wait_for_voters();
         (world.machines[number].name().to_owned(), proof)
     }
 
