@@ -37,7 +37,10 @@ fn rows(state: &State) -> impl Iterator<Item = (&'static str, Value)> + '_ {
     let roots = state.ca.iter().flat_map(|ca| &ca.roots).map(|root| ("ConnectCA", json(root)));
     let ca = state.ca.iter().map(|ca| ("ConnectCAConfig", json(&ca.config)));
     let autopilot = state.autopilot.iter().map(|settings| ("Autopilot", json(settings)));
-    let ca = ca.chain(autopilot);
+    let sessions = state.sessions.list().map(|session| ("Session", json(session)));
+    let coordinates = state.coordinates.list();
+    let coordinates = coordinates.map(|entry| ("CoordinateBatchUpdate", json(entry)));
+    let ca = ca.chain(autopilot).chain(sessions).chain(coordinates);
     nodes.chain(services).chain(checks).chain(pairs).chain(entries).chain(roots).chain(ca)
 }
 
