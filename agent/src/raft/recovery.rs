@@ -26,7 +26,8 @@
 //! **What cannot be helped.** Entries that only lost servers had are lost. An entry that only a
 //! minority of the listed servers has can be lost; the log line names the last entry of each, and
 //! who wants to be sure lists the most complete server alone and lets the others join it anew. If
-//! servers that are not listed are still running, there are two clusters.
+//! servers that are not listed are still running, or come back together with their data before the
+//! new cluster has reached them, there can be two clusters.
 //!
 //! Every step can be repeated: a crash in between leaves the file, and the next start begins again.
 
