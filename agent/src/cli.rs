@@ -120,6 +120,7 @@ const VERBS: &[Entry] = &[
     entry::<snapshot::save::SaveVerb>(),
     entry::<tls::ca::CreateVerb>(),
     entry::<tls::cert::CreateVerb>(),
+    entry::<tls::secret::CreateVerb>(),
     entry::<validate::ValidateVerb>(),
     entry::<version::VersionVerb>(),
 ];

@@ -11,8 +11,10 @@
 mod identity;
 pub mod pods;
 mod roots;
+mod secret;
 
 pub use identity::{Identity, Pod, Refusal};
+pub use secret::create_secret;
 
 use std::{
     collections::HashMap,

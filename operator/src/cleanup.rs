@@ -72,6 +72,9 @@ pub async fn run(client: &Client, config: &Arc<Config>) -> Result<(), CleanupErr
     let secrets = Api::<Secret>::namespaced(client.clone(), &config.namespace);
     let removed = delete(&secrets, &config.webhook_secret(), &DeleteParams::default()).await;
     note(removed.map_err(|error| failed("the webhook's authority", error)));
+    // Running servers have read it.
+    let removed = delete(&secrets, &config.server_keys(), &DeleteParams::default()).await;
+    note(removed.map_err(|error| failed("the servers' keys", error)));
     let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
     let removed = delete(&leases, &config.lease_name(), &DeleteParams::default()).await;
     note(removed.map_err(|error| failed("the lease", error)));

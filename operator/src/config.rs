@@ -143,6 +143,11 @@ impl Config {
         format!("{}-operator", self.fullname)
     }
 
+    /// Name of the Secret that the chart's Job made for the servers.
+    pub fn server_keys(&self) -> String {
+        format!("{}-server-keys", self.fullname)
+    }
+
     /// Name of the Secret with the webhook's authority.
     pub fn webhook_secret(&self) -> String {
         format!("{}-operator-webhook-ca", self.fullname)

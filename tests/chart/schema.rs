@@ -73,6 +73,7 @@ fn values_outside_their_range_are_refused_by_key() {
         ("server.storage.size", "\"big\""),
         ("server.storage.whenDeleted", "\"Maybe\""),
         ("server.replicas", "2"),
+        ("server.keysSecret", "\"My Keys\""),
         ("operator.replicas", "0"),
         ("connectInject.audience", "\"\""),
         ("connectInject.excludedNamespaces", "[\"Not A Namespace\"]"),

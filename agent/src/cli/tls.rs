@@ -6,6 +6,7 @@
 
 pub mod ca;
 pub mod cert;
+pub mod secret;
 
 use std::{
     fs::{self, OpenOptions},

@@ -10,7 +10,17 @@
   "data_dir" "/data"
   "addresses" (dict "http" "127.0.0.1" "https" "0.0.0.0" "grpc_tls" "0.0.0.0" "dns" "0.0.0.0")
   "ports" (dict "server" 8300 "serf_lan" 8301 "serf_wan" -1 "http" 8500 "https" 8501 "grpc" -1 "grpc_tls" 8503 "dns" 8600)
-  "tls" (dict "auto" true "auto_names" (list $host (printf "%s.cluster.local" $host)))
+  "tls" (dict
+    "auto" true
+    "auto_names" (list $host (printf "%s.cluster.local" $host))
+    "internal_rpc" (dict
+      "ca_file" "/etc/lictor-keys/ca.pem"
+      "cert_file" "/etc/lictor-keys/server.pem"
+      "key_file" "/etc/lictor-keys/server-key.pem"
+      "verify_incoming" true
+      "verify_outgoing" true
+      "verify_server_hostname" true))
+  "disable_keyring_file" true
   "kubernetes" (dict
     "enabled" true
     "audience" .Values.connectInject.audience

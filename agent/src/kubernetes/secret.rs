@@ -1,0 +1,47 @@
+//! A Secret that is made once.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::api::{Api, ObjectMeta, PostParams};
+
+use super::KubernetesError;
+
+/// Makes a Secret of these texts unless there is one of its name; answers its namespace, which is
+/// the pod's own if `namespace` is empty, and whether it was made.
+///
+/// # Errors
+/// [`KubernetesError`].
+pub async fn create_secret(
+    namespace: &str,
+    name: &str,
+    data: BTreeMap<String, String>,
+) -> Result<(String, bool), KubernetesError> {
+    let config =
+        kube::Config::infer().await.map_err(|error| KubernetesError::Config(Box::new(error)))?;
+    let namespace = match namespace {
+        "" => config.default_namespace.clone(),
+        given => given.to_owned(),
+    };
+    let client =
+        kube::Client::try_from(config).map_err(|error| KubernetesError::Client(Box::new(error)))?;
+    let labels = [("app.kubernetes.io/name", "lictor"), ("app.kubernetes.io/managed-by", "lictor")];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels.into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(
+            data.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect(),
+        ),
+        ..Secret::default()
+    };
+    let secrets = Api::<Secret>::namespaced(client, &namespace);
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(_) => Ok((namespace, true)),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok((namespace, false)),
+        Err(error) => Err(KubernetesError::Api(Box::new(error))),
+    }
+}
