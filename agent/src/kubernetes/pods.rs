@@ -1,7 +1,23 @@
 //! The pods that `retry_join` finds others by: where those that run are.
+//!
+//! Of a pod only the addresses are read: decoding all that a pod may hold was half a megabyte of code.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
+use kube::{
+    api::{Api, ListParams},
+    core::{ApiResource, NotUsed, Object},
+};
+use serde::Deserialize;
+
+/// What is read of a pod's status.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Status {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<String>,
+}
 
 /// Where one running pod is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +44,10 @@ pub async fn running(
     let client = kube::Client::try_from(config)?;
     let namespace = if namespace.is_empty() { &own } else { namespace };
     let wanted = ListParams::default().labels(label_selector).fields(field_selector);
-    let pods = Api::<Pod>::namespaced(client, namespace).list(&wanted).await?;
-    let running = |pod: Pod| {
+    let kind = ApiResource::erase::<Pod>(&());
+    let pods = Api::<Object<NotUsed, Status>>::namespaced_with(client, namespace, &kind);
+    let pods = pods.list(&wanted).await?;
+    let running = |pod: Object<NotUsed, Status>| {
         let status = pod.status.filter(|status| status.phase.as_deref() == Some("Running"))?;
         Some(RunningPod { pod_ip: status.pod_ip, host_ip: status.host_ip })
     };
