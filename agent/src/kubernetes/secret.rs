@@ -18,7 +18,7 @@ pub async fn create_secret(
     data: BTreeMap<String, String>,
 ) -> Result<(String, bool), KubernetesError> {
     let config =
-        kube::Config::infer().await.map_err(|error| KubernetesError::Config(Box::new(error)))?;
+        kube::Config::incluster().map_err(|error| KubernetesError::Config(Box::new(error)))?;
     let namespace = match namespace {
         "" => config.default_namespace.clone(),
         given => given.to_owned(),

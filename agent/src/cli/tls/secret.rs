@@ -40,8 +40,8 @@ impl Verb for CreateVerb {
     const ABOUT: &'static str = "Make the Secret that servers on Kubernetes share";
     const DETAILS: &'static str = "\
 Creates a Secret with ca.pem, server.pem, server-key.pem and gossip.json (a configuration file with
-a gossip key), unless there is one of this name. Finds the API server through KUBECONFIG, or from
-inside of a pod.
+a gossip key), unless there is one of this name. Runs inside of a pod, whose ServiceAccount may
+create Secrets.
 
 Example:
   lictor tls secret create -namespace lictor -name lictor-server-keys";
