@@ -95,8 +95,8 @@ struct ServerRole {
 pub enum Request {
     /// Read the configuration again; the answer is the error's text.
     Reload(oneshot::Sender<Result<(), String>>),
-    /// Stop.
-    Leave,
+    /// Leave the cluster and stop; answered when the others know.
+    Leave(oneshot::Sender<()>),
 }
 
 /// Why an agent did not start. Nothing is left running.
@@ -187,9 +187,10 @@ impl Agent {
         result.await.map_err(|_| stopping())?
     }
 
-    /// Asks the process to stop.
+    /// Asks the process to leave the cluster and to stop; returns when the others know that it left.
     pub async fn request_leave(&self) {
-        if self.requests.send(Request::Leave).await.is_err() {
+        let (answer, left) = oneshot::channel();
+        if self.requests.send(Request::Leave(answer)).await.is_err() || left.await.is_err() {
             tracing::debug!("the agent is stopping already");
         }
     }
@@ -345,13 +346,19 @@ impl Running {
         }
     }
 
-    /// Leaves the cluster, so that nobody waits for this agent any more, and stops.
-    pub async fn leave(self) {
+    /// Leaves the cluster, so that nobody waits for this agent any more, tells `left` and stops.
+    pub async fn leave(self, left: Option<oneshot::Sender<()>>) {
         tracing::info!(target: "agent", "Requesting graceful leave");
+        if let Some(server) = self.agent.server() {
+            server.hand_over().await;
+        }
+        // First the pools: the leader takes in again whom gossip calls alive and Raft does not know.
+        self.agent.pools.leave().await;
         if let Some(server) = self.agent.server() {
             server.leave(&self.agent.node_id).await;
         }
-        self.agent.pools.leave().await;
+        // Nobody needs to be waiting for it.
+        left.map(|left| left.send(()));
         self.shutdown().await;
     }
 

@@ -7,7 +7,10 @@ mod flags;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::Verb;
 use crate::{
@@ -89,7 +92,7 @@ impl AgentVerb {
         let mut hangup: Signal = listen(SignalKind::hangup())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
-        let (code, leave) = loop {
+        let (code, end) = loop {
             tokio::select! {
                 _ = hangup.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=hangup");
@@ -104,29 +107,34 @@ impl AgentVerb {
                             tracing::debug!("the client that asked for a reload is gone");
                         }
                     }
-                    crate::agent::Request::Leave => break (ExitCode::SUCCESS, true),
+                    crate::agent::Request::Leave(answer) => {
+                        break (ExitCode::SUCCESS, End::Leave(Some(answer)));
+                    }
                 },
                 failure = running.failed() => {
                     tracing::error!(target: "agent", error = %failure, "agent cannot go on");
-                    break (ExitCode::FAILURE, false);
+                    break (ExitCode::FAILURE, End::Stop);
                 }
                 // COMPAT: a server does not leave on SIGINT, it exits with 1 (s3-1).
                 _ = interrupt.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=interrupt");
                     break match running.agent().config.load().skip_leave_on_interrupt {
-                        true => (ExitCode::FAILURE, false),
-                        false => (ExitCode::SUCCESS, true),
+                        true => (ExitCode::FAILURE, End::Stop),
+                        false => (ExitCode::SUCCESS, End::Leave(None)),
                     };
                 }
                 _ = terminate.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=terminated");
-                    break (ExitCode::SUCCESS, running.agent().config.load().leave_on_terminate);
+                    break match running.agent().config.load().leave_on_terminate {
+                        true => (ExitCode::SUCCESS, End::Leave(None)),
+                        false => (ExitCode::SUCCESS, End::Stop),
+                    };
                 }
             }
         };
         // A second signal does not wait.
         tokio::select! {
-            () = stop(running, leave) => {}
+            () = stop(running, end) => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -142,10 +150,18 @@ impl AgentVerb {
     }
 }
 
-async fn stop(running: Running, leave: bool) {
-    match leave {
-        true => running.leave().await,
-        false => running.shutdown().await,
+/// How an agent ends.
+enum End {
+    /// Without a word to the others.
+    Stop,
+    /// The others are told, then whoever asked for it.
+    Leave(Option<oneshot::Sender<()>>),
+}
+
+async fn stop(running: Running, end: End) {
+    match end {
+        End::Leave(left) => running.leave(left).await,
+        End::Stop => running.shutdown().await,
     }
 }
 

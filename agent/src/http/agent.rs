@@ -28,7 +28,7 @@ pub(super) async fn reload(cx: Context, _: Request) -> Result<Response, HttpErro
     Ok(Response::empty(StatusCode::OK))
 }
 
-/// `PUT /v1/agent/leave`: stops the agent.
+/// `PUT /v1/agent/leave`: leaves the cluster and stops the agent; answers when the others know.
 pub(super) async fn leave(cx: Context, _: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: true })?;
     cx.agent.request_leave().await;

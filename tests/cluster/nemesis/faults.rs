@@ -195,6 +195,7 @@ impl Nemesis {
     }
 
     fn grow(&mut self, world: &mut World) -> Struck {
+        world.wait_for_voters();
         let before = world.peers();
         world.spare.restart();
         let grown = eventually(|| world.peers() > before);
