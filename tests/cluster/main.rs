@@ -10,6 +10,7 @@ mod faults;
 mod history;
 mod linearizable;
 mod locks;
+mod moved;
 mod nemesis;
 mod replaced;
 mod seeds;

@@ -62,8 +62,7 @@ impl Machine {
             .expect("a runtime can be made");
         let config = Config { address: "127.0.0.1:8500".to_owned(), ..Config::default() };
         let client = Client::new(config).expect("the address is valid");
-        let probe = namespace.inside(|| UdpSocket::bind((address, 9)).expect("the port is free"));
-        probe.set_nonblocking(true).expect("a socket can be set");
+        let probe = bind_probe(&namespace, address);
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
         Self {
             agent: None,
@@ -119,7 +118,30 @@ impl Machine {
             .expect("the test's directory is writable");
     }
 
-    /// Adds a line to its `/etc/hosts`; agents that run already do not see it.
+    /// Gives it another address in place of the one it has; what runs there loses its connections.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    pub fn change_address(&mut self, address: Ipv4Addr) {
+        self.namespace.ip(&["addr", "flush", "dev", "eth0"]);
+        self.namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", "eth0"]);
+        self.probe = bind_probe(&self.namespace, address);
+        self.address = address;
+    }
+
+    /// Writes its `/etc/hosts` anew, in place, so that agents that run see it.
+    ///
+    /// # Panics
+    /// When `/etc` is not writable.
+    pub fn write_hosts<'a>(&self, hosts: impl IntoIterator<Item = (Ipv4Addr, &'a str)>) {
+        let mut text = "127.0.0.1 localhost\n".to_owned();
+        for (address, name) in hosts {
+            text.push_str(&format!("{address} {name}\n"));
+        }
+        fs::write(self.namespace.etc().join("hosts"), text).expect("/etc is writable for root");
+    }
+
+    /// Adds a line to its `/etc/hosts`.
     ///
     /// # Panics
     /// When `/etc` is not writable.
@@ -307,6 +329,13 @@ impl Machine {
         let answer = self.local().request(Method::PUT, path, body);
         answer.map_or_else(|reason| reason, |answer| answer.text())
     }
+}
+
+/// The socket for proofs of network faults.
+fn bind_probe(namespace: &Namespace, address: Ipv4Addr) -> UdpSocket {
+    let probe = namespace.inside(|| UdpSocket::bind((address, 9)).expect("the port is free"));
+    probe.set_nonblocking(true).expect("a socket can be set");
+    probe
 }
 
 impl Drop for Machine {
