@@ -29,7 +29,9 @@ use crate::{
     kubernetes::{Kubernetes, KubernetesError},
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
-    rpc::{self, connections::Connections, listener::serve as serve_rpc},
+    rpc::{
+        self, auto_encrypt::SigningServers, connections::Connections, listener::serve as serve_rpc,
+    },
     server::{Server, autopilot, bootstrap, coordinates, leader, reconcile, sessions, snapshots},
     servers::Servers,
     state::{Store, view::View},
@@ -311,6 +313,12 @@ impl Running {
                     serve_rpc(listener, agent.tls.rpc.clone(), services, shutdown.clone());
                 tasks.spawn(serving);
             }
+        }
+        let config = agent.config.load_full();
+        if config.auto_encrypt.tls {
+            let servers = SigningServers::new(peers.connections.clone(), peers.servers.clone());
+            let rpc = agent.tls.rpc.clone();
+            tasks.spawn(auto_encrypt::keep(rpc, servers, config, shutdown.clone()));
         }
         spawn_local(&agent, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();

@@ -3,6 +3,7 @@
 //! Like HTTP's, the handlers see no socket: the listener notes the peer in the request's
 //! extensions.
 
+pub mod auto_encrypt;
 pub mod connections;
 mod forward;
 mod identity;
@@ -16,7 +17,10 @@ use std::sync::Arc;
 
 use lictor_api::{
     mesh::v1::mesh_server::MeshServer,
-    server::v1::{forward_server::ForwardServer, peer_server::PeerServer},
+    server::v1::{
+        auto_encrypt_server::AutoEncryptServer, forward_server::ForwardServer,
+        peer_server::PeerServer,
+    },
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -41,9 +45,11 @@ pub fn server_services(
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_REQUEST);
     let mesh = MeshServer::new(mesh::Mesh::new(agent.clone(), shutdown.clone()));
+    let auto_encrypt = AutoEncryptServer::new(auto_encrypt::AutoEncrypt::new(agent.clone()));
     consensus_services(server)
         .add_service(forward)
         .add_service(mesh.max_decoding_message_size(MAX_CONFIGURATION))
+        .add_service(auto_encrypt.max_decoding_message_size(MAX_CONFIGURATION))
 }
 
 /// What servers say to each other.

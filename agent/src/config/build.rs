@@ -110,7 +110,7 @@ pub fn build(
         check_update_interval: source
             .check_update_interval
             .map_or(Duration::from_secs(300), |d| d.0),
-        connect: mesh::connect(&source)?,
+        connect: mesh::connect(&source, &auto_encrypt)?,
         tls: tls::build(&source, &auto_encrypt)?,
         auto_encrypt,
         kubernetes: mesh::kubernetes(source.kubernetes.as_ref())?,
@@ -142,13 +142,6 @@ fn warnings(source: &Source) -> Vec<String> {
             let successor = key.replace("start", "retry");
             warnings.push(format!("the key {key:?} ({flag}) is deprecated; use {successor:?}"));
         }
-    }
-    if source.auto_encrypt.tls.unwrap_or(false) || source.auto_encrypt.allow_tls.unwrap_or(false) {
-        warnings.push(
-            "\"auto_encrypt\" is read, but servers do not answer requests for certificates yet: \
-             give every agent a cert_file and key_file"
-                .to_owned(),
-        );
     }
     if source.disable_host_node_id == Some(false) {
         warnings

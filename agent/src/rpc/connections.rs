@@ -22,7 +22,7 @@ use http::{
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
@@ -118,6 +118,24 @@ impl Connections {
         Ok(connection.insert(connected).clone())
     }
 
+    /// A connection of its own to a server of a datacenter, without a certificate: of no use but to
+    /// ask for one (`auto_encrypt`).
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent.
+    pub async fn introduce(
+        &self,
+        address: SocketAddr,
+        datacenter: &str,
+    ) -> Result<Connection, ConnectError> {
+        match timeout(CONNECT_TIMEOUT, self.open_unknown(address, datacenter)).await {
+            Ok(opened) => {
+                opened.map_err(|source| ConnectError::Refused { address, source: Arc::new(source) })
+            }
+            Err(_) => Err(ConnectError::Timeout(address)),
+        }
+    }
+
     /// Makes the next [`Connections::connect`] open a new connection. Those who use the old one go
     /// on until it ends.
     pub fn forget(&self, address: SocketAddr) {
@@ -132,10 +150,25 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self, address: SocketAddr, datacenter: &str) -> io::Result<Connection> {
+    async fn open_unknown(&self, address: SocketAddr, datacenter: &str) -> io::Result<Connection> {
+        let Some((config, name)) = self.tls.unknown_connector(datacenter) else {
+            return Err(io::Error::other("server RPC is in plain text"));
+        };
         let authority = address.to_string().parse().map_err(io::Error::other)?;
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let stream = connect(address).await?;
+        let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+        // With TLS 1.3 a server that wants a certificate says so after the handshake; one that does
+        // not speaks first, too: HTTP/2 begins with its settings.
+        stream.fill_buf().await?;
+        handshake(stream, authority).await
+    }
+
+    async fn open(&self, address: SocketAddr, datacenter: &str) -> io::Result<Connection> {
+        if self.tls.awaits_certificate() {
+            return Err(io::Error::other("no certificate from a server yet (auto_encrypt.tls)"));
+        }
+        let authority = address.to_string().parse().map_err(io::Error::other)?;
+        let stream = connect(address).await?;
         match self.tls.connector(datacenter) {
             None => handshake(stream, authority).await,
             Some((config, name)) => {
@@ -144,6 +177,12 @@ impl Connections {
             }
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn handshake<S>(stream: S, authority: Authority) -> io::Result<Connection>

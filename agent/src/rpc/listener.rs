@@ -1,9 +1,10 @@
 //! The server RPC port: accepts agents' connections and hands their calls to the services.
 //!
 //! INVARIANT: who is on the other end is established here, from the certificate of its TLS
-//! connection, before any service sees a call ([`Caller`] in the request's extensions). What a
-//! client can make us hold is bounded: connections per address, time for handshakes, streams and
-//! bytes per connection.
+//! connection, before any service sees a call ([`Caller`] in the request's extensions). An agent
+//! without a certificate, where one is asked for, is let in only where certificates are handed out
+//! (`auto_encrypt.allow_tls`), reaches only [`SIGN_PATH`], and not for long. What a client can make us
+//! hold is bounded: connections per address, time for handshakes, streams and bytes per connection.
 
 use std::{
     collections::HashMap,
@@ -24,13 +25,19 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, codegen::Service, service::Routes};
 
-use super::connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW};
+use super::{
+    auto_encrypt::SIGN_PATH,
+    connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW},
+};
 use crate::tls::{InternalRpc, Role, is_tls};
 
 /// Connections of one address (`limits.rpc_max_conns_per_client`).
 const MAX_CONNECTIONS: usize = 100;
 /// Time for a TLS handshake (`limits.rpc_handshake_timeout`).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an agent without a certificate may stay, and its streams: it asks one thing.
+const UNKNOWN_STAY: Duration = Duration::from_secs(15);
+const UNKNOWN_STREAMS: u32 = 4;
 /// How often a silent peer is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long to wait after `accept` failed for want of file descriptors.
@@ -126,7 +133,7 @@ impl Server {
                     Ok(Ok(stream)) => {
                         let certificates = stream.get_ref().1.peer_certificates();
                         let role = self.tls.role(certificates.unwrap_or_default());
-                        if role.is_agent() {
+                        if role.is_agent() || self.tls.hands_out() {
                             self.serve_connection(stream, Caller { address, role }).await;
                         } else {
                             tracing::warn!(%address, "agent without an agent's certificate refused");
@@ -159,20 +166,45 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(MAX_STREAMS)
-            .keep_alive_interval(KEEP_ALIVE);
+        builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE);
+        let is_known = caller.role.is_agent();
+        if is_known {
+            builder
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_concurrent_streams(MAX_STREAMS);
+        } else {
+            builder.max_concurrent_streams(UNKNOWN_STREAMS);
+        }
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(caller.clone());
-            self.routes.clone().call(request)
+            let mut routes = self.routes.clone();
+            let may_call = is_known || request.uri().path() == SIGN_PATH;
+            if !may_call {
+                tracing::warn!(
+                    address = %caller.address,
+                    path = request.uri().path(),
+                    "call of an agent without a certificate refused"
+                );
+            }
+            async move {
+                match may_call {
+                    true => routes.call(request).await,
+                    false => Ok(Status::permission_denied("a certificate is required").into_http()),
+                }
+            }
         });
+        let overstayed = async {
+            match is_known {
+                true => std::future::pending::<()>().await,
+                false => tokio::time::sleep(UNKNOWN_STAY).await,
+            }
+        };
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = overstayed => return,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

@@ -2,8 +2,9 @@
 //!
 //! The client makes a key, which never leaves it, and asks a server over TLS whose certificate it
 //! checks with its own `ca_file`. The server decides what stands in the certificate: the SPIFFE ID of
-//! a client agent, which [`super::role`] never takes for a server. How the question travels is the
-//! caller's: it implements [`Issuer`].
+//! a client agent, which [`super::role`] never takes for a server. Until it has its certificate a
+//! client opens no connection but to ask for it. How the question travels is the caller's: it
+//! implements [`Issuer`], as `rpc::auto_encrypt` does.
 
 use std::{
     future::Future,

@@ -41,8 +41,12 @@ pub struct InternalRpc {
 struct Current {
     domain: String,
     verify_incoming: bool,
+    hands_out: bool,
+    awaits_certificate: bool,
     acceptor: Option<Arc<ServerConfig>>,
     connector: Option<Arc<ClientConfig>>,
+    /// The same without a certificate; where one is asked for only.
+    unknown: Option<Arc<ClientConfig>>,
 }
 
 /// What [`Current`] is made from; files, mesh and issued certificate change independently.
@@ -62,6 +66,8 @@ pub(crate) struct Files {
     server: bool,
     /// Whether agents without a certificate may connect to ask for one.
     hands_out: bool,
+    /// Whether this agent asks the servers for its certificate.
+    asks: bool,
     authorities: Arc<RootCertStore>,
     identity: Option<Identity>,
 }
@@ -92,12 +98,27 @@ impl InternalRpc {
     /// How to speak to a server of `datacenter`, and its name; `None` speaks plain text.
     pub fn connector(&self, datacenter: &str) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         let current = self.current.load();
-        let connector = current.connector.clone()?;
-        let name = role::server_name(datacenter, &current.domain);
-        // A datacenter that cannot stand in a name is nobody's: the verifier then finds no match.
-        let name = ServerName::try_from(name)
-            .unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])));
-        Some((connector, name))
+        Some((current.connector.clone()?, current.server_name(datacenter)))
+    }
+
+    /// The same without showing a certificate, to ask for one (`auto_encrypt.tls`); `None` on agents
+    /// that ask for none.
+    pub fn unknown_connector(
+        &self,
+        datacenter: &str,
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let current = self.current.load();
+        Some((current.unknown.clone()?, current.server_name(datacenter)))
+    }
+
+    /// Whether this agent is still to get the certificate that it needs to be heard.
+    pub fn awaits_certificate(&self) -> bool {
+        self.current.load().awaits_certificate
+    }
+
+    /// Whether agents without a certificate are let in to ask for one (`auto_encrypt.allow_tls`).
+    pub fn hands_out(&self) -> bool {
+        self.current.load().hands_out
     }
 
     /// Who is on the other side of a connection that was accepted, from the certificates it showed.
@@ -148,6 +169,17 @@ impl InternalRpc {
     }
 }
 
+// === impl Current ===
+
+impl Current {
+    fn server_name(&self, datacenter: &str) -> ServerName<'static> {
+        let name = role::server_name(datacenter, &self.domain);
+        // A datacenter that cannot stand in a name is nobody's: the verifier then finds no match.
+        ServerName::try_from(name)
+            .unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])))
+    }
+}
+
 // === impl Files ===
 
 impl Default for Files {
@@ -158,6 +190,7 @@ impl Default for Files {
             domain: String::new(),
             server: false,
             hands_out: false,
+            asks: false,
             authorities: Arc::new(RootCertStore::empty()),
             identity: None,
         }
@@ -189,6 +222,7 @@ impl Files {
             domain: config.domain.clone(),
             server: config.server,
             hands_out: config.auto_encrypt.allow_tls,
+            asks: config.auto_encrypt.tls,
             authorities: Arc::new(authorities),
             identity,
         };
@@ -210,11 +244,19 @@ impl Files {
 impl Parts {
     fn compile(&self) -> Result<Current, TlsError> {
         let files = &self.files;
+        let identity = self.issued.as_ref().or(files.identity.as_ref());
+        let connector = |identity| {
+            let connector = self.connector(identity).map_err(|error| files.blame(error));
+            Ok(connector?.map(Arc::new))
+        };
         Ok(Current {
             domain: files.domain.clone(),
             verify_incoming: files.server && files.settings.verify_incoming,
+            hands_out: files.server && files.hands_out,
+            awaits_certificate: files.asks && identity.is_none(),
             acceptor: self.acceptor().map_err(|error| files.blame(error))?.map(Arc::new),
-            connector: self.connector().map_err(|error| files.blame(error))?.map(Arc::new),
+            connector: connector(identity)?,
+            unknown: if files.asks { connector(None)? } else { None },
         })
     }
 
@@ -240,7 +282,10 @@ impl Parts {
         Ok(Some(config))
     }
 
-    fn connector(&self) -> Result<Option<ClientConfig>, rustls::Error> {
+    fn connector(
+        &self,
+        identity: Option<&Identity>,
+    ) -> Result<Option<ClientConfig>, rustls::Error> {
         let files = &self.files;
         if !files.settings.verify_outgoing {
             return Ok(None);
@@ -254,7 +299,7 @@ impl Parts {
             .with_protocol_versions(versions(files.settings.min_version))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(servers));
-        let mut config = match self.issued.clone().or_else(|| files.identity.clone()) {
+        let mut config = match identity.cloned() {
             Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
             None => builder.with_no_client_auth(),
         };

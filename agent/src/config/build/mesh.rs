@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::ConfigError;
 use crate::config::{
-    runtime::{Connect, Kubernetes},
+    runtime::{AutoEncrypt, Connect, Kubernetes},
     source::{KubernetesSource, Source},
 };
 
-pub(super) fn connect(source: &Source) -> Result<Connect, ConfigError> {
+pub(super) fn connect(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Connect, ConfigError> {
     let config = &source.connect;
     if let Some(provider) =
         config.ca_provider.as_deref().filter(|name| !matches!(*name, "" | "consul"))
@@ -42,7 +42,9 @@ pub(super) fn connect(source: &Source) -> Result<Connect, ConfigError> {
             ));
         }
     };
-    Ok(Connect { enabled: config.enabled.unwrap_or(true), ca, default_allow })
+    // Client agents' certificates are the mesh authority's (COMPAT: Consul turns it on, too).
+    let enabled = config.enabled.unwrap_or(true) || auto_encrypt.allow_tls;
+    Ok(Connect { enabled, ca, default_allow })
 }
 
 pub(super) fn kubernetes(

@@ -1,3 +1,5 @@
+mod agents;
+
 use std::sync::Mutex;
 
 use lictor_api::SpiffeId;
