@@ -30,7 +30,10 @@ use crate::{
     local::{LocalState, RegistrationError, anti_entropy, registrar::Registrar},
     raft::{self, Consensus, Peers},
     rpc::{
-        self, auto_encrypt::SigningServers, connections::Connections, listener::serve as serve_rpc,
+        self,
+        auto_encrypt::SigningServers,
+        connections::Connections,
+        listener::{Bounds, serve as serve_rpc},
     },
     server::{Server, autopilot, bootstrap, coordinates, leader, reconcile, sessions, snapshots},
     servers::Servers,
@@ -309,9 +312,8 @@ impl Running {
             spawn_mesh(&agent, role, &tasks, &shutdown);
             if let Some(listener) = server_rpc {
                 let services = rpc::server_services(&agent, &role.server, &shutdown);
-                let serving =
-                    serve_rpc(listener, agent.tls.rpc.clone(), services, shutdown.clone());
-                tasks.spawn(serving);
+                let (tls, bounds) = (agent.tls.rpc.clone(), Bounds::new(&agent.config.load()));
+                tasks.spawn(serve_rpc(listener, tls, services, bounds, shutdown.clone()));
             }
         }
         let config = agent.config.load_full();

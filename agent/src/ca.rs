@@ -10,7 +10,6 @@
 //! roots.
 
 pub mod leaf;
-pub mod limit;
 pub mod roots;
 pub mod server_tls;
 pub mod sign;
@@ -28,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fsm::{CaCommand, Command},
+    rate::Bucket,
     server::{Server, ServerError},
     state::{CertificateAuthority, State, Topic, WatchSet},
     tls::auto_encrypt::{SignAnswer, SignRequest},
 };
 use leaf::Leaves;
-use limit::Limit;
 use roots::NewRoot;
 use sign::{Identity, Issued, RequestError};
 
@@ -111,7 +110,7 @@ pub struct Signed {
 pub struct Authority {
     server: Arc<Server>,
     datacenter: String,
-    limit: Limit,
+    limit: Bucket,
     leaves: Leaves,
 }
 
@@ -121,7 +120,7 @@ impl Authority {
         Self {
             server,
             datacenter: datacenter.into(),
-            limit: Limit::default(),
+            limit: Bucket::default(),
             leaves: Leaves::default(),
         }
     }
@@ -201,7 +200,7 @@ impl Authority {
         let ca = self.current().await?;
         let spiffe_id = SpiffeId::service(&ca.trust_domain(), &self.datacenter, service);
         let key = sign::public_key(csr_der, &spiffe_id)?;
-        self.limit.take(ca.config.csr_max_per_second)?;
+        self.admit(&ca)?;
         let identity = Identity::Service { datacenter: &self.datacenter, service };
         let issued = sign::issue(&ca, &key, identity, SystemTime::now())?;
         Ok(Signed { issued, spiffe_id, ca })
@@ -217,7 +216,7 @@ impl Authority {
         let ca = self.current().await?;
         let id = SpiffeId::agent(&ca.trust_domain(), &self.datacenter, &request.node);
         let key = sign::public_key(&request.csr, &id)?;
-        self.limit.take(ca.config.csr_max_per_second)?;
+        self.admit(&ca)?;
         let addresses = request.ip_san.iter().map(ToString::to_string);
         let names: Vec<String> = request.dns_san.iter().cloned().chain(addresses).collect();
         let identity =
@@ -273,6 +272,15 @@ impl Authority {
         self.propose(CaCommand::Rotate { config, root: new.root, signing_key: new.key }).await?;
         tracing::info!(root = %id, "root certificate rotated");
         Ok(())
+    }
+
+    /// `CSRMaxPerSecond`; 0 is no limit.
+    fn admit(&self, ca: &CertificateAuthority) -> Result<(), CaError> {
+        let rate = f64::from(ca.config.csr_max_per_second);
+        match rate == 0.0 || self.limit.take(rate, rate) {
+            true => Ok(()),
+            false => Err(CaError::RateLimited),
+        }
     }
 
     async fn propose(&self, command: CaCommand) -> Result<bool, ServerError> {

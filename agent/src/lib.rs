@@ -20,6 +20,7 @@ pub mod kubernetes;
 pub mod local;
 pub mod planted;
 pub mod raft;
+pub mod rate;
 pub mod rpc;
 pub mod server;
 pub mod servers;

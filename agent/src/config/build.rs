@@ -9,8 +9,10 @@ mod tls;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use lictor_api::types::session::MIN_TTL;
+
 use super::{
-    runtime::{Limits, Log, RuntimeConfig},
+    runtime::{Limits, Log, Rate, RuntimeConfig},
     source::Source,
 };
 
@@ -100,7 +102,7 @@ pub fn build(
         raft: cluster::raft(&source)?,
         autopilot: cluster::autopilot(&source.autopilot)?,
         queries: cluster::queries(&source)?,
-        session_ttl_min: source.session_ttl_min.map_or(Duration::from_secs(10), |d| d.0),
+        session_ttl_min: source.session_ttl_min.map_or(MIN_TTL, |d| d.0),
         translate_wan_addrs: source.translate_wan_addrs.unwrap_or(false),
         sidecar_ports: addresses::sidecar_ports(&source.ports)?,
         dns: dns::build(&source)?,
@@ -246,6 +248,12 @@ fn limits(source: &Source) -> Limits {
         https_handshake_timeout: limits
             .https_handshake_timeout
             .map_or(Duration::from_secs(5), |d| d.0),
+        rpc_handshake_timeout: limits.rpc_handshake_timeout.map_or(Duration::from_secs(5), |d| d.0),
+        rpc_max_conns_per_client: limits.rpc_max_conns_per_client.unwrap_or(100),
+        rpc_rate: limits.rpc_rate.filter(|per_second| *per_second >= 0.0).map(|per_second| Rate {
+            per_second,
+            burst: limits.rpc_max_burst.unwrap_or(1000) as f64,
+        }),
     }
 }
 

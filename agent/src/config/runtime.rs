@@ -228,7 +228,7 @@ pub struct Log {
 }
 
 /// Bounds on what clients may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections per client address; 200. `key: limits.http_max_conns_per_client`
     pub http_max_conns_per_client: usize,
@@ -236,4 +236,22 @@ pub struct Limits {
     pub kv_max_value_bytes: usize,
     /// Time for a TLS handshake; 5 s. `key: limits.https_handshake_timeout`
     pub https_handshake_timeout: Duration,
+    /// The same on the server RPC port; 5 s. `key: limits.rpc_handshake_timeout`
+    pub rpc_handshake_timeout: Duration,
+    /// Connections per agent's address on the server RPC port; 100, and 0 is no limit.
+    /// `key: limits.rpc_max_conns_per_client`
+    pub rpc_max_conns_per_client: usize,
+    /// How fast a client agent passes requests of the HTTP API on; no limit by default. Its own
+    /// registrations, DNS and what it answers from views are not counted.
+    /// `key: limits.rpc_rate, limits.rpc_max_burst`, reloadable
+    pub rpc_rate: Option<Rate>,
+}
+
+/// So many per second, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Per second.
+    pub per_second: f64,
+    /// At once; 1000.
+    pub burst: f64,
 }

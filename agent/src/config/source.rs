@@ -397,14 +397,14 @@ section! {
         kv_max_value_size: Option<usize>,
         /// Time for a TLS handshake.
         https_handshake_timeout: Option<GoDuration>,
-        /// Accepted.
-        rpc_handshake_timeout: Option<Value>,
-        /// Accepted.
-        rpc_max_conns_per_client: Option<Value>,
-        /// Accepted.
-        rpc_rate: Option<Value>,
-        /// Accepted.
-        rpc_max_burst: Option<Value>,
+        /// Time for a TLS handshake on the server RPC port.
+        rpc_handshake_timeout: Option<GoDuration>,
+        /// Connections per agent's address on the server RPC port.
+        rpc_max_conns_per_client: Option<usize>,
+        /// Requests that a client agent passes on per second; negative is no limit.
+        rpc_rate: Option<f64>,
+        /// Requests that it passes on at once.
+        rpc_max_burst: Option<usize>,
         /// Accepted.
         request_limits: Option<Value>,
         /// Accepted.

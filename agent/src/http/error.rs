@@ -10,10 +10,7 @@ use lictor_api::{
     GoDuration, ServiceId,
     duration::InvalidDuration,
     error::{NO_DATACENTER, NO_LEADER, NO_SERVERS},
-    types::{
-        session::{MAX_TTL, MIN_TTL},
-        txn::MAX_OPERATIONS,
-    },
+    types::{session::MAX_TTL, txn::MAX_OPERATIONS},
     wire::DecodeError,
 };
 
@@ -158,8 +155,16 @@ pub enum HttpError {
         reason: InvalidDuration,
     },
     /// A TTL that is too short or too long; in nanoseconds.
-    #[error("Invalid Session TTL '{}', must be between [{}={}]", .0.as_nanos(), GoDuration(MIN_TTL), GoDuration(MAX_TTL))]
-    InvalidTtl(Duration),
+    #[error(
+        "Invalid Session TTL '{}', must be between [{}={}]",
+        .ttl.as_nanos(), GoDuration(*.shortest), GoDuration(MAX_TTL)
+    )]
+    InvalidTtl {
+        /// The TTL.
+        ttl: Duration,
+        /// The shortest (`session_ttl_min`).
+        shortest: Duration,
+    },
     /// A transaction's body is not what it should be.
     #[error("Failed to parse body: {}", named(.0))]
     TxnDecode(#[source] DecodeError),
@@ -394,7 +399,7 @@ impl HttpError {
             | Self::InvalidEntry(_)
             | Self::InvalidBehavior(_)
             | Self::InvalidMatchBy
-            | Self::InvalidTtl(_)
+            | Self::InvalidTtl { .. }
             | Self::MissingNode
             | Self::MissingParameter(_)
             | Self::MissingProxyDestination

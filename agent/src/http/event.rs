@@ -1,18 +1,11 @@
 //! `/v1/event/`: user events (Consul "Event HTTP API").
 
-use std::time::Duration;
-
 use http::StatusCode;
 use lictor_api::types::event::UserEvent;
 use tokio::time::timeout;
 
 use super::{Context, HttpError, Request, Response};
 use crate::{acl::Access, events};
-
-/// How long a reader waits when it does not say.
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-/// The longest wait.
-const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// `PUT /v1/event/fire/:name` with `?node`, `?service`, `?tag`; the body is the payload.
 pub(super) async fn fire(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -37,7 +30,7 @@ pub(super) async fn list(cx: Context, request: Request) -> Result<Response, Http
     let options = request.options()?;
     let name = request.param("name").filter(|name| !name.is_empty());
     let known = &cx.agent.events;
-    let wait = options.wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
+    let wait = cx.wait(options.wait);
     let (index, events) = match options.index {
         0 => known.list(name),
         index => match timeout(wait, known.list_unlike(index, name)).await {

@@ -58,6 +58,12 @@ impl Request {
 }
 
 impl Context {
+    /// How long a request waits that asks for this (`default_query_time`, `max_query_time`).
+    pub(super) fn wait(&self, asked: Option<Duration>) -> Duration {
+        let bounds = self.agent.config.load().queries;
+        asked.unwrap_or(bounds.default_wait).min(bounds.max_wait)
+    }
+
     /// Reads as the request asks: as fresh, and after its index. Notes in the `WatchSet` what the
     /// answer depends on.
     ///
@@ -69,9 +75,7 @@ impl Context {
         read: impl Fn(&State, &mut WatchSet) -> T,
     ) -> Result<(QueryMeta, T), HttpError> {
         let mut options = request.options()?;
-        let bounds = self.agent.config.load().queries;
-        let wait = options.wait.unwrap_or(bounds.default_wait).min(bounds.max_wait);
-        options.wait = Some(wait);
+        options.wait = Some(self.wait(options.wait));
         Ok(self.server()?.query(&options, read).await?)
     }
 }

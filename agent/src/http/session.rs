@@ -3,13 +3,13 @@
 //! COMPAT: what Consul's servers refuse (TTL, behavior, missing node or check) is 500; only a path
 //! without its last part is 400.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lictor_api::{
     CheckId, GoDuration, NodeName,
     types::session::{
-        DEFAULT_CHECK, DEFAULT_LOCK_DELAY, MAX_TTL, MIN_TTL, ServiceCheck, Session,
-        SessionBehavior, lock_delay,
+        DEFAULT_CHECK, DEFAULT_LOCK_DELAY, MAX_TTL, ServiceCheck, Session, SessionBehavior,
+        lock_delay,
     },
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
@@ -29,7 +29,7 @@ struct Wanted {
     name: String,
     node: NodeName,
     #[serde(deserialize_with = "present_delay")]
-    lock_delay: Option<std::time::Duration>,
+    lock_delay: Option<Duration>,
     behavior: String,
     #[serde(rename = "TTL")]
     ttl: String,
@@ -53,22 +53,21 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Chec
     Vec::deserialize(deserializer).map(Some)
 }
 
-fn present_delay<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<std::time::Duration>, D::Error> {
+fn present_delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     lock_delay::deserialize(deserializer).map(Some)
 }
 
 impl Wanted {
-    /// The session, for a node that has this name unless the body names one.
-    fn session(self, own_node: &NodeName) -> Result<Session, HttpError> {
+    /// The session, for a node that has this name unless the body names one. No TTL is shorter than
+    /// `shortest`.
+    fn session(self, own_node: &NodeName, shortest: Duration) -> Result<Session, HttpError> {
         if !self.ttl.is_empty() {
             let ttl = self
                 .ttl
                 .parse::<GoDuration>()
                 .map_err(|reason| HttpError::UnreadableTtl { ttl: self.ttl.clone(), reason })?;
-            if !ttl.is_zero() && !(MIN_TTL..=MAX_TTL).contains(&ttl.0) {
-                return Err(HttpError::InvalidTtl(ttl.0));
+            if !ttl.is_zero() && !(shortest..=MAX_TTL).contains(&ttl.0) {
+                return Err(HttpError::InvalidTtl { ttl: ttl.0, shortest });
             }
         }
         let behavior = match self.behavior.as_str() {
@@ -95,7 +94,8 @@ impl Wanted {
 pub(super) async fn create(cx: Context, request: Request) -> Result<Response, HttpError> {
     let wanted: Wanted =
         if request.body.is_empty() { Wanted::default() } else { request.decode()? };
-    let session = wanted.session(&cx.agent.local.node().name)?;
+    let shortest = cx.agent.config.load().session_ttl_min;
+    let session = wanted.session(&cx.agent.local.node().name, shortest)?;
     cx.authorize(&Access::Session { node: &session.node, write: true })?;
     let id = session.id.clone();
     cx.propose(Command::Session(Box::new(SessionCommand::Create(session)))).await?;

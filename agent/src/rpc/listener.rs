@@ -29,12 +29,11 @@ use super::{
     auto_encrypt::SIGN_PATH,
     connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW},
 };
-use crate::tls::{InternalRpc, Role, is_tls};
+use crate::{
+    config::RuntimeConfig,
+    tls::{InternalRpc, Role, is_tls},
+};
 
-/// Connections of one address (`limits.rpc_max_conns_per_client`).
-const MAX_CONNECTIONS: usize = 100;
-/// Time for a TLS handshake (`limits.rpc_handshake_timeout`).
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an agent without a certificate may stay, and its streams: it asks one thing.
 const UNKNOWN_STAY: Duration = Duration::from_secs(15);
 const UNKNOWN_STREAMS: u32 = 4;
@@ -68,16 +67,38 @@ impl Caller {
     }
 }
 
+/// What other agents can make this one hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections of one address; 0 is no bound (`limits.rpc_max_conns_per_client`).
+    pub connections: usize,
+    /// Time for a TLS handshake (`limits.rpc_handshake_timeout`).
+    pub handshake: Duration,
+}
+
+impl Bounds {
+    /// Those of a configuration.
+    pub fn new(config: &RuntimeConfig) -> Self {
+        let limits = &config.limits;
+        Self {
+            connections: limits.rpc_max_conns_per_client,
+            handshake: limits.rpc_handshake_timeout,
+        }
+    }
+}
+
 /// Serves until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<InternalRpc>,
     routes: Routes,
+    bounds: Bounds,
     shutdown: CancellationToken,
 ) {
     let server = Arc::new(Server {
         tls,
         routes,
+        bounds,
         connections: Mutex::default(),
         shutdown: shutdown.clone(),
         kill: CancellationToken::new(),
@@ -108,6 +129,7 @@ pub async fn serve(
 struct Server {
     tls: Arc<InternalRpc>,
     routes: Routes,
+    bounds: Bounds,
     connections: Mutex<HashMap<IpAddr, usize>>,
     shutdown: CancellationToken,
     /// Ends what the grace period did not.
@@ -118,7 +140,7 @@ impl Server {
     async fn serve_one(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
         let ip = address.ip().to_canonical();
         if !self.take_slot(ip) {
-            tracing::warn!(%address, limit = MAX_CONNECTIONS, "too many server RPC connections");
+            tracing::warn!(%address, limit = self.bounds.connections, "too many server RPC connections");
             return;
         }
         if let Err(error) = stream.set_nodelay(true) {
@@ -129,7 +151,7 @@ impl Server {
             Ok(None) => self.serve_connection(stream, Caller { address, role: Role::Open }).await,
             Ok(Some(config)) => {
                 let accepted = tokio_rustls::TlsAcceptor::from(config).accept(stream);
-                match timeout(HANDSHAKE_TIMEOUT, accepted).await {
+                match timeout(self.bounds.handshake, accepted).await {
                     Ok(Ok(stream)) => {
                         let certificates = stream.get_ref().1.peer_certificates();
                         let role = self.tls.role(certificates.unwrap_or_default());
@@ -153,7 +175,7 @@ impl Server {
     async fn acceptor(&self, stream: &TcpStream) -> io::Result<Option<Arc<ServerConfig>>> {
         let Some(config) = self.tls.acceptor() else { return Ok(None) };
         if self.tls.accepts_plain_text() {
-            let first = timeout(HANDSHAKE_TIMEOUT, is_tls(stream)).await;
+            let first = timeout(self.bounds.handshake, is_tls(stream)).await;
             if !first.map_err(|_| io::ErrorKind::TimedOut)?? {
                 return Ok(None);
             }
@@ -221,7 +243,7 @@ impl Server {
     fn take_slot(&self, address: IpAddr) -> bool {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let count = connections.entry(address).or_default();
-        let free = *count < MAX_CONNECTIONS;
+        let free = self.bounds.connections == 0 || *count < self.bounds.connections;
         *count += usize::from(free);
         free
     }
@@ -236,3 +258,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,9 @@ impl Member {
         let server = Arc::new(Server::new(store, consensus, peers, Duration::from_secs(7)));
         let shutdown = CancellationToken::new();
         let routes = rpc::consensus_services(&server);
-        let serving = rpc::listener::serve(listener, Arc::default(), routes, shutdown.clone());
+        let bounds = rpc::listener::Bounds { connections: 0, handshake: DEADLINE };
+        let tls = Arc::default();
+        let serving = rpc::listener::serve(listener, tls, routes, bounds, shutdown.clone());
         let known = KnownServer {
             datacenter: "dc1".to_owned(),
             name: name.to_owned(),

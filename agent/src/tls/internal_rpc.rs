@@ -321,4 +321,4 @@ pub async fn is_tls(stream: &TcpStream) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

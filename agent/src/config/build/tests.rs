@@ -225,3 +225,19 @@ fn one_private_address_is_taken_and_among_several_nobody_guesses() {
     );
     assert!(matches!(addresses::the_one(Vec::new()), Err(ConfigError::NoPrivateAddress)));
 }
+
+#[test]
+fn limits_of_server_rpc_have_consuls_defaults_and_can_be_set() {
+    let limits = real("{}").unwrap().limits;
+    assert_eq!((limits.rpc_max_conns_per_client, limits.rpc_rate), (100, None));
+    assert_eq!(limits.rpc_handshake_timeout, Duration::from_secs(5));
+    let limits = real(
+        r#"{"limits":{"rpc_max_conns_per_client":7,"rpc_handshake_timeout":"2s",
+            "rpc_rate":0.5,"rpc_max_burst":3}}"#,
+    );
+    let limits = limits.unwrap().limits;
+    assert_eq!(limits.rpc_max_conns_per_client, 7);
+    assert_eq!(limits.rpc_handshake_timeout, Duration::from_secs(2));
+    assert_eq!(limits.rpc_rate, Some(Rate { per_second: 0.5, burst: 3.0 }));
+    assert_eq!(real(r#"{"limits":{"rpc_rate":-1}}"#).unwrap().limits.rpc_rate, None);
+}

@@ -1,6 +1,6 @@
 //! `/v1/agent/service(s)`: the agent's own services.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use lictor_api::{
     GoDuration, ServiceId,
@@ -18,8 +18,6 @@ use crate::{
     local::{RegistrationError, Source},
 };
 
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Meta key of instances that stand for a Kubernetes pod.
 const POD_UID: &str = "pod-uid";
 
@@ -42,10 +40,10 @@ pub(in crate::http) async fn get(cx: Context, request: Request) -> Result<Respon
     let id = tail_id(&request)?;
     let known = request.param("hash").unwrap_or_default();
     let wait = match request.param("wait").filter(|text| !text.is_empty()) {
-        Some(text) => text.parse::<GoDuration>().map_err(|_| HttpError::InvalidWait)?.0,
-        None => DEFAULT_WAIT,
+        Some(text) => Some(text.parse::<GoDuration>().map_err(|_| HttpError::InvalidWait)?.0),
+        None => None,
     };
-    let deadline = Instant::now() + wait.min(MAX_WAIT);
+    let deadline = Instant::now() + cx.wait(wait);
     let datacenter = cx.agent.config.load().datacenter.clone();
     let mut changes = cx.agent.local.changes();
     loop {

@@ -1,7 +1,5 @@
 //! `/v1/agent/connect/*`: what proxies and connect-native applications ask their agent.
 
-use std::time::Duration;
-
 use lictor_api::{
     ServiceName, SpiffeId,
     query::QueryMeta,
@@ -10,11 +8,6 @@ use lictor_api::{
 
 use super::super::{Context, HttpError, Request, Response};
 use crate::{acl::Access, connect::intention};
-
-/// How long a blocking read waits when the client does not say.
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-/// The longest that a blocking read waits.
-const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// `GET /v1/agent/connect/ca/leaf/:service`: certificate and key, blocking by `?index`.
 pub(in crate::http) async fn leaf(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -25,7 +18,7 @@ pub(in crate::http) async fn leaf(cx: Context, request: Request) -> Result<Respo
     cx.authorize(&Access::Leaf { service })?;
     let options = request.options()?;
     let (authority, _) = super::authority(&cx).await?;
-    let wait = options.wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
+    let wait = cx.wait(options.wait);
     let leaf = authority.leaf(service, options.index, wait).await?;
     let meta = QueryMeta {
         index: leaf.modify_index,

@@ -103,3 +103,31 @@ async fn http2_needs_no_upgrade() {
     connection.await.unwrap().unwrap();
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn the_configured_times_bound_every_blocking_read() {
+    let agent = TestAgent::start_with(|config| {
+        let wait = Duration::from_millis(10);
+        config.queries = crate::config::runtime::Queries { default_wait: wait, max_wait: wait };
+    })
+    .await;
+    assert_eq!(agent.send("PUT /v1/agent/service/register", r#"{"Name":"web"}"#).await.status, 200);
+    let service = agent.get("/v1/agent/service/web").await;
+    let hash = service.header("x-consul-contenthash").unwrap();
+    let leaf = agent.get("/v1/agent/connect/ca/leaf/web").await.index();
+    let events = agent.get("/v1/event/list").await.index();
+    let kv = agent.get("/v1/kv/a").await.index();
+    for blocking in [
+        format!("/v1/agent/service/web?hash={hash}"),
+        format!("/v1/agent/service/web?hash={hash}&wait=10m"),
+        format!("/v1/agent/connect/ca/leaf/web?index={leaf}"),
+        format!("/v1/agent/connect/ca/leaf/web?index={leaf}&wait=10m"),
+        format!("/v1/event/list?index={events}"),
+        format!("/v1/event/list?index={events}&wait=10m"),
+        format!("/v1/kv/a?index={kv}&wait=10m"),
+    ] {
+        let answer = tokio::time::timeout(Duration::from_secs(20), agent.get(&blocking)).await;
+        assert!(answer.is_ok(), "{blocking}");
+    }
+    agent.stop().await;
+}

@@ -217,3 +217,19 @@ async fn the_leader_ends_a_session_that_nobody_renews() {
     }
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn the_shortest_ttl_is_the_configured_one() {
+    let agent = TestAgent::start_with(|config| {
+        config.session_ttl_min = Duration::from_secs(30);
+    })
+    .await;
+    let registration = r#"{"Node":"agent-one","SkipNodeUpdate":true,
+        "Check":{"CheckID":"serfHealth","Status":"passing"}}"#;
+    agent.check("PUT /v1/catalog/register", registration, 200, &[], "true").await;
+    let refused = "Invalid Session TTL '29000000000', must be between [30s=24h0m0s]";
+    agent.check("PUT /v1/session/create", r#"{"TTL":"29s"}"#, 500, &[TEXT], refused).await;
+    create(&agent, r#"{"TTL":"30s"}"#).await;
+    create(&agent, r#"{"TTL":"0s"}"#).await;
+    agent.stop().await;
+}

@@ -13,16 +13,16 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::*;
 use crate::config::{self, Source};
 
-pub(in crate::tls) const DAY: std::time::Duration = std::time::Duration::from_secs(86400);
+pub(crate) const DAY: std::time::Duration = std::time::Duration::from_secs(86400);
 
 /// An authority and the files it made.
-pub(in crate::tls) struct Ca {
+pub(crate) struct Ca {
     dir: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Ca {
-    pub(in crate::tls) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,7 +37,7 @@ impl Ca {
     }
 
     /// Writes `<file>.pem` and `<file>-key.pem`.
-    pub(in crate::tls) fn issue(&self, file: &str, names: &[&str], ends: SystemTime) {
+    pub(crate) fn issue(&self, file: &str, names: &[&str], ends: SystemTime) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = (ends - 2 * DAY).into();
@@ -49,7 +49,7 @@ impl Ca {
     }
 
     /// An agent with a certificate, that checks everything; `edit` changes that.
-    pub(in crate::tls) fn config(
+    pub(crate) fn config(
         &self,
         file: &str,
         server: bool,
@@ -75,17 +75,14 @@ impl Ca {
         config
     }
 
-    pub(in crate::tls) fn agent(&self, file: &str, names: &[&str], server: bool) -> InternalRpc {
+    pub(crate) fn agent(&self, file: &str, names: &[&str], server: bool) -> InternalRpc {
         self.issue(file, names, SystemTime::now() + DAY);
         InternalRpc::load(&self.config(file, server, |_| {})).unwrap()
     }
 }
 
 /// Connects `client` to `server` as a server of `dc1`; what each side knows of the other.
-pub(in crate::tls) async fn meet(
-    client: &InternalRpc,
-    server: &InternalRpc,
-) -> Result<Role, String> {
+pub(crate) async fn meet(client: &InternalRpc, server: &InternalRpc) -> Result<Role, String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = async {

@@ -20,7 +20,7 @@ use crate::{
         self,
         auto_encrypt::{SignError, SigningServers},
         connections::Connections,
-        listener::serve,
+        listener::{Bounds, serve},
     },
     servers::{KnownServer, Servers},
 };
@@ -52,7 +52,8 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let (agent, shutdown) = (running.agent().clone(), CancellationToken::new());
         let services = rpc::server_services(&agent, agent.server().unwrap(), &shutdown);
-        let serving = serve(listener, agent.tls.rpc.clone(), services, shutdown.clone());
+        let bounds = Bounds::new(&agent.config.load());
+        let serving = serve(listener, agent.tls.rpc.clone(), services, bounds, shutdown.clone());
         Self { running, address, shutdown, serving: tokio::spawn(serving) }
     }
 
