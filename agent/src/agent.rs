@@ -4,9 +4,14 @@
 //! consensus, then what rests on it. Stop: listeners first, then tasks, then consensus, so that
 //! everything that was answered is on disk.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
+use lictor_api::GoDuration;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::sleep,
@@ -43,6 +48,7 @@ use crate::{
 };
 
 pub(crate) mod data_dir;
+mod last_seen;
 mod listeners;
 pub mod pools;
 
@@ -84,6 +90,10 @@ pub struct Agent {
     pub tls: Arc<ListenerTls>,
     /// The cluster that the servers run in.
     pub kubernetes: Option<Arc<Kubernetes>>,
+    /// Cancelled when this agent begins to leave or to stop: other servers are asked from then on.
+    pub leaving: CancellationToken,
+    /// What other agents are being answered.
+    pub calls: TaskTracker,
     requests: mpsc::Sender<Request>,
 }
 
@@ -113,6 +123,13 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// This server was away for longer than `server_rejoin_age_max`. COMPAT: Consul's sentence.
+    #[error(
+        "refusing to rejoin cluster because server has been offline for more than the configured \
+         server_rejoin_age_max ({}) - consider wiping your data dir",
+        GoDuration(*.0)
+    )]
+    Away(Duration),
     /// Certificate files cannot be used.
     #[error("configuring TLS")]
     Tls(#[from] TlsError),
@@ -243,6 +260,9 @@ impl Running {
         let zone = dns::Zone::new(&config)?;
         let server_rpc = listeners::server_rpc(&config).await?;
         let lock = config.data_dir.as_deref().map(data_dir::open).transpose()?;
+        if let Some(dir) = config.data_dir.as_deref().filter(|_| config.server) {
+            last_seen::check(dir, config.join.server_rejoin_age_max, SystemTime::now())?;
+        }
         let node_id = data_dir::node_id(config.data_dir.as_deref(), config.node_id.as_deref())?;
         let local = Arc::new(LocalState::open(&config, &node_id)?);
         let kubernetes = match config.kubernetes.clone() {
@@ -302,6 +322,8 @@ impl Running {
             dns: Arc::new(ArcSwap::from_pointee(zone)),
             tls,
             kubernetes,
+            leaving: shutdown.child_token(),
+            calls: TaskTracker::new(),
             requests,
         });
         let (servers, until) = (peers.servers.clone(), shutdown.clone());
@@ -310,6 +332,9 @@ impl Running {
         if let Some(role) = &agent.role {
             spawn_server(&agent, role, &tasks, &shutdown);
             spawn_mesh(&agent, role, &tasks, &shutdown);
+            if let Some(dir) = agent.config.load().data_dir.clone() {
+                tasks.spawn(last_seen::keep(dir, shutdown.clone()));
+            }
             if let Some(listener) = server_rpc {
                 let services = rpc::server_services(&agent, &role.server, &shutdown);
                 let (tls, bounds) = (agent.tls.rpc.clone(), Bounds::new(&agent.config.load()));
@@ -359,17 +384,37 @@ impl Running {
     /// Leaves the cluster, so that nobody waits for this agent any more, tells `left` and stops.
     pub async fn leave(self, left: Option<oneshot::Sender<()>>) {
         tracing::info!(target: "agent", "Requesting graceful leave");
+        self.agent.leaving.cancel();
         if let Some(server) = self.agent.server() {
             server.hand_over().await;
         }
         // First the pools: the leader takes in again whom gossip calls alive and Raft does not know.
         self.agent.pools.leave().await;
+        self.drain().await;
         if let Some(server) = self.agent.server() {
             server.leave(&self.agent.node_id).await;
         }
         // Nobody needs to be waiting for it.
         left.map(|left| left.send(()));
         self.shutdown().await;
+    }
+
+    /// Waits for what other agents are being answered, at most for `performance.leave_drain_time`.
+    /// Consul sleeps for all of that time; here nothing new comes in.
+    async fn drain(&self) {
+        self.agent.calls.close();
+        let patience = self.agent.config.load().performance.leave_drain_time;
+        if !self.agent.calls.is_empty() {
+            tracing::info!(
+                target: "agent.server",
+                calls = self.agent.calls.len(),
+                drain_time = ?patience,
+                "Waiting to drain RPC traffic"
+            );
+        }
+        if tokio::time::timeout(patience, self.agent.calls.wait()).await.is_err() {
+            tracing::warn!(calls = self.agent.calls.len(), "some calls are cut off");
+        }
     }
 
     /// Stops in order; ends within ten seconds whatever the tasks do. A leader hands over first.

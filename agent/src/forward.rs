@@ -174,7 +174,8 @@ impl Forwarder {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let deadline = Instant::now() + self.hold_timeout;
+        // A blocking query may have been with a server for minutes when that leaves.
+        let mut refused = None;
         loop {
             let (address, connection) = self.connect(datacenter).await?;
             let status = match timeout(limit, call(connection)).await {
@@ -183,6 +184,7 @@ impl Forwarder {
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
             self.servers.prefer_next(1);
+            let deadline = *refused.get_or_insert_with(Instant::now) + self.hold_timeout;
             if status.code() != tonic::Code::FailedPrecondition || Instant::now() >= deadline {
                 self.connections.forget(address);
                 return Err(ForwardError::Call(status.message().to_owned()));

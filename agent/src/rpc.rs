@@ -41,7 +41,7 @@ pub fn server_services(
     server: &Arc<Server>,
     shutdown: &CancellationToken,
 ) -> Routes {
-    let forward = ForwardServer::new(forward::Forward::new(agent.clone(), shutdown.clone()))
+    let forward = ForwardServer::new(forward::Forward::new(agent.clone()))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_REQUEST);
     let mesh = MeshServer::new(mesh::Mesh::new(agent.clone(), shutdown.clone()));

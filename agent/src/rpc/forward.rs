@@ -1,7 +1,10 @@
 //! `lictor.server.v1.Forward`: requests that other agents pass on to this server.
 //!
 //! INVARIANT: a request that was passed on is answered here or refused, never passed on again
-//! within the datacenter, except once to the leader by what only the leader can answer. It comes without the sender's loopback: its caller is who its token says.
+//! within the datacenter, except once to the leader by what only the leader can answer. It comes
+//! without the sender's loopback: its caller is who its token says. FAILED_PRECONDITION, which makes
+//! the sender ask elsewhere, is answered only to what was surely not carried out: to everything new
+//! once this server is leaving, and to reads that are under way then.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -22,12 +25,11 @@ use crate::{
 /// The service.
 pub(super) struct Forward {
     agent: Arc<Agent>,
-    shutdown: CancellationToken,
 }
 
 impl Forward {
-    pub(super) fn new(agent: Arc<Agent>, shutdown: CancellationToken) -> Self {
-        Self { agent, shutdown }
+    pub(super) fn new(agent: Arc<Agent>) -> Self {
+        Self { agent }
     }
 }
 
@@ -42,11 +44,15 @@ impl forward_server::Forward for Forward {
             None => return Err(Status::internal("a call without a connection")),
         };
         let request = to_request(request.into_inner(), address)?;
+        let elsewhere = || Status::failed_precondition("this server is leaving");
+        if self.agent.leaving.is_cancelled() {
+            return Err(elsewhere());
+        }
+        let _under_way = self.agent.calls.token();
+        let is_read = request.method() == Method::GET;
         let response = tokio::select! {
             response = Box::pin(api::answer(&self.agent, request)) => response,
-            () = self.shutdown.cancelled() => {
-                return Err(Status::failed_precondition("shutting down"));
-            }
+            () = self.agent.leaving.cancelled(), if is_read => return Err(elsewhere()),
         };
         let headers = response.headers.iter().map(|(name, value)| v1::Header {
             name: name.to_string(),
@@ -74,7 +80,7 @@ impl forward_server::Forward for Forward {
         };
         let watch = Watch {
             store: self.agent.store.clone(),
-            shutdown: self.shutdown.clone(),
+            leaving: self.agent.leaving.clone(),
             view,
             sent: None,
         };
@@ -97,7 +103,7 @@ impl forward_server::Forward for Forward {
 /// One followed view.
 struct Watch {
     store: Arc<Store>,
-    shutdown: CancellationToken,
+    leaving: CancellationToken,
     view: View,
     /// The index of what was sent last.
     sent: Option<u64>,
@@ -109,7 +115,7 @@ type Step = Option<(Result<v1::WatchResponse, Status>, Option<Watch>)>;
 /// gets fewer of them, never a queue.
 async fn next_view(watch: Option<Watch>) -> Step {
     let mut watch = watch?;
-    let shutdown = watch.shutdown.clone();
+    let leaving = watch.leaving.clone();
     let read = |state: &State, topics: &mut WatchSet| state.view(&watch.view, topics);
     let changed = async {
         match watch.sent {
@@ -118,7 +124,9 @@ async fn next_view(watch: Option<Watch>) -> Step {
         }
     };
     let (index, state) = tokio::select! {
-        () = shutdown.cancelled() => return Some((Err(Status::unavailable("shutting down")), None)),
+        () = leaving.cancelled() => {
+            return Some((Err(Status::unavailable("this server is leaving")), None));
+        }
         changed = changed => changed,
     };
     match state.to_snapshot() {

@@ -107,7 +107,8 @@ pub struct Performance {
     /// Stretches election and heartbeat times; 1 to 10. 1 by default, where Consul takes 5: a new
     /// leader after about a second. `key: performance.raft_multiplier`
     pub raft_multiplier: u32,
-    /// How long a leaving server still answers; 5 s. `key: performance.leave_drain_time`
+    /// How long a leaving server waits for what it is answering other agents; 5 s.
+    /// `key: performance.leave_drain_time`
     pub leave_drain_time: Duration,
     /// How long a request waits for a leader; 7 s. `key: performance.rpc_hold_timeout`
     pub rpc_hold_timeout: Duration,
