@@ -27,6 +27,6 @@ pub mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use remote::Remote;
-pub use server::{BindError, Listeners, ServeError, Source, answer, serve};
+pub use remote::{Remote, answer_for};
+pub use server::{BindError, Listeners, ServeError, Source, serve};
 pub use zone::{Zone, ZoneError};

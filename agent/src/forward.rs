@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
 use crate::{
+    config::runtime::Rate,
     http::{Request, Response},
+    rate::Bucket,
     rpc::{
         MAX_REQUEST,
         connections::{Connection, Connections},
@@ -53,6 +55,7 @@ pub struct Forwarder {
     datacenter: String,
     node_name: String,
     hold_timeout: Duration,
+    rate: Bucket,
 }
 
 impl Forwarder {
@@ -64,12 +67,18 @@ impl Forwarder {
         node_name: String,
         hold_timeout: Duration,
     ) -> Self {
-        Self { connections, servers, datacenter, node_name, hold_timeout }
+        let rate = Bucket::default();
+        Self { connections, servers, datacenter, node_name, hold_timeout, rate }
     }
 
     /// The servers it knows.
     pub fn servers(&self) -> &Arc<Servers> {
         &self.servers
+    }
+
+    /// Whether another request may be passed on now; `None` is no limit.
+    pub fn admits(&self, rate: Option<Rate>) -> bool {
+        rate.is_none_or(|rate| self.rate.take(rate.per_second, rate.burst))
     }
 
     /// Has a server of `datacenter` answer a request of the HTTP API.
@@ -116,7 +125,7 @@ impl Forwarder {
         }
     }
 
-    /// Has a server of `datacenter` answer a DNS message.
+    /// Has a server of `datacenter` answer a DNS message, with addresses of the WAN if `wan`.
     ///
     /// # Errors
     /// [`ForwardError`].
@@ -125,8 +134,9 @@ impl Forwarder {
         datacenter: &str,
         message: Bytes,
         tcp: bool,
+        wan: bool,
     ) -> Result<Bytes, ForwardError> {
-        let request = v1::DnsRequest { protocol_version: PROTOCOL_VERSION, message, tcp };
+        let request = v1::DnsRequest { protocol_version: PROTOCOL_VERSION, message, tcp, wan };
         let call = |connection: Connection| {
             let request = request.clone();
             async move { ForwardClient::new(connection).dns(request).await }
@@ -247,3 +257,6 @@ fn to_response(answer: v1::HttpResponse) -> Response {
     response.body = answer.body;
     response
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -29,6 +29,7 @@ pub mod server;
 mod session;
 mod snapshot;
 mod status;
+mod translate;
 mod txn;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -45,13 +46,23 @@ use crate::agent::Agent;
 
 /// Header that says what holds without a token; sent with every answer.
 const DEFAULT_ACL_POLICY: &str = "x-consul-default-acl-policy";
+/// Header that says that this agent shows addresses of the WAN where they are to be used.
+const TRANSLATE_ADDRESSES: &str = "x-consul-translate-addresses";
 
 /// Answers one request. Errors and panics of handlers become answers too.
 pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
-    let indented = agent.config.load().pretty_json;
+    let (indented, translates) = {
+        let config = agent.config.load();
+        (config.pretty_json, config.translate_wan_addrs)
+    };
     let pretty = request.has("pretty");
     let gzip = request.accepts_gzip();
-    let response = Box::pin(guarded(dispatch(agent, request))).await;
+    let mut response = Box::pin(guarded(dispatch(agent, request))).await;
+    // The agent that passed the answer on says so for itself.
+    response.headers.remove(TRANSLATE_ADDRESSES);
+    if translates {
+        response = response.with_header(TRANSLATE_ADDRESSES, "true");
+    }
     response.with_header(DEFAULT_ACL_POLICY, "allow").finish(indented, pretty, gzip)
 }
 
@@ -94,10 +105,33 @@ async fn call(
     };
     request.check_parameters()?;
     if let Some(datacenter) = elsewhere(agent, route, &request) {
-        return Ok(agent.forwarder.http(&datacenter, &request).await?);
+        return pass_on(agent, route, datacenter, request).await;
     }
     let context = Context::identify(agent, &request).await;
     handler(context, request).await
+}
+
+/// Has a server of `datacenter` answer.
+async fn pass_on(
+    agent: &Arc<Agent>,
+    route: &Route,
+    datacenter: String,
+    mut request: Request,
+) -> Result<Response, HttpError> {
+    let config = agent.config.load_full();
+    let limit = config.limits.rpc_rate.filter(|_| agent.server().is_none());
+    if !agent.forwarder.admits(limit) {
+        return Err(HttpError::RateLimited);
+    }
+    request.name_agent(&agent.local.node().name);
+    let response = agent.forwarder.http(&datacenter, &request).await?;
+    // The agent that the client asks translates, whoever else passes the answer on.
+    let is_far = request.datacenter().is_some_and(|asked| asked != config.datacenter);
+    let translates = config.translate_wan_addrs && is_far && !request.peer.is_forwarded();
+    Ok(match translates && translate::has_addresses(route) {
+        true => translate::with_wan_addresses(response),
+        false => response,
+    })
 }
 
 /// The datacenter whose servers answer the request, if this agent does not. What was passed on to

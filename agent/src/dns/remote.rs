@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     forward::{ForwardError, Forwarder},
-    state::{State, view::View},
+    state::{State, Store, WatchSet, view::View},
     views::Views,
 };
 
@@ -74,8 +74,8 @@ enum Place {
     View(View),
     /// Nothing of the catalog is needed.
     Nowhere,
-    /// A server answers it.
-    Server,
+    /// A server answers it; it may be another datacenter's.
+    Server { is_far: bool },
 }
 
 impl Remote {
@@ -91,7 +91,7 @@ impl Remote {
         match place(packet, zone) {
             Place::View(view) => views.get(&view),
             Place::Nowhere => Some(Arc::default()),
-            Place::Server => None,
+            Place::Server { .. } => None,
         }
     }
 }
@@ -105,8 +105,15 @@ fn place(packet: &[u8], zone: &Zone) -> Place {
     let qtype = query.query_type();
     match name::parse(zone, query.name(), qtype) {
         Scope::Outside => Place::Nowhere,
-        Scope::Reverse(_) => Place::Server,
-        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => Place::Server,
+        Scope::Reverse(_) => Place::Server { is_far: false },
+        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => {
+            Place::Server { is_far: false }
+        }
+        Scope::Inside(question)
+            if question.datacenter.is_some_and(|dc| !dc.eq_ignore_ascii_case(&zone.datacenter)) =>
+        {
+            Place::Server { is_far: true }
+        }
         Scope::Inside(question) => match question.subject {
             Subject::Node(name) => Place::View(View::Node(name.as_ref().into())),
             Subject::Service { name, .. } => Place::View(View::Service(name.into())),
@@ -124,15 +131,16 @@ async fn first(
     transport: Transport,
     zone: &Zone,
 ) -> Option<Vec<u8>> {
-    let state = match place(&packet, zone) {
-        Place::View(view) => views.wait(&view).await,
-        Place::Nowhere => Some(Arc::default()),
-        Place::Server => None,
+    let (state, wan) = match place(&packet, zone) {
+        Place::View(view) => (views.wait(&view).await, false),
+        Place::Nowhere => (Some(Arc::default()), false),
+        // The servers know the way to other datacenters.
+        Place::Server { is_far } => (None, is_far && zone.wan),
     };
     let Some(state) = state else {
         let tcp = transport == Transport::Tcp;
         let asked = Bytes::from(packet.clone());
-        return match views.forwarder().dns(views.datacenter(), asked, tcp).await {
+        return match views.forwarder().dns(views.datacenter(), asked, tcp, wan).await {
             Ok(answer) => Some(answer.into()),
             Err(error) => {
                 tracing::debug!(%error, "no server answers a dns question");
@@ -168,13 +176,59 @@ async fn resolve(
     let Some(remote) = remote else { return no_path(&request, *otherwise, transport, zone) };
     let message = request.to_vec().ok()?;
     let tcp = transport == Transport::Tcp;
-    match remote.forwarder().dns(&datacenter, message.into(), tcp).await {
+    match remote.forwarder().dns(&datacenter, message.into(), tcp, zone.wan).await {
         Ok(answer) => Some(answer.into()),
         Err(ForwardError::NoPath(_)) => no_path(&request, *otherwise, transport, zone),
         Err(error) => {
             tracing::debug!(datacenter, %error, "no server answers a dns question");
             failure(&request, zone)
         }
+    }
+}
+
+/// A question that another agent passes on to this server.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The packet.
+    pub packet: Bytes,
+    /// How it came to the other agent.
+    pub transport: Transport,
+    /// Whether addresses of the WAN are wanted.
+    pub wan: bool,
+}
+
+/// The answer of a server to a question that another agent passes on, which may be about another
+/// datacenter; `None` if it is no question, or the recursors'.
+pub async fn answer_for(
+    question: Question,
+    store: &Store,
+    zone: &Zone,
+    forwarder: &Forwarder,
+) -> Option<Vec<u8>> {
+    let Question { packet, transport, wan } = question;
+    let (outcome, out) = {
+        let mut state = store.snapshot();
+        if wan && let Place::View(view) = place(&packet, zone) {
+            state = Arc::new(state.view(&view, &mut WatchSet::default()).over_wan());
+        }
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        let (mut out, now) = (Vec::new(), unix_seconds());
+        (packet::handle(&packet, transport, &state, zone, now, &mut rng, &mut out), out)
+    };
+    match outcome {
+        Ok(Outcome::Send) | Err(_) => Some(out),
+        Ok(Outcome::Elsewhere(request, otherwise, datacenter)) => {
+            let tcp = transport == Transport::Tcp;
+            match forwarder.dns(&datacenter, packet, tcp, wan).await {
+                Ok(answer) => Some(answer.into()),
+                Err(ForwardError::NoPath(_)) => no_path(&request, *otherwise, transport, zone),
+                Err(error) => {
+                    tracing::debug!(datacenter, %error, "no server answers a dns question");
+                    failure(&request, zone)
+                }
+            }
+        }
+        Ok(_) => None,
     }
 }
 

@@ -13,18 +13,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rand::{SeedableRng, rngs::SmallRng};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Zone,
-    packet::{self, Outcome},
     remote::{Remote, Work},
-    tcp,
-    truncate::Transport,
-    udp,
+    tcp, udp,
 };
 use crate::state::{State, Store};
 
@@ -158,17 +154,6 @@ impl Source {
             Some(Remote::Server(_)) | None => Ok(self.store.snapshot()),
         }
     }
-}
-
-/// The answer of a server to a question that another agent passes on; `None` if it is none, or the
-/// recursors' or another datacenter's.
-pub fn answer(store: &Store, zone: &Zone, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    let mut rng = SmallRng::from_rng(&mut rand::rng());
-    let mut out = Vec::new();
-    let state = store.snapshot();
-    let outcome =
-        packet::handle(packet, transport, &state, zone, unix_seconds(), &mut rng, &mut out);
-    matches!(outcome, Ok(Outcome::Send) | Err(_)).then_some(out)
 }
 
 /// What every worker shares.

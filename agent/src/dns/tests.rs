@@ -35,6 +35,7 @@ fn zone() -> Zone {
         domain: Name::from_ascii("consul.").unwrap(),
         alt_domain: None,
         datacenter: "dc1".to_owned(),
+        wan: false,
         settings: Dns {
             node_ttl: Duration::ZERO,
             service_ttl: BTreeMap::new(),

@@ -30,6 +30,8 @@ pub struct Zone {
     pub alt_domain: Option<Name>,
     /// The agent's datacenter, which all answers are about.
     pub datacenter: String,
+    /// Whether answers of other datacenters are asked for with addresses of the WAN.
+    pub wan: bool,
     /// Settings, as configured.
     pub settings: Dns,
 }
@@ -47,6 +49,7 @@ impl Zone {
                 alt => Some(absolute("alt_domain", alt)?),
             },
             datacenter: config.datacenter.clone(),
+            wan: config.translate_wan_addrs,
             settings: config.dns.clone(),
         })
     }

@@ -95,6 +95,9 @@ pub enum HttpError {
     /// Another agent was asked and did not answer.
     #[error("{}", forward_text(.0))]
     Forward(#[from] ForwardError),
+    /// This agent passes requests on only so fast (`limits.rpc_rate`). Nothing was sent.
+    #[error("RPC rate limit exceeded")]
+    RateLimited,
     /// The caller may not.
     #[error(transparent)]
     PermissionDenied(#[from] PermissionDenied),
@@ -382,7 +385,7 @@ impl HttpError {
             }
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
             Self::Registration(error) => registration_status(error),
-            Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
             Self::Ca(CaError::ServiceName(_)) => StatusCode::BAD_REQUEST,
             // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
             Self::Archive(_)

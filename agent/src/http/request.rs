@@ -40,6 +40,11 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Through another agent.
+    pub fn is_forwarded(self) -> bool {
+        matches!(self, Self::Forwarded { .. })
+    }
+
     /// On this machine: loopback or a Unix socket.
     pub fn is_local(self) -> bool {
         match self {
@@ -181,6 +186,25 @@ impl Request {
     /// Adds a header that says something to the agent the request is passed on to.
     pub(super) fn mark(&mut self, name: &'static str) {
         self.headers.insert(name, http::HeaderValue::from_static("1"));
+    }
+
+    /// Writes out which agent `near=_agent` means, for others who would take themselves for it.
+    pub(super) fn name_agent(&mut self, node: &str) {
+        if self.peer.is_forwarded() || !self.params("near").any(|near| near == "_agent") {
+            return;
+        }
+        let named = format!("near={}", utf8_percent_encode(node, COMPONENT));
+        let means_agent = |pair: &str| {
+            let decoded = parse_query(pair).unwrap_or_default();
+            matches!(&decoded[..], [(key, value)] if key == "near" && value == "_agent")
+        };
+        let pair = |pair| if means_agent(pair) { named.as_str() } else { pair };
+        self.raw_query = self.raw_query.split('&').map(pair).collect::<Vec<_>>().join("&");
+        for (_, value) in self.query.iter_mut().filter(|(key, _)| key == "near") {
+            if value == "_agent" {
+                node.clone_into(value);
+            }
+        }
     }
 
     /// Path and query as they were sent.

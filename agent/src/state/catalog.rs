@@ -204,6 +204,27 @@ impl Catalog {
         part
     }
 
+    /// The same rows with the addresses and ports that are tagged `wan`.
+    pub(super) fn over_wan(mut self) -> Self {
+        let node = |node: &Arc<Node>| match node.tagged_addresses.get("wan") {
+            Some(wan) => Arc::new(Node { address: wan.clone(), ..Node::clone(node) }),
+            None => node.clone(),
+        };
+        let service = |service: &Arc<NodeService>| match service.tagged_addresses.get("wan") {
+            Some(wan) => {
+                let port = if wan.port == 0 { service.port } else { wan.port };
+                let address = wan.address.clone();
+                Arc::new(NodeService { address, port, ..NodeService::clone(service) })
+            }
+            None => service.clone(),
+        };
+        self.nodes = self.nodes.iter().map(|(key, row)| (key.clone(), node(row))).collect();
+        self.services =
+            self.services.iter().map(|(key, row)| (key.clone(), service(row))).collect();
+        self.reindex();
+        self
+    }
+
     /// The last change to what a topic of this table names; 0 when never.
     pub(super) fn topic_index(&self, topic: &Topic) -> u64 {
         let indexes = &self.indexes;

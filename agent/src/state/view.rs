@@ -45,6 +45,13 @@ impl State {
     }
 }
 
+impl State {
+    /// The same catalog with the addresses and ports that are tagged `wan`, where there are such.
+    pub fn over_wan(self) -> Self {
+        Self { catalog: self.catalog.over_wan(), ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use lictor_api::wire;
@@ -88,6 +95,24 @@ mod tests {
         let topic = Topic::Service("web".into());
         assert_eq!(view.topic_index(&topic), whole.topic_index(&topic));
         assert_eq!(topics.index(&whole), topics.index(&view));
+    }
+
+    #[test]
+    fn over_the_wan_nodes_and_instances_have_the_addresses_tagged_so() {
+        let mut state = State::default();
+        let body = r#"{"Node":"n1","Address":"10.0.0.1","TaggedAddresses":{"wan":"1.2.3.4"},
+            "Service":{"Service":"web","Address":"10.0.0.9","Port":80,
+                       "TaggedAddresses":{"wan":{"Address":"1.2.3.9","Port":8080}}}}"#;
+        let other = r#"{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"web","Port":80}}"#;
+        for (index, body) in [(5, body), (6, other)] {
+            let command = Command::Register(wire::from_slice(body.as_bytes()).unwrap());
+            fsm::apply(&mut state, index, command, &mut Touched::default());
+        }
+        let seen = state.over_wan();
+        let rows = seen.catalog.service_instances("web");
+        let rows = rows.map(|row| (&*row.node.address, row.address(), row.service.port));
+        let expected = [("1.2.3.4", "1.2.3.9", 8080), ("10.0.0.2", "10.0.0.2", 80)];
+        assert_eq!(rows.collect::<Vec<_>>(), expected);
     }
 
     #[test]
