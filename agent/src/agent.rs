@@ -301,6 +301,7 @@ impl Running {
                     config.datacenter.clone(),
                     View::Node(local.node().name.clone()),
                     store.clone(),
+                    Arc::default(),
                     shutdown.clone(),
                 ));
                 (store, None, Some(views))

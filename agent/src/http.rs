@@ -8,6 +8,7 @@
 //! Source: Consul "HTTP API Structure", "Blocking Queries", "Consistency Modes".
 
 mod agent;
+mod cached;
 mod catalog;
 mod config_entry;
 mod connect;
@@ -105,10 +106,13 @@ async fn call(
     };
     request.check_parameters()?;
     if let Some(datacenter) = elsewhere(agent, route, &request) {
-        return pass_on(agent, route, datacenter, request).await;
+        let ask = |request| pass_on(agent, route, datacenter, request);
+        return cached::answer(agent, route, handler, request, ask).await;
     }
     let context = Context::identify(agent, &request).await;
-    handler(context, request).await
+    let is_cached = cached::is_asked(route, &request);
+    let response = handler(context, request).await?;
+    Ok(if is_cached { cached::at_hand(response) } else { response })
 }
 
 /// Has a server of `datacenter` answer.

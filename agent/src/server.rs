@@ -302,7 +302,7 @@ impl Server {
 }
 
 /// Adds up to a sixteenth, so that queries that began together do not end together.
-fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     wait + wait.mul_f64(rand::random_range(0.0..=1.0 / 16.0))
 }
 

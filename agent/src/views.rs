@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,7 +51,23 @@ struct Followed {
     store: Arc<Store>,
     /// Seconds after `begun` of the last question.
     asked: AtomicU64,
+    lost: Arc<Lost>,
     close: CancellationToken,
+}
+
+/// Since when a view is not followed; nothing while it is.
+#[derive(Debug, Default)]
+pub struct Lost(Mutex<Option<Instant>>);
+
+/// A view that a question is answered from.
+#[derive(Clone)]
+pub struct Cached {
+    /// What the view shows, and will show.
+    pub store: Arc<Store>,
+    /// Whether it was there before the question.
+    pub hit: bool,
+    /// How old it may be.
+    pub age: Duration,
 }
 
 impl Views {
@@ -103,11 +119,22 @@ impl Views {
         Some(store.snapshot())
     }
 
+    /// What a view shows, now and later, followed from now on; `None` as for [`Views::wait`].
+    pub async fn cached(self: &Arc<Self>, view: &View) -> Option<Cached> {
+        let hit = self.get(view).is_some();
+        if !hit {
+            self.wait(view).await?;
+        }
+        let followed = self.open.load().get(view).cloned()?;
+        Some(Cached { store: followed.store.clone(), hit, age: followed.lost.age() })
+    }
+
     /// The store of a view that is followed from now on; `None` with too many of them.
     pub fn store(self: &Arc<Self>, view: &View) -> Option<Arc<Store>> {
         let new = Arc::new(Followed {
             store: Arc::default(),
             asked: AtomicU64::default(),
+            lost: Arc::default(),
             close: self.shutdown.child_token(),
         });
         self.open.rcu(|open| {
@@ -124,6 +151,7 @@ impl Views {
                 self.datacenter.clone(),
                 view.clone(),
                 new.store.clone(),
+                new.lost.clone(),
                 new.close.clone(),
             ));
         }
@@ -140,7 +168,9 @@ impl Views {
         while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
             let now = self.begun.elapsed().as_secs();
             let is_idle = |followed: &Followed| {
-                now.saturating_sub(followed.asked.load(Ordering::Relaxed)) > IDLE.as_secs()
+                // Whoever blocks on it still asks.
+                followed.store.sleepers() == 0
+                    && now.saturating_sub(followed.asked.load(Ordering::Relaxed)) > IDLE.as_secs()
             };
             for (view, followed) in self.open.load_full().iter() {
                 if is_idle(followed) {
@@ -149,6 +179,24 @@ impl Views {
                 }
             }
         }
+    }
+}
+
+// === impl Lost ===
+
+impl Lost {
+    fn since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the stream is gone; the first time counts.
+    fn set(&self, is_lost: bool) {
+        let mut since = self.since();
+        *since = is_lost.then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    fn age(&self) -> Duration {
+        self.since().map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -171,6 +219,7 @@ pub async fn follow(
     datacenter: String,
     view: View,
     store: Arc<Store>,
+    lost: Arc<Lost>,
     shutdown: CancellationToken,
 ) {
     let mut retry = RETRY_MIN;
@@ -178,8 +227,12 @@ pub async fn follow(
         let mut heard = false;
         let error = tokio::select! {
             () = shutdown.cancelled() => return,
-            error = follow_once(&forwarder, &datacenter, &view, &store, &mut heard) => error,
+            error = follow_once(&forwarder, &datacenter, &view, &mut heard, |state| {
+                store.replace(state);
+                lost.set(false);
+            }) => error,
         };
+        lost.set(true);
         if let Err(error) = error {
             tracing::debug!(?view, %error, "view is not followed right now");
         }
@@ -196,15 +249,15 @@ async fn follow_once(
     forwarder: &Forwarder,
     datacenter: &str,
     view: &View,
-    store: &Store,
     heard: &mut bool,
+    replace: impl Fn(State),
 ) -> Result<(), ViewError> {
     let (_, connection) = forwarder.connect(datacenter).await?;
     let mut client = ForwardClient::new(connection).max_decoding_message_size(MAX_REQUEST);
     let request = v1::WatchRequest { protocol_version: PROTOCOL_VERSION, view: Some(asked(view)) };
     let mut states = client.watch(request).await?.into_inner();
     while let Some(message) = states.message().await? {
-        store.replace(State::from_snapshot(&message.state)?);
+        replace(State::from_snapshot(&message.state)?);
         *heard = true;
     }
     Err(ViewError::Ended)

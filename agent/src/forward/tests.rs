@@ -1,6 +1,7 @@
 //! A client agent and a server in one process, over real sockets: what is passed on, and what is
 //! not.
 
+mod cached;
 mod leaving;
 
 use tokio::{net::TcpListener, task::JoinHandle};

@@ -1,7 +1,7 @@
 //! Parameters of reads: index, wait, consistency; and the read itself.
 //!
-//! Source: Consul "Blocking Queries" and "Consistency Modes". `?cached` is accepted and answered
-//! from the state like a default read: there is nothing slower to cache in front of.
+//! Source: Consul "Blocking Queries" and "Consistency Modes". A server answers `?cached` like a
+//! default read: there is nothing slower to cache in front of. Client agents: [`super::cached`].
 
 use std::time::Duration;
 
@@ -76,6 +76,9 @@ impl Context {
     ) -> Result<(QueryMeta, T), HttpError> {
         let mut options = request.options()?;
         options.wait = Some(self.wait(options.wait));
-        Ok(self.server()?.query(&options, read).await?)
+        match &self.view {
+            Some(view) => Ok(view.query(&options, read).await),
+            None => Ok(self.server()?.query(&options, read).await?),
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     agent::Agent,
     fsm::Command,
     server::Server,
+    views::Cached,
 };
 
 /// What Go escapes in a query.
@@ -62,6 +63,8 @@ pub struct Context {
     pub agent: Arc<Agent>,
     /// Who asks.
     pub caller: Caller,
+    /// What reads are answered from instead of this server's state (`?cached` on a client agent).
+    pub(super) view: Option<Cached>,
 }
 
 impl Context {
@@ -72,7 +75,7 @@ impl Context {
             (Some(kubernetes), Some(token)) => kubernetes.caller(token).await,
             _ => Caller::Anonymous,
         };
-        Self { agent: agent.clone(), caller }
+        Self { agent: agent.clone(), caller, view: None }
     }
 
     /// Asks the one gate.

@@ -1,0 +1,193 @@
+//! `?cached`: answers that are at hand, with `X-Cache` and `Age` (Consul "Agent caching").
+//!
+//! A client agent answers instances of a service from the view that it follows of it, blocking
+//! queries included; the first question about a service opens the view and is a MISS. The age of a
+//! view is zero while it is followed, and else the time since its stream broke; a stream that broke
+//! without a word is noticed after ten seconds. A server has everything at hand: its answer is as
+//! fresh as a default read, a HIT of age zero.
+//!
+//! `Cache-Control`: `max-age` bounds the age, `must-revalidate` asks a server in any case,
+//! `stale-if-error` says how old an answer may be when no server can be asked.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, header::CACHE_CONTROL};
+use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
+use tokio::time::timeout;
+
+use super::{
+    Context, HttpError, Request, Response,
+    routes::{Handler, Route},
+};
+use crate::{
+    agent::Agent,
+    server::jittered,
+    state::{State, WatchSet, view::View},
+    views::Cached,
+};
+
+/// What Consul keeps in its cache when asked to.
+const CACHED_PATHS: [&str; 8] = [
+    "/v1/catalog/connect/",
+    "/v1/catalog/datacenters",
+    "/v1/catalog/node-services/",
+    "/v1/catalog/service/",
+    "/v1/catalog/services",
+    "/v1/connect/intentions/match",
+    "/v1/health/connect/",
+    "/v1/health/service/",
+];
+
+/// What a client accepts of a cache.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Policy {
+    /// No answer but a server's.
+    revalidate: bool,
+    max_age: Option<Duration>,
+    stale_if_error: Duration,
+}
+
+impl Policy {
+    /// Reads `Cache-Control`; what cannot be read does not count (RFC 9111 section 4.2.1).
+    fn read(request: &Request) -> Self {
+        let mut policy = Self::default();
+        let header = request.header(CACHE_CONTROL).unwrap_or_default();
+        for directive in header.split(',') {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            let seconds = value.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
+            match (name.trim().to_ascii_lowercase().as_str(), seconds) {
+                ("must-revalidate", _) => policy.revalidate = true,
+                ("max-age", Some(age)) => policy.max_age = Some(age),
+                ("stale-if-error", Some(age)) => policy.stale_if_error = age,
+                _ => {}
+            }
+        }
+        // COMPAT: Go's client cannot say anything else to get around the cache.
+        policy.revalidate |= policy.max_age == Some(Duration::ZERO);
+        policy
+    }
+
+    fn accepts(&self, age: Duration) -> bool {
+        !self.revalidate && self.max_age.is_none_or(|limit| age <= limit)
+    }
+}
+
+/// Whether a request asks for what is at hand.
+pub(super) fn is_asked(route: &Route, request: &Request) -> bool {
+    request.has("cached") && request.method() == Method::GET && CACHED_PATHS.contains(&route.path)
+}
+
+/// The view that a request can be answered from, on an agent that follows views. Distances are
+/// known to servers only.
+fn view(route: &Route, request: &Request) -> Option<View> {
+    let needs_server = ["consistent", "near"].iter().any(|parameter| request.has(parameter));
+    if needs_server || !is_asked(route, request) || request.tail().is_empty() {
+        return None;
+    }
+    match route.path {
+        "/v1/catalog/service/" | "/v1/health/service/" => {
+            Some(View::Service(request.tail().into()))
+        }
+        "/v1/catalog/connect/" | "/v1/health/connect/" => {
+            Some(View::Connect(request.tail().into()))
+        }
+        _ => None,
+    }
+}
+
+/// Marks what a server answers from memory.
+pub(super) fn at_hand(response: Response) -> Response {
+    response.with_header("x-cache", "HIT").with_header("age", "0")
+}
+
+/// Answers a request of a client agent from its views, or has `ask` answer it where that cannot be
+/// or is not wanted.
+pub(super) async fn answer<F>(
+    agent: &Arc<Agent>,
+    route: &'static Route,
+    handler: Handler,
+    request: Request,
+    ask: impl FnOnce(Request) -> F,
+) -> Result<Response, HttpError>
+where
+    F: Future<Output = Result<Response, HttpError>>,
+{
+    let own = agent.config.load().datacenter.clone();
+    let is_here = request.datacenter().is_none_or(|asked| asked == own);
+    let view = view(route, &request).filter(|_| is_here);
+    let (Some(views), Some(view)) = (&agent.views, view) else { return ask(request).await };
+    let policy = Policy::read(&request);
+    let Some(cached) = views.cached(&view).await else {
+        return Ok(ask(request).await?.with_header("x-cache", "MISS"));
+    };
+    if !policy.accepts(cached.age) {
+        let fresh = ask(request.clone()).await;
+        match fresh {
+            Err(_) if !policy.revalidate && cached.age <= policy.stale_if_error => {}
+            fresh => return Ok(fresh?.with_header("x-cache", "MISS")),
+        }
+    }
+    let (hit, age) = (cached.hit, cached.age);
+    let mut context = Context::identify(agent, &request).await;
+    context.view = Some(cached);
+    let response = handler(context, request).await?;
+    let response = response.with_header("x-consul-query-backend", "streaming");
+    Ok(match hit {
+        true => {
+            response.with_header("x-cache", "HIT").with_header("age", &age.as_secs().to_string())
+        }
+        false => response.with_header("x-cache", "MISS"),
+    })
+}
+
+impl Cached {
+    /// Answers a read, after blocking if the client gave an index, as a server does.
+    pub(super) async fn query<T>(
+        &self,
+        options: &QueryOptions,
+        read: impl Fn(&State, &mut WatchSet) -> T,
+    ) -> (QueryMeta, T) {
+        let (index, answer) = match (options.index, options.wait) {
+            (0, _) => self.store.read(read),
+            (index, wait) => {
+                let changed = self.store.read_after(index, &read);
+                match timeout(jittered(wait.unwrap_or_default()), changed).await {
+                    Ok(changed) => changed,
+                    Err(_) => self.store.read(read),
+                }
+            }
+        };
+        let meta = QueryMeta {
+            index,
+            last_contact_ms: u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX),
+            known_leader: self.age.is_zero(),
+            consistency: Consistency::Stale,
+        };
+        (meta, answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::http::Peer;
+
+    fn policy(header: &str) -> Policy {
+        let head = http::Request::get("/").header(CACHE_CONTROL, header).body(()).unwrap();
+        Policy::read(&Request::new(head.into_parts().0, Bytes::new(), Peer::Unix).unwrap())
+    }
+
+    #[test]
+    fn a_client_says_how_old_an_answer_may_be() {
+        let seconds = Duration::from_secs;
+        assert!(policy("").accepts(seconds(1_000_000)));
+        let bounded = policy("max-age=30, stale-if-error=90");
+        assert!(bounded.accepts(seconds(30)) && !bounded.accepts(seconds(31)));
+        assert_eq!(bounded.stale_if_error, seconds(90));
+        assert!(!policy("Must-Revalidate").accepts(Duration::ZERO));
+        assert!(!policy("max-age=0").accepts(Duration::ZERO));
+        assert_eq!(policy("max-age=soon, no-transform"), Policy::default());
+    }
+}
