@@ -219,13 +219,15 @@ mod tests {
     fn the_last_256_are_kept_and_each_once() {
         let events = Events::default();
         assert_eq!(events.list(None), (1, Vec::new()));
-        for number in 0..300 {
+        for number in 0..5000 {
             events.keep(event(number, "deploy"));
             events.keep(event(number, "deploy"));
+            assert_eq!(events.list(None).1.len(), (number + 1).min(256), "never more");
         }
         let (index, kept) = events.list(None);
-        assert_eq!((kept.len(), index), (256, 300));
-        assert_eq!(kept[0].id, event(44, "").id);
+        assert_eq!((kept.len(), index), (256, 5000));
+        assert_eq!(kept[0].id, event(4744, "").id);
+        assert!(events.kept.borrow().capacity() <= 512, "nor more room than for them");
     }
 
     #[tokio::test]
