@@ -69,9 +69,10 @@ impl Disk {
         proof(error.is_some(), format!("one more block: {error:?}"))
     }
 
-    /// Gives the room back.
+    /// Gives the room back, for good: a later power cut must not bring the filler again.
     pub fn free(&self) {
         fs::remove_file(self.filler()).ok();
+        tools::run("sync", &["-f", &self.target.display().to_string()]);
     }
 
     fn filler(&self) -> PathBuf {
