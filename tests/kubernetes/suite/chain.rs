@@ -108,18 +108,12 @@ pub(crate) fn goes_on_without_servers(cluster: &Cluster) {
     let scale =
         |replicas| cluster.kubectl(&["-n", SYSTEM, "scale", "statefulset/lictor-server", replicas]);
     scale("--replicas=0");
-    cluster.kubectl(&[
-        "-n",
-        SYSTEM,
-        "wait",
-        "--for=delete",
-        "pod/lictor-server-0",
-        "--timeout=60s",
-    ]);
+    let label = "app.kubernetes.io/component=server";
+    cluster.kubectl(&["-n", SYSTEM, "wait", "--for=delete", "pod", "-l", label, "--timeout=60s"]);
     let answers =
         cluster.client(&format!("for i in $(seq 20); do {CALL} || echo error; echo; done"));
     assert_eq!(answers.matches("HashiCorp Japan").count(), 20, "{answers}");
-    scale("--replicas=1");
+    scale("--replicas=3");
     cluster.kubectl(&[
         "-n",
         SYSTEM,

@@ -78,16 +78,16 @@ pub(crate) fn install(cluster: &Cluster) {
         "--set",
         &registry,
         "--set",
-        "dns.coredns.manage=true",
+        "dns.coredns.manage=true,server.replicas=3",
         "--wait",
         "--timeout=3m",
     ];
     cluster.run("helm", &arguments, "").unwrap_or_else(|error| panic!("{error}"));
-    let server = "lictor-server-0";
-    let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-    assert_eq!(cluster.kubectl(&["-n", SYSTEM, "get", "pod", server, "-o", ready]), "True");
-    let members = cluster.kubectl(&["-n", SYSTEM, "exec", server, "--", "/lictor", "members"]);
-    assert!(members.contains(server) && members.contains("alive"), "{members}");
+    let ready = "jsonpath={.status.readyReplicas}";
+    assert_eq!(
+        cluster.kubectl(&["-n", SYSTEM, "get", "statefulset", "lictor-server", "-o", ready]),
+        "3"
+    );
 }
 
 /// `helm test`, as NOTES.txt says.

@@ -17,6 +17,7 @@ mod dns;
 mod install;
 mod intentions;
 mod kubectl;
+mod servers;
 mod stream;
 mod workloads;
 
@@ -45,8 +46,9 @@ fn the_mesh_works_on_a_real_cluster() {
 type Step = fn(&Cluster);
 
 /// What has to hold, in order: a claim, and the step that fails where it does not.
-const STEPS: [(&str, Step); 17] = [
+const STEPS: [(&str, Step); 20] = [
     ("helm install comes to Ready", install::install),
+    ("of three servers one leads and all vote", servers::three_vote),
     ("helm test resolves and writes a key", install::helm_test),
     ("the example applies and becomes ready", chain::apply),
     ("in each pod the sidecar is the first init container", chain::sidecar_comes_first),
@@ -67,6 +69,11 @@ const STEPS: [(&str, Step); 17] = [
     ("a pod that is not ready leaves DNS within two seconds", dns::not_ready_leaves),
     ("three replicas share the load", workloads::replicas_share_the_load),
     ("a Job with an upstream completes", workloads::job_completes),
+    (
+        "a rolling restart of the servers under writes and calls loses nothing",
+        servers::rolling_restart,
+    ),
+    ("a server that lost its volume is replaced and catches up", servers::lost_volume),
     ("sidecars go on serving without the servers", chain::goes_on_without_servers),
     ("a killed pod leaves the catalog", dns::killed_pod_leaves),
 ];
