@@ -85,12 +85,15 @@ fn removal_of_replaced(view: &View) -> Option<Action> {
 }
 
 fn is_replaced(view: &View, peer: &Peer) -> bool {
+    // A peer that moved to where another was has not replaced it: addresses may be dealt anew when
+    // all servers were away.
+    let is_peer = |id: &str| view.peers.iter().any(|peer| peer.node_id == id);
     view.liveness(&peer.node_id) != Liveness::Alive
         && view.members.iter().any(|member| {
             is_alive(member)
                 && member.node_id != peer.node_id
                 && (member.node_name.eq_ignore_ascii_case(&peer.node_name)
-                    || member.address == peer.address)
+                    || member.address == peer.address && !is_peer(&member.node_id))
         })
 }
 

@@ -212,6 +212,16 @@ fn a_server_that_moved_is_corrected_before_anything_else() {
 }
 
 #[test]
+fn a_peer_that_moved_to_where_another_was_has_not_replaced_it() {
+    let mut view = view(3);
+    lose(&mut view, 3, Liveness::Unknown);
+    (view.peers[1].address, view.members[1].address) = (address(3), address(3));
+    let patient =
+        AutopilotConfiguration { cleanup_dead_servers: false, ..AutopilotConfiguration::default() };
+    assert_eq!(next_with(&view, &patient), None, "the third comes back at another address");
+}
+
+#[test]
 fn the_leader_never_removes_itself() {
     let mut view = view(3);
     view.members[0].liveness = Liveness::Left;
