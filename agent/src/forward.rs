@@ -28,6 +28,8 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(640);
 /// How long a DNS question may take at a server.
 const DNS_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a request has beside its body, at most.
+const HEAD_ROOM: usize = 1 << 20;
 /// Between two rounds over all servers.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,6 +45,11 @@ pub enum ForwardError {
     /// The server failed while it had the request; it may have been carried out.
     #[error("rpc error making call: {0}")]
     Call(String),
+    /// Snapshots, mostly: a request is passed on in one piece.
+    #[error(
+        "the {0} is larger than the {MAX_REQUEST} bytes that agents pass on; ask a server itself"
+    )]
+    TooLarge(&'static str),
     /// No server could be reached for the hold timeout. Nothing was carried out.
     #[error("no server could be reached: {0}")]
     Unreachable(String),
@@ -90,6 +97,9 @@ impl Forwarder {
         datacenter: &str,
         request: &Request,
     ) -> Result<Response, ForwardError> {
+        if request.body.len() > MAX_REQUEST - HEAD_ROOM {
+            return Err(ForwardError::TooLarge("request"));
+        }
         let message = self.message(request);
         let call = |connection: Connection| {
             let message = message.clone();
@@ -195,6 +205,9 @@ impl Forwarder {
             };
             self.servers.prefer_next(1);
             let deadline = *refused.get_or_insert_with(Instant::now) + self.hold_timeout;
+            if status.code() == tonic::Code::OutOfRange {
+                return Err(ForwardError::TooLarge("answer"));
+            }
             if status.code() != tonic::Code::FailedPrecondition || Instant::now() >= deadline {
                 self.connections.forget(address);
                 return Err(ForwardError::Call(status.message().to_owned()));

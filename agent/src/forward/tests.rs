@@ -270,6 +270,23 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
     }
 }
 
+#[tokio::test]
+async fn what_is_too_large_to_be_passed_on_says_where_to_go() {
+    let pair = Pair::start().await;
+    let head = ::http::Request::put("/v1/snapshot").body(()).unwrap().into_parts().0;
+    let request = Request::new(head, vec![0; MAX_REQUEST].into(), Peer::Unix).unwrap();
+    pair.introduce();
+    let refused = api::answer(pair.client.agent(), request).await;
+    assert_eq!(
+        (refused.status.as_u16(), text(&refused)),
+        (
+            500,
+            "the request is larger than the 67108864 bytes that agents pass on; ask a server itself"
+        )
+    );
+    pair.stop().await;
+}
+
 fn dns_question(name: &str) -> Bytes {
     use hickory_proto::{
         op::{Message, MessageType, OpCode, Query},
