@@ -4,7 +4,10 @@
 //! Lines go to stdout unbuffered and without colors, because scripts and tutorials grep them. A
 //! value with blanks is quoted. The level can be changed while the agent runs.
 
-use std::fmt::{self, Write};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+};
 
 use jiff::Timestamp;
 use tracing::{
@@ -143,11 +146,67 @@ impl Visit for Fields {
         }
     }
 
+    /// With its causes: an error's own text does not say them.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            let words = error.to_string();
+            if !text.ends_with(&words) {
+                text = format!("{text}: {words}");
+            }
+            cause = error.source();
+        }
+        self.add(field.name(), &text);
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             value.clone_into(&mut self.message);
         } else {
             self.add(field.name(), value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("asking")]
+    struct Asking(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_logged_with_its_causes_each_once() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(ConsulLines)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let error = Asking(io::Error::other("refused"));
+            tracing::warn!(error = &error as &dyn Error, tries = 2, "not yet");
+        });
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(written.ends_with("not yet: error=\"asking: refused\" tries=2\n"), "{written}");
     }
 }
