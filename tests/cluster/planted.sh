@@ -6,11 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-cargo build --quiet -p lictor --features planted-bugs
+cargo build --quiet --release -p lictor --features planted-bugs
 # the planted binary stays out of the way of everything that is shipped
 target=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)
-cp "$(find "$target" -path '*/debug/lictor' -type f -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)" "$dir/lictor"
-suite=$(cargo test --quiet -p lictor-tests --test cluster --no-run --message-format json | jq -r 'select(.executable and .target.name == "cluster") | .executable')
+cp "$(find "$target" -path '*/release/lictor' -type f -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)" "$dir/lictor"
+suite=$(cargo test --quiet --release -p lictor-tests --test cluster --no-run --message-format json | jq -r 'select(.executable and .target.name == "cluster") | .executable')
 
 bugs=("$@")
 [ ${#bugs[@]} -gt 0 ] || mapfile -t bugs < <(sed -n '/^pub enum Bug/,/^}/s/^    \([A-Z][A-Za-z]*\),/\1/p' agent/src/planted.rs)
