@@ -9,7 +9,7 @@ mod tls;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use lictor_api::types::session::MIN_TTL;
+use lictor_api::{GoDuration, types::session::MIN_TTL};
 
 use super::{
     runtime::{Limits, Log, Rate, RuntimeConfig},
@@ -238,6 +238,15 @@ fn log(source: &Source, dev: bool) -> Result<Log, ConfigError> {
     Ok(Log { level: level.to_owned(), json: source.log_json.unwrap_or(false) })
 }
 
+/// COMPAT: 0 is no limit.
+fn handshake_timeout(given: Option<GoDuration>) -> Duration {
+    match given {
+        None => Duration::from_secs(5),
+        Some(time) if time.is_zero() => Duration::MAX,
+        Some(time) => time.0,
+    }
+}
+
 fn limits(source: &Source) -> Limits {
     let limits = &source.limits;
     Limits {
@@ -245,10 +254,8 @@ fn limits(source: &Source) -> Limits {
         kv_max_value_bytes: limits
             .kv_max_value_size
             .unwrap_or(lictor_api::types::kv::MAX_VALUE_BYTES),
-        https_handshake_timeout: limits
-            .https_handshake_timeout
-            .map_or(Duration::from_secs(5), |d| d.0),
-        rpc_handshake_timeout: limits.rpc_handshake_timeout.map_or(Duration::from_secs(5), |d| d.0),
+        https_handshake_timeout: handshake_timeout(limits.https_handshake_timeout),
+        rpc_handshake_timeout: handshake_timeout(limits.rpc_handshake_timeout),
         rpc_max_conns_per_client: limits.rpc_max_conns_per_client.unwrap_or(100),
         rpc_rate: limits.rpc_rate.filter(|per_second| *per_second >= 0.0).map(|per_second| Rate {
             per_second,

@@ -234,9 +234,9 @@ pub struct Limits {
     pub http_max_conns_per_client: usize,
     /// Bytes in a KV value; 524288. `key: limits.kv_max_value_size`
     pub kv_max_value_bytes: usize,
-    /// Time for a TLS handshake; 5 s. `key: limits.https_handshake_timeout`
+    /// Time for a TLS handshake; 5 s, and 0 is no limit. `key: limits.https_handshake_timeout`
     pub https_handshake_timeout: Duration,
-    /// The same on the server RPC port; 5 s. `key: limits.rpc_handshake_timeout`
+    /// The same on the server RPC port. `key: limits.rpc_handshake_timeout`
     pub rpc_handshake_timeout: Duration,
     /// Connections per agent's address on the server RPC port; 100, and 0 is no limit.
     /// `key: limits.rpc_max_conns_per_client`

@@ -239,5 +239,10 @@ fn limits_of_server_rpc_have_consuls_defaults_and_can_be_set() {
     assert_eq!(limits.rpc_max_conns_per_client, 7);
     assert_eq!(limits.rpc_handshake_timeout, Duration::from_secs(2));
     assert_eq!(limits.rpc_rate, Some(Rate { per_second: 0.5, burst: 3.0 }));
+    for key in ["rpc_handshake_timeout", "https_handshake_timeout"] {
+        let limits = real(&format!(r#"{{"limits":{{"{key}":"0s"}}}}"#)).unwrap().limits;
+        let longest = limits.rpc_handshake_timeout.max(limits.https_handshake_timeout);
+        assert_eq!(longest, Duration::MAX, "{key}: 0 is no limit");
+    }
     assert_eq!(real(r#"{"limits":{"rpc_rate":-1}}"#).unwrap().limits.rpc_rate, None);
 }
