@@ -69,6 +69,7 @@ use crate::{
 };
 pub use failure::Failure;
 pub use membership::Progress;
+use membership::is_settled_voter;
 pub use network::Peers;
 pub use open::StartError;
 use rounds::Rounds;
@@ -308,7 +309,8 @@ impl Consensus {
         self.leader.clone()
     }
 
-    /// All voters and learners.
+    /// All voters and learners. While a change of the voters is under way, only who votes before and
+    /// after it counts as a voter: the change may still need those that it is about.
     pub fn peers(&self) -> Vec<Peer> {
         let metrics = self.engine.server_metrics();
         let membership = metrics.borrow_watched().membership_config.clone();
@@ -316,7 +318,7 @@ impl Consensus {
             node_id: id.to_string(),
             node_name: node.name.clone(),
             address: node.address,
-            voter: membership.voter_ids().any(|voter| voter == *id),
+            voter: is_settled_voter(&membership, id),
         };
         membership.nodes().map(peer).collect()
     }

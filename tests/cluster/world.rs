@@ -79,17 +79,22 @@ impl World {
         self.wait_for(CONVERGED, "one leader on every agent", || settled().is_some());
     }
 
-    /// Waits until the servers that run are the voters, and nobody else is.
+    /// Waits until the servers that run are the voters, and nobody else is, as each of them sees it:
+    /// one that has not heard of the end of a change still needs all whom the change is about.
     pub(crate) fn wait_for_voters(&self) {
         let running = &self.machines[..self.servers];
         self.wait_for(SETTLED, "a vote for every server", || {
             let id =
                 |machine: &Machine| machine.get_json("/v1/agent/self")["Config"]["NodeID"].clone();
-            let rows = running[0].get_json("/v1/operator/raft/configuration")["Servers"].clone();
-            let rows = rows.as_array().cloned().unwrap_or_default();
-            let votes =
-                |id: &Value| rows.iter().any(|row| row["ID"] == *id && row["Voter"] == true);
-            rows.len() == running.len() && running.iter().map(id).all(|id| votes(&id))
+            let ids: Vec<Value> = running.iter().map(id).collect();
+            let agrees = |machine: &Machine| {
+                let rows = machine.get_json("/v1/operator/raft/configuration?stale");
+                let rows = rows["Servers"].as_array().cloned().unwrap_or_default();
+                let votes =
+                    |id: &Value| rows.iter().any(|row| row["ID"] == *id && row["Voter"] == true);
+                rows.len() == ids.len() && ids.iter().all(votes)
+            };
+            running.iter().all(agrees)
         });
     }
 

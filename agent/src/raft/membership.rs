@@ -18,7 +18,7 @@ use tokio::time::{self, timeout};
 
 use super::{
     Consensus, ConsensusError, Peer,
-    types::{ServerId, ServerNode, TypeConfig},
+    types::{ServerId, ServerNode, StoredMembership, TypeConfig},
 };
 
 /// How long a change of the membership may take; more than an election.
@@ -36,6 +36,11 @@ pub struct Progress {
     pub matched: Option<u64>,
     /// How long ago it answered; `None`: never to this leader.
     pub last_contact: Option<Duration>,
+}
+
+/// Whether a server votes before and after whatever change of the voters is under way.
+pub(super) fn is_settled_voter(membership: &StoredMembership, id: &ServerId) -> bool {
+    membership.get_joint_config().iter().all(|config| config.contains(id))
 }
 
 impl Consensus {
@@ -91,7 +96,8 @@ impl Consensus {
     /// [`ConsensusError`].
     pub async fn remove(&self, node_id: &str) -> Result<(), ConsensusError> {
         let id = to_id(node_id)?;
-        let is_voter = self.peers().iter().any(|peer| peer.node_id == node_id && peer.voter);
+        let membership = self.engine.server_metrics().borrow_watched().membership_config.clone();
+        let is_voter = membership.voter_ids().any(|voter| voter == id);
         if is_voter {
             self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await?;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 
-use super::{log_store::LogReader, standing::Engine, types::LogId};
+use super::{log_store::LogReader, membership::is_settled_voter, standing::Engine, types::LogId};
 
 /// The map that `agent/self` and `info` show; names and spelling are Consul's.
 pub(super) fn stats(engine: &Engine, log: &LogReader) -> BTreeMap<String, String> {
@@ -15,8 +15,7 @@ pub(super) fn stats(engine: &Engine, log: &LogReader) -> BTreeMap<String, String
     let servers: Vec<String> = membership
         .nodes()
         .map(|(id, node)| {
-            let suffrage =
-                if membership.voter_ids().any(|voter| voter == *id) { "Voter" } else { "Nonvoter" };
+            let suffrage = if is_settled_voter(membership, id) { "Voter" } else { "Nonvoter" };
             format!("{{Suffrage:{suffrage} ID:{id} Address:{}}}", node.address)
         })
         .collect();
