@@ -68,6 +68,8 @@ use crate::{
     state::Store,
 };
 pub use failure::Failure;
+#[cfg(test)]
+pub(crate) use log_store::AT_ONCE;
 pub use membership::Progress;
 use membership::is_settled_voter;
 pub use network::Peers;

@@ -12,6 +12,7 @@ mod mesh;
 mod peer;
 mod relay;
 mod subject;
+pub mod transport;
 
 use std::sync::Arc;
 

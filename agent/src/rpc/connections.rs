@@ -23,12 +23,12 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 use tonic::{body::Body, codegen::Service};
 
+use super::transport::{self, Dialer, Stream};
 use crate::tls::InternalRpc;
 
 /// Time for TCP, TLS and the HTTP/2 preface together. A lost SYN is sent again after a second, a
@@ -82,6 +82,7 @@ impl Connection {
 /// All connections to servers.
 pub struct Connections {
     tls: Arc<InternalRpc>,
+    dialer: Dialer,
     open: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
 }
 
@@ -92,7 +93,13 @@ struct Slot(tokio::sync::Mutex<Option<Connection>>);
 impl Connections {
     /// No connection yet.
     pub fn new(tls: Arc<InternalRpc>) -> Self {
-        Self { tls, open: Mutex::default() }
+        Self { tls, dialer: Dialer::default(), open: Mutex::default() }
+    }
+
+    /// The same between the hosts of a simulation, in plain text.
+    #[cfg(test)]
+    pub(crate) fn simulated() -> Self {
+        Self { dialer: Dialer::Simulated, ..Self::new(Arc::default()) }
     }
 
     /// The connection to a server of a datacenter, made if there is none.
@@ -155,7 +162,7 @@ impl Connections {
             return Err(io::Error::other("server RPC is in plain text"));
         };
         let authority = address.to_string().parse().map_err(io::Error::other)?;
-        let stream = connect(address).await?;
+        let stream = transport::connect(address).await?;
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
         // With TLS 1.3 a server that wants a certificate says so after the handshake; one that does
         // not speaks first, too: HTTP/2 begins with its settings.
@@ -168,21 +175,18 @@ impl Connections {
             return Err(io::Error::other("no certificate from a server yet (auto_encrypt.tls)"));
         }
         let authority = address.to_string().parse().map_err(io::Error::other)?;
-        let stream = connect(address).await?;
-        match self.tls.connector(datacenter) {
-            None => handshake(stream, authority).await,
-            Some((config, name)) => {
-                let stream = TlsConnector::from(config).connect(name, stream).await?;
-                handshake(stream, authority).await
-            }
+        match self.dialer.connect(address).await? {
+            Stream::Tcp(stream) => match self.tls.connector(datacenter) {
+                None => handshake(stream, authority).await,
+                Some((config, name)) => {
+                    let stream = TlsConnector::from(config).connect(name, stream).await?;
+                    handshake(stream, authority).await
+                }
+            },
+            #[cfg(test)]
+            Stream::Simulated(stream) => handshake(stream, authority).await,
         }
     }
-}
-
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 async fn handshake<S>(stream: S, authority: Authority) -> io::Result<Connection>

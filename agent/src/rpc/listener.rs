@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,6 +28,7 @@ use tonic::{Status, codegen::Service, service::Routes};
 use super::{
     auto_encrypt::SIGN_PATH,
     connections::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW},
+    transport::{Listener, Stream},
 };
 use crate::{
     config::RuntimeConfig,
@@ -89,7 +90,7 @@ impl Bounds {
 
 /// Serves until `shutdown`.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     tls: Arc<InternalRpc>,
     routes: Routes,
     bounds: Bounds,
@@ -103,7 +104,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         kill: CancellationToken::new(),
     });
-    let tasks = TaskTracker::new();
+    let (listener, tasks) = (listener.into(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -137,12 +138,23 @@ struct Server {
 }
 
 impl Server {
-    async fn serve_one(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
+    async fn serve_one(self: Arc<Self>, stream: Stream, address: SocketAddr) {
         let ip = address.ip().to_canonical();
         if !self.take_slot(ip) {
             tracing::warn!(%address, limit = self.bounds.connections, "too many server RPC connections");
             return;
         }
+        match stream {
+            Stream::Tcp(stream) => self.serve_tcp(stream, address).await,
+            #[cfg(test)]
+            Stream::Simulated(stream) => {
+                self.serve_connection(stream, Caller { address, role: Role::Open }).await;
+            }
+        }
+        self.return_slot(ip);
+    }
+
+    async fn serve_tcp(&self, stream: TcpStream, address: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection ended early");
         }
@@ -168,7 +180,6 @@ impl Server {
                 }
             }
         }
-        self.return_slot(ip);
     }
 
     /// How to shake hands; `None` for a connection in plain text where that is accepted.

@@ -1,5 +1,6 @@
 //! Several servers in one process, over real sockets: writes, reads and elections from outside.
 
+mod simulation;
 mod snapshots;
 
 use std::{net::SocketAddr, path::Path};

@@ -45,16 +45,20 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
             bytes += job.bytes();
             batch.push(job);
         }
-        let written = commit(shared, &batch).map_err(|error| shared.fail(&error));
-        let failed = written.is_err();
-        for job in batch {
-            job.settle(shared, &written);
-        }
-        if failed {
+        if !write(shared, batch) {
             break;
         }
     }
     close(shared);
+}
+
+/// Commits a batch and tells those who wait; false when it cannot be committed.
+pub(super) fn write(shared: &Shared, batch: Vec<Job>) -> bool {
+    let written = commit(shared, &batch).map_err(|error| shared.fail(&error));
+    for job in batch {
+        job.settle(shared, &written);
+    }
+    written.is_ok()
 }
 
 fn commit(shared: &Shared, batch: &[Job]) -> Result<(), WriteError> {

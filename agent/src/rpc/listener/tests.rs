@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 use crate::tls::internal_rpc::tests::{Ca, DAY};
