@@ -88,9 +88,13 @@ fn a_power_cut_leaves_every_acknowledged_write() {
     let mut server = network.machine("node1", address(2));
     let mut disk = Disk::mount(&server, 64);
     server.start(&SERVER);
-    for value in 0..5 {
+    let (mut proven, mut value) = (0, 0);
+    while proven < 5 {
+        value += 1;
+        assert!(value < 20, "power was cut {proven} times of {value}");
         writes(&server, &value.to_string());
-        disk.cut_power(&mut server).unwrap();
+        // Now and then the kernel writes by itself in that moment; then nothing is proven.
+        proven += usize::from(disk.cut_power(&mut server).is_ok());
         server.restart();
         within(Duration::from_secs(20), "the value from before", || {
             (server.get("/v1/kv/key?raw").ok()?.text() == value.to_string()).then_some(())

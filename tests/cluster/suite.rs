@@ -54,7 +54,7 @@ fn nothing_is_lost_and_everything_has_an_order_under_faults() {
     let mut nemesis = Nemesis::new(seed, &kinds(), counters.clone());
     let (started, mut violations, mut records) = (Instant::now(), Vec::new(), 0);
     for epoch in 0..faults.div_ceil(PER_EPOCH) {
-        let mut run = Workload::start(epoch as u64, seed, &world.locals(), 2, &counters);
+        let mut run = Workload::start(epoch as u64, seed, &world.locals(), 3, &counters);
         for _ in 0..PER_EPOCH.min(faults - epoch * PER_EPOCH) {
             violations.extend(nemesis.strike(&mut world));
         }

@@ -56,6 +56,8 @@ pub(crate) struct Workload {
 struct Client {
     local: Local,
     number: u64,
+    /// It never waits for a write, so that it sees what a cut-off server still answers.
+    only_reads: bool,
     rng: StdRng,
     writes: u64,
     /// Value and index of each key as last read here.
@@ -67,7 +69,7 @@ struct Client {
 // === impl Workload ===
 
 impl Workload {
-    /// Starts `per_machine` clients and two watchers on each machine.
+    /// Starts `per_machine` clients, the first of which only reads, and two watchers on each machine.
     pub(crate) fn start(
         epoch: u64,
         seed: u64,
@@ -84,6 +86,7 @@ impl Workload {
                 let client = Client {
                     local: local.clone(),
                     number,
+                    only_reads: client == 0,
                     rng: StdRng::seed_from_u64(seed ^ (epoch << 16) ^ number),
                     writes: 0,
                     known: BTreeMap::new(),
@@ -129,7 +132,12 @@ impl Client {
     async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             let key = self.rng.random_range(0..KEYS);
-            match self.rng.random_range(0..20) {
+            let choice = self.rng.random_range(0..20);
+            match choice {
+                _ if self.only_reads => {
+                    let mode = if choice < 15 { Mode::Default } else { Mode::Stale };
+                    self.read(key, mode).await;
+                }
                 0..4 => self.read(key, Mode::Default).await,
                 4..7 => self.read(key, Mode::Consistent).await,
                 7..10 => self.read(key, Mode::Stale).await,

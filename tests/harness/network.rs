@@ -127,10 +127,10 @@ impl Network {
     pub fn new() -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::new(());
         static NETWORKS: AtomicUsize = AtomicUsize::new(0);
+        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !possible() {
             return None;
         }
-        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         leftovers::sweep();
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
         let hub = Namespace::add(leftovers::name(&format!("{number}-hub")));

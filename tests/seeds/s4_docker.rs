@@ -19,6 +19,8 @@ fn port_flags(http: u16) -> Vec<String> {
         "-grpc-port=-1".to_owned(),
         "-grpc-tls-port=-1".to_owned(),
         format!("-server-port={}", ports::free()),
+        format!("-serf-lan-port={}", ports::free()),
+        "-serf-wan-port=-1".to_owned(),
     ]
 }
 
