@@ -6,7 +6,7 @@ cluster_lictor() { # starts three servers on 127.0.0.2 to 127.0.0.4 and waits fo
     spawn "$BIN/lictor" agent -server -bootstrap-expect 3 -node server$i -bind 127.0.0.$i -client 127.0.0.$i -data-dir "$work/cluster/$i" \
       -retry-join 127.0.0.2 -retry-join 127.0.0.3 -log-level error -http-port 28500 -dns-port 28600 -grpc-port -1 -grpc-tls-port -1 \
       -server-port 28300 -serf-lan-port 28301 -serf-wan-port -1 -config-file "$work/limits.json"
-    servers[i]=${started[-1]}
+    servers[$i]=${started[-1]}
   done
   wait_for curl -sf 127.0.0.2:28500/v1/agent/ready; wait_for curl -sf 127.0.0.4:28500/v1/agent/ready
   sleep 2
@@ -26,13 +26,13 @@ cluster_dns() { # a server that follows and a client agent beside NSD; then what
     wait_for sh -c "test \$(dig +short @$i -p 28600 +bufsize=4096 web.service.consul | wc -l) -eq 10"
   done
   start_nsd
-  pids[nsd]=${started[-1]}
-  dns_rounds web.service server=$follower:28600 client=127.0.0.9:28600 nsd=127.0.0.1:28653
+  pids[peer]=${started[-1]}
+  dns_rounds web.service server=$follower:28600 client=127.0.0.9:28600 peer=127.0.0.1:28653
   for i in server client; do
-    PEER=NSD compare "DNS A web.service at a $i, queries/s" $i nsd
-    PEER=NSD compare "  CPU us per query" $i.cpu nsd.cpu
+    PEER=NSD compare "DNS A web.service at a $i, queries/s" $i peer
+    PEER=NSD compare "  CPU us per query" $i.cpu peer.cpu
   done
-  kill "${pids[nsd]}"
+  kill "${pids[peer]}"
   sleep 30
   echo "idle memory (PSS), after the load above: server that follows $(pss "${pids[server]}"), client agent $(pss "${pids[client]}")"
 }
