@@ -19,8 +19,6 @@ fn port_flags(http: u16) -> Vec<String> {
         "-grpc-port=-1".to_owned(),
         "-grpc-tls-port=-1".to_owned(),
         format!("-server-port={}", ports::free()),
-        format!("-serf-lan-port={}", ports::free()),
-        "-serf-wan-port=-1".to_owned(),
     ]
 }
 
@@ -39,6 +37,9 @@ fn s4_1_it_runs_as_process_1_with_nothing_around_it() {
     let http = ports::free();
     let mut arguments = vec!["agent".to_owned(), "-dev".to_owned(), "-node=node1".to_owned()];
     arguments.extend(port_flags(http));
+    // The next test has the default.
+    arguments.push(format!("-serf-lan-port={}", ports::free()));
+    arguments.push("-serf-wan-port=-1".to_owned());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some(mut command) = in_scratch(&root, &arguments) else { return };
     let mut process = Process::start(&mut command, &dir.path().join("log"));
@@ -161,6 +162,9 @@ fn s4_11_localhost_resolves_in_an_empty_image() {
     let mut arguments =
         vec!["agent".to_owned(), "-dev".to_owned(), "-node=node1".to_owned(), fragment];
     arguments.extend(port_flags(http));
+    // The next test has the default.
+    arguments.push(format!("-serf-lan-port={}", ports::free()));
+    arguments.push("-serf-wan-port=-1".to_owned());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some(mut command) = in_scratch(&root, &arguments) else { return };
     let _process = Process::start(&mut command, &dir.path().join("log"));
