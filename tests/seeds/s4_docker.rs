@@ -22,6 +22,12 @@ fn port_flags(http: u16) -> Vec<String> {
     ]
 }
 
+/// The same, with a port for gossip too: the default is that of the one test that shows it.
+fn all_port_flags(http: u16) -> Vec<String> {
+    let gossip = [format!("-serf-lan-port={}", ports::free()), "-serf-wan-port=-1".to_owned()];
+    [port_flags(http), gossip.to_vec()].concat()
+}
+
 fn wait_until_ready(http: u16) {
     let url = format!("http://127.0.0.1:{http}/v1/agent/ready");
     eventually("the agent to be ready", || {
@@ -36,10 +42,7 @@ fn s4_1_it_runs_as_process_1_with_nothing_around_it() {
     std::fs::create_dir(&root).unwrap();
     let http = ports::free();
     let mut arguments = vec!["agent".to_owned(), "-dev".to_owned(), "-node=node1".to_owned()];
-    arguments.extend(port_flags(http));
-    // The next test has the default.
-    arguments.push(format!("-serf-lan-port={}", ports::free()));
-    arguments.push("-serf-wan-port=-1".to_owned());
+    arguments.extend(all_port_flags(http));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some(mut command) = in_scratch(&root, &arguments) else { return };
     let mut process = Process::start(&mut command, &dir.path().join("log"));
@@ -161,10 +164,7 @@ fn s4_11_localhost_resolves_in_an_empty_image() {
     let fragment = format!("-hcl={service}");
     let mut arguments =
         vec!["agent".to_owned(), "-dev".to_owned(), "-node=node1".to_owned(), fragment];
-    arguments.extend(port_flags(http));
-    // The next test has the default.
-    arguments.push(format!("-serf-lan-port={}", ports::free()));
-    arguments.push("-serf-wan-port=-1".to_owned());
+    arguments.extend(all_port_flags(http));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some(mut command) = in_scratch(&root, &arguments) else { return };
     let _process = Process::start(&mut command, &dir.path().join("log"));
