@@ -250,7 +250,6 @@ impl Running {
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
-    #[expect(clippy::too_many_lines, reason = "wiring in the order in which parts need each other")]
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
         install_crypto_provider();
         let tls = Arc::new(ListenerTls::load(&config)?);
@@ -275,14 +274,7 @@ impl Running {
             datacenter: config.datacenter.clone(),
         };
         let pools = Pools::start(&config, &node_id).await?;
-        let forwarder = Forwarder::new(
-            peers.connections.clone(),
-            peers.servers.clone(),
-            config.datacenter.clone(),
-            config.node_name.clone(),
-            config.performance.rpc_hold_timeout,
-        );
-        let forwarder = Arc::new(forwarder);
+        let forwarder = Arc::new(forwarder(&config, &peers));
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (store, role, views) = match config.server {
             true => {
@@ -291,19 +283,9 @@ impl Running {
                 (store, Some(role), None)
             }
             false => {
-                let datacenter = config.datacenter.clone();
-                let views =
-                    Views::new(forwarder.clone(), datacenter, tasks.clone(), shutdown.clone());
-                // The agent's own node is followed for as long as it lives.
-                let store = Arc::new(Store::default());
-                tasks.spawn(views::follow(
-                    forwarder.clone(),
-                    config.datacenter.clone(),
-                    View::Node(local.node().name.clone()),
-                    store.clone(),
-                    Arc::default(),
-                    shutdown.clone(),
-                ));
+                let node = View::Node(local.node().name.clone());
+                let (store, views) =
+                    follow_servers(&forwarder, node, &tasks, &shutdown, &config.datacenter);
                 (store, None, Some(views))
             }
         };
@@ -333,21 +315,13 @@ impl Running {
         if let Some(role) = &agent.role {
             spawn_server(&agent, role, &tasks, &shutdown);
             spawn_mesh(&agent, role, &tasks, &shutdown);
-            if let Some(dir) = agent.config.load().data_dir.clone() {
-                tasks.spawn(last_seen::keep(dir, shutdown.clone()));
-            }
             if let Some(listener) = server_rpc {
                 let services = rpc::server_services(&agent, &role.server, &shutdown);
                 let (tls, bounds) = (agent.tls.rpc.clone(), Bounds::new(&agent.config.load()));
                 tasks.spawn(serve_rpc(listener, tls, services, bounds, shutdown.clone()));
             }
         }
-        let config = agent.config.load_full();
-        if config.auto_encrypt.tls {
-            let servers = SigningServers::new(peers.connections.clone(), peers.servers.clone());
-            let rpc = agent.tls.rpc.clone();
-            tasks.spawn(auto_encrypt::keep(rpc, servers, config, shutdown.clone()));
-        }
+        spawn_certificate(&agent, &peers, &tasks, &shutdown);
         spawn_local(&agent, &tasks, &shutdown);
         let listeners = http.into_iter().chain(grpc).collect();
         tasks.spawn(serve_dns(agent.clone(), dns, shutdown.clone()));
@@ -395,8 +369,9 @@ impl Running {
         if let Some(server) = self.agent.server() {
             server.leave(&self.agent.node_id).await;
         }
-        // Nobody needs to be waiting for it.
-        left.map(|left| left.send(()));
+        if left.is_some_and(|left| left.send(()).is_err()) {
+            tracing::debug!("the client that asked to leave is gone");
+        }
         self.shutdown().await;
     }
 
@@ -475,7 +450,56 @@ async fn start_server(
     Ok(ServerRole { server, authority })
 }
 
-/// This server's duties as a leader, and the word about who leads.
+/// The way to the servers.
+fn forwarder(config: &RuntimeConfig, peers: &Peers) -> Forwarder {
+    Forwarder::new(
+        peers.connections.clone(),
+        peers.servers.clone(),
+        config.datacenter.clone(),
+        config.node_name.clone(),
+        config.performance.rpc_hold_timeout,
+    )
+}
+
+/// What a client agent answers from: its own node, followed for as long as it lives, and the views
+/// that questions open.
+fn follow_servers(
+    forwarder: &Arc<Forwarder>,
+    node: View,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+    datacenter: &str,
+) -> (Arc<Store>, Arc<Views>) {
+    let views =
+        Views::new(forwarder.clone(), datacenter.to_owned(), tasks.clone(), shutdown.clone());
+    let store = Arc::new(Store::default());
+    tasks.spawn(views::follow(
+        forwarder.clone(),
+        datacenter.to_owned(),
+        node,
+        store.clone(),
+        Arc::default(),
+        shutdown.clone(),
+    ));
+    (store, views)
+}
+
+/// This agent's own certificate, where the servers give it one.
+fn spawn_certificate(
+    agent: &Arc<Agent>,
+    peers: &Peers,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let config = agent.config.load_full();
+    if config.auto_encrypt.tls {
+        let servers = SigningServers::new(peers.connections.clone(), peers.servers.clone());
+        let rpc = agent.tls.rpc.clone();
+        tasks.spawn(auto_encrypt::keep(rpc, servers, config, shutdown.clone()));
+    }
+}
+
+/// This server's duties as a leader, the word about who leads, and when it ran last.
 fn spawn_server(
     agent: &Arc<Agent>,
     role: &ServerRole,
@@ -484,6 +508,9 @@ fn spawn_server(
 ) {
     let (server, config) = (&role.server, agent.config.load_full());
     tasks.spawn(announce_leaders(server.clone(), shutdown.clone()));
+    if let Some(dir) = config.data_dir.clone() {
+        tasks.spawn(last_seen::keep(dir, shutdown.clone()));
+    }
     let expect = config.bootstrap_expect;
     if expect > 1 {
         let own = agent.node_id.clone();
