@@ -5,6 +5,7 @@
 //! `/tmp/consul` and `/etc/consul.d` are directories of the machine here.
 
 mod s0_hosts;
+mod s0_systemd;
 mod s1_workshop;
 mod s4_docker;
 

@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::tools;
+use crate::{systemd, tools};
 
 const PREFIX: &str = "lictor-test";
 
@@ -23,7 +23,7 @@ fn is_left(name: &str) -> bool {
     pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
 
-/// Ends the agents of dead tests and removes their namespaces, mounts and directories.
+/// Ends the agents of dead tests and removes their namespaces, groups, mounts and directories.
 pub(crate) fn sweep() {
     for name in entries(Path::new("/run/netns")) {
         let pids = tools::stdout("ip", &["netns", "pids", &name]);
@@ -32,6 +32,11 @@ pub(crate) fn sweep() {
         }
         tools::run("ip", &["netns", "del", &name]);
         fs::remove_dir_all(Path::new("/etc/netns").join(&name)).ok();
+    }
+    if let Some(groups) = systemd::groups() {
+        for name in entries(&groups) {
+            systemd::remove_group(&groups.join(name));
+        }
     }
     let directory = std::env::temp_dir();
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();

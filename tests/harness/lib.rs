@@ -12,6 +12,7 @@ pub mod machine;
 pub mod network;
 pub mod ports;
 pub mod process;
+pub mod systemd;
 pub mod tools;
 pub mod wait;
 
@@ -19,4 +20,5 @@ pub use agent::Agent;
 pub use machine::Machine;
 pub use network::Network;
 pub use process::Process;
+pub use systemd::Systemd;
 pub use wait::{eventually, within};
