@@ -8,6 +8,7 @@
 //! Source: Kubernetes TokenReview v1, "Bound service account tokens". Nothing is watched here; the
 //! operator does that.
 
+mod api_server;
 mod identity;
 pub mod pods;
 mod roots;
@@ -48,7 +49,7 @@ pub enum KubernetesError {
     Config(#[source] Box<kube::config::InClusterError>),
     /// The client cannot be made.
     #[error("making a Kubernetes client")]
-    Client(#[source] Box<kube::Error>),
+    Client(#[source] api_server::BoxError),
     /// The token is not of this cluster, not for lictor, or expired; final.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -70,15 +71,12 @@ pub struct Kubernetes {
 
 impl Kubernetes {
     /// Finds the API server as a pod does: servers that review tokens run in the cluster. Nothing is
-    /// sent yet. A `KUBECONFIG` is not looked for: its YAML and plugins are a megabyte of code.
+    /// sent yet.
     ///
     /// # Errors
     /// [`KubernetesError::Config`] and [`KubernetesError::Client`].
     pub async fn connect(settings: Settings) -> Result<Self, KubernetesError> {
-        let config =
-            kube::Config::incluster().map_err(|error| KubernetesError::Config(Box::new(error)))?;
-        let client = kube::Client::try_from(config)
-            .map_err(|error| KubernetesError::Client(Box::new(error)))?;
+        let (client, _) = api_server::connect()?;
         Ok(Self {
             client,
             settings,

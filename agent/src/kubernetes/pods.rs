@@ -9,6 +9,8 @@ use kube::{
 };
 use serde::Deserialize;
 
+use super::{KubernetesError, api_server};
+
 /// What is read of a pod's status.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Status {
@@ -37,19 +39,43 @@ pub async fn running(
     namespace: &str,
     label_selector: &str,
     field_selector: &str,
-) -> Result<Vec<RunningPod>, kube::Error> {
-    let config =
-        kube::Config::incluster().map_err(|error| kube::Error::Service(Box::new(error)))?;
-    let own = config.default_namespace.clone();
-    let client = kube::Client::try_from(config)?;
+) -> Result<Vec<RunningPod>, KubernetesError> {
+    let (client, own) = api_server::connect()?;
     let namespace = if namespace.is_empty() { &own } else { namespace };
     let wanted = ListParams::default().labels(label_selector).fields(field_selector);
     let kind = ApiResource::erase::<Pod>(&());
     let pods = Api::<Object<NotUsed, Status>>::namespaced_with(client, namespace, &kind);
-    let pods = pods.list(&wanted).await?;
-    let running = |pod: Object<NotUsed, Status>| {
-        let status = pod.status.filter(|status| status.phase.as_deref() == Some("Running"))?;
-        Some(RunningPod { pod_ip: status.pod_ip, host_ip: status.host_ip })
-    };
-    Ok(pods.items.into_iter().filter_map(running).collect())
+    let pods = pods.list(&wanted).await.map_err(|error| KubernetesError::Api(Box::new(error)))?;
+    Ok(pods.items.into_iter().filter_map(to_running).collect())
+}
+
+fn to_running(pod: Object<NotUsed, Status>) -> Option<RunningPod> {
+    let status = pod.status.filter(|status| status.phase.as_deref() == Some("Running"))?;
+    Some(RunningPod { pod_ip: status.pod_ip, host_ip: status.host_ip })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(phase: &str) -> Object<NotUsed, Status> {
+        let status = json!({"phase": phase, "podIP": "10.244.0.7", "conditions": []});
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+            "spec": {"containers": []}, "status": status,
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn only_running_pods_are_found_because_others_have_no_agent_or_no_address_to_keep() {
+        let found: Vec<_> = ["Pending", "Running", "Succeeded", "Failed"]
+            .into_iter()
+            .filter_map(|phase| to_running(pod(phase)))
+            .collect();
+        let running = RunningPod { pod_ip: Some("10.244.0.7".to_owned()), host_ip: None };
+        assert_eq!(found, [running]);
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
 
-use super::KubernetesError;
+use super::{KubernetesError, api_server};
 
 /// Makes a Secret of these texts unless there is one of its name; answers its namespace, which is
 /// the pod's own if `namespace` is empty, and whether it was made.
@@ -17,14 +17,8 @@ pub async fn create_secret(
     name: &str,
     data: BTreeMap<String, String>,
 ) -> Result<(String, bool), KubernetesError> {
-    let config =
-        kube::Config::incluster().map_err(|error| KubernetesError::Config(Box::new(error)))?;
-    let namespace = match namespace {
-        "" => config.default_namespace.clone(),
-        given => given.to_owned(),
-    };
-    let client =
-        kube::Client::try_from(config).map_err(|error| KubernetesError::Client(Box::new(error)))?;
+    let (client, own) = api_server::connect()?;
+    let namespace = if namespace.is_empty() { own } else { namespace.to_owned() };
     let labels = [("app.kubernetes.io/name", "lictor"), ("app.kubernetes.io/managed-by", "lictor")];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let secret = Secret {
