@@ -62,6 +62,8 @@ const EVENTS: usize = 1024;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a graceful leave may take.
 const LEAVE: Duration = Duration::from_secs(7);
+/// How long [`Pool::withdraw`] may take.
+const WITHDRAW: Duration = Duration::from_secs(1);
 /// How long the engine may take to stop.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Attempts to be let in under a name that another address still holds, and the time between them.
@@ -414,6 +416,15 @@ impl Pool {
             self.0.peers.forget().await;
         }
         self.look().await;
+    }
+
+    /// Tells the others that this agent stops to answer: they count it as failed at once and not after
+    /// many seconds of silence, and let its name come back under another address. [`Pool::shutdown`]
+    /// follows.
+    pub async fn withdraw(&self) {
+        if let Err(error) = self.0.engine.memberlist().leave(WITHDRAW).await {
+            tracing::debug!(%error, "the pool will notice that this agent is gone");
+        }
     }
 
     /// Makes a failed member one that has left; with `prune`, forgets it. Answers whether the name

@@ -186,7 +186,7 @@ pub struct Consensus {
     leader: watch::Receiver<Option<Leader>>,
     applied: watch::Receiver<u64>,
     contact: Arc<standing::Contact>,
-    datacenter: String,
+    peers: Peers,
     /// Reads that have to ask a quorum share its answers.
     read_rounds: Rounds<Result<u64, ConsensusError>>,
     /// How long a leader answers reads on the word of its last quorum: half the time after which
@@ -299,7 +299,7 @@ impl Consensus {
         service::Service {
             engine: self.engine.clone(),
             contact: self.contact.clone(),
-            datacenter: self.datacenter.clone(),
+            peers: self.peers.clone(),
             id: self.engine.node_id().to_string(),
         }
         .into_server()
@@ -383,7 +383,7 @@ impl Consensus {
     /// Whether no other server can have been elected yet: a quorum followed this leader less than
     /// the lease ago, and none of them votes for another before the longest election timeout is
     /// over. Not after a hand-over has begun, because then they may.
-    fn holds_lease(&self) -> bool {
+    pub fn holds_lease(&self) -> bool {
         let Some(term) = self.leader.borrow().as_ref().filter(|it| it.is_self).map(|it| it.term)
         else {
             return false;

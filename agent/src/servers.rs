@@ -1,12 +1,13 @@
 //! The servers that this agent knows of, of its own and of other datacenters.
 //!
-//! Gossip keeps the list current; everything that has to reach a server looks here, by ID (an
+//! Gossip keeps the list current, and consensus hears from servers that moved; everything that has to reach a server looks here, by ID (an
 //! address may change under it) or for any server of a datacenter.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -32,6 +33,8 @@ pub struct KnownServer {
     /// How many servers it waits for before the first election (`bootstrap_expect`); 0: it waits
     /// to be taken in.
     pub expect: u32,
+    /// When it was started, in milliseconds since 1970.
+    pub started: u64,
 }
 
 /// All known servers.
@@ -40,12 +43,25 @@ pub struct Servers {
     known: watch::Sender<Arc<Vec<KnownServer>>>,
     /// Where the next request begins; moved when a server does not answer.
     preferred: AtomicUsize,
+    /// What servers said themselves and gossip does not know yet, by ID.
+    heard: Mutex<HashMap<String, Heard>>,
+}
+
+/// Where a server said that it is, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    address: SocketAddr,
+    started: u64,
 }
 
 impl Servers {
     /// Replaces the list.
     pub fn replace(&self, mut servers: Vec<KnownServer>) {
         servers.sort();
+        let is_old = |id: &str, heard: &Heard| {
+            servers.iter().any(|server| server.id == id && server.started >= heard.started)
+        };
+        self.lock().retain(|id, heard| !is_old(id, heard));
         self.known.send_if_modified(|known| {
             let is_new = **known != servers;
             if is_new {
@@ -65,9 +81,30 @@ impl Servers {
         self.known.subscribe()
     }
 
+    /// Takes note of where a server says that it is, and since when. Gossip believes that a name has
+    /// a new address only when the old one is surely dead, which takes many seconds; consensus goes on
+    /// meanwhile. The newest start counts, so that of two with one ID, one cannot win the other's
+    /// place back.
+    pub fn hear(&self, id: &str, address: SocketAddr, started: u64) {
+        let known = self.known.borrow().clone();
+        if known.iter().any(|server| server.id == id && server.started >= started) {
+            return;
+        }
+        let mut heard = self.lock();
+        if heard.get(id).is_none_or(|before| before.started < started) {
+            heard.insert(id.to_owned(), Heard { address, started });
+        }
+    }
+
     /// Where a server is now.
     pub fn address_of(&self, id: &str) -> Option<SocketAddr> {
-        self.known.borrow().iter().find(|server| server.id == id).map(|server| server.address)
+        let heard = self.lock().get(id).map(|heard| heard.address);
+        let known = self.known.borrow();
+        heard.or_else(|| known.iter().find(|server| server.id == id).map(|server| server.address))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The servers of a datacenter in the order in which to try them.
@@ -119,7 +156,27 @@ mod tests {
             id: format!("id-{name}"),
             address: ([127, 0, 0, 1], port).into(),
             expect: 0,
+            started: 1,
         }
+    }
+
+    #[test]
+    fn a_server_that_moved_is_found_where_it_says_until_gossip_knows_better() {
+        let servers = Servers::default();
+        let mut a = server("dc1", "a", 1);
+        servers.replace(vec![a.clone()]);
+        let at = |port: u16| ([127, 0, 0, 1], port).into();
+        servers.hear("id-a", at(2), 5);
+        assert_eq!(servers.address_of("id-a"), Some(at(2)));
+        servers.hear("id-a", at(3), 4);
+        servers.hear("id-a", at(3), 1);
+        assert_eq!(servers.address_of("id-a"), Some(at(2)), "what was started before is not it");
+        servers.replace(Vec::new());
+        assert_eq!(servers.address_of("id-a"), Some(at(2)), "gossip counts the old one as dead");
+        a.started = 6;
+        a.address = at(4);
+        servers.replace(vec![a]);
+        assert_eq!(servers.address_of("id-a"), Some(at(4)));
     }
 
     #[test]

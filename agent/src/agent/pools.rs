@@ -159,6 +159,13 @@ impl Pools {
         }
     }
 
+    /// Says that this agent stops for now, and where it comes back is not known.
+    pub async fn withdraw(&self) {
+        for pool in [&self.wan, &self.lan].into_iter().flatten() {
+            pool.withdraw().await;
+        }
+    }
+
     /// Stops without a word.
     pub async fn shutdown(&self) {
         for pool in [&self.wan, &self.lan].into_iter().flatten() {
@@ -278,6 +285,7 @@ fn known_server(member: &Member) -> Option<KnownServer> {
         id: member.node_id().to_owned(),
         address,
         expect,
+        started: member.started(),
     })
 }
 

@@ -63,6 +63,7 @@ impl Pair {
             id: agent_one.node_id.clone(),
             address,
             expect: 1,
+            started: 1,
         };
         let serving = tokio::spawn(serving);
         let client = agent("client-one", |config| {
@@ -221,6 +222,7 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
             id: far.agent().node_id.clone(),
             address: listener.local_addr().unwrap(),
             expect: 1,
+            started: 1,
         };
         let shutdown = CancellationToken::new();
         let routes = rpc::server_services(far.agent(), far.agent().server().unwrap(), &shutdown);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serf::types::MemberStatus as EngineStatus;
 
-use super::engine::EngineMember;
+use super::{engine::EngineMember, gate::STARTED};
 
 /// How a member stands in the pool. The numbers are Consul's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +94,11 @@ impl Member {
     /// Where its server RPC is reached; `None` for clients.
     pub fn server_address(&self) -> Option<SocketAddr> {
         self.server_port().map(|port| SocketAddr::new(self.address.ip(), port))
+    }
+
+    /// When it was started, in milliseconds since 1970; 0 if it does not say.
+    pub fn started(&self) -> u64 {
+        self.tag(STARTED).parse().unwrap_or(0)
     }
 
     /// The version it runs.

@@ -1,38 +1,33 @@
 //! How a server asks its peers: the engine's requests as calls of `lictor.server.v1.Raft`.
 //!
-//! A peer is found by its ID in what gossip says now, and only without that under the address that
-//! the membership remembers: servers may come back under other addresses. Every call names the server
-//! that it is for, because another one may live at its address by now: one that has lost its data
-//! and got a new ID must not acknowledge in the name of the old one. A call that is not
-//! answered in time takes its connection with it, so that the next one begins on a fresh one.
+//! A peer is found by its ID where it said last that it is, to gossip or when it asked for a vote,
+//! and only without that under the address that the membership remembers: servers may come back under
+//! other addresses. Every call names the server that it is for, because another one may live at its
+//! address by now: one that has lost its data and got a new ID must not acknowledge in the name of the
+//! old one. A call that is not answered in time takes its connection with it, so that the next one
+//! begins on a fresh one.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod append;
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use http::HeaderValue;
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::raft_client::RaftClient};
 use openraft::{
     RaftNetworkFactory, RaftNetworkV2, alias,
-    base::{BoxFuture, BoxStream},
+    base::BoxFuture,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use tokio::{task, time::timeout};
-use tonic::Streaming;
+
+use append::Answers;
 
 use super::{
     snapshot::Source,
@@ -48,8 +43,6 @@ use crate::{
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_PART: usize = 256 << 10;
-/// The shortest time after which a peer that owes an answer is given up.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How peers are found and reached.
 #[derive(Clone)]
@@ -74,25 +67,36 @@ impl Peers {
     }
 }
 
+/// Where a server is served, and since when in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Presence {
+    pub(super) address: SocketAddr,
+    pub(super) started: u64,
+}
+
 /// Makes the adapter to one peer.
-pub(super) struct Network(pub(super) Peers);
+pub(super) struct Network {
+    pub(super) peers: Peers,
+    pub(super) this: Presence,
+}
 
 /// One peer.
 pub(super) struct Peer {
     peers: Peers,
+    this: Presence,
     id: ServerId,
     node: ServerNode,
 }
 
 type Client = RaftClient<Connection>;
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
-type AppendAnswers = BoxStream<'static, RpcResult<StreamAppendResult<TypeConfig>>>;
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: ServerId, node: &ServerNode) -> Peer {
-        Peer { peers: self.0.clone(), id: target, node: node.clone() }
+        let (peers, this) = (self.peers.clone(), self.this);
+        Peer { peers, this, id: target, node: node.clone() }
     }
 }
 
@@ -136,7 +140,7 @@ impl Peer {
         pre: bool,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
         let (address, mut client) = self.client().await?;
-        let message = wire::vote_request(request);
+        let message = wire::vote_request(request, &self.this);
         let call =
             async { if pre { client.pre_vote(message).await } else { client.vote(message).await } };
         let response = self.answer(address, option.soft_ttl(), call).await?;
@@ -166,33 +170,6 @@ impl Peer {
         let response = self.answer(address, option.soft_ttl(), call).await?;
         let vote = wire::to_vote(response.vote).map_err(|error| NetworkError::new(&error))?;
         Ok(SnapshotResponse { vote })
-    }
-}
-
-impl Peer {
-    /// Waits for the first request, which the engine holds back after errors, then opens a stream
-    /// for it and all that follow.
-    async fn open_append<S>(&self, mut input: S, option: &RPCOption) -> RpcResult<AppendAnswers>
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
-    {
-        let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
-        let (address, mut client) = self.client().await?;
-        let owed = Arc::new(AtomicUsize::new(0));
-        let counted = owed.clone();
-        // A request that cannot be encoded ends the stream; the engine begins a new one.
-        let requests = stream::once(async { first }).chain(input);
-        let requests = requests.map(|request| wire::append_request(&request));
-        let requests = requests.take_while(|request| std::future::ready(request.is_ok()));
-        let requests = requests.filter_map(move |request| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            std::future::ready(request.ok())
-        });
-        let patience = option.soft_ttl().max(ANSWER_TIMEOUT);
-        let answers = self.answer(address, patience, client.append(requests)).await?;
-        let connections = self.peers.connections.clone();
-        let answers = Answers { answers, owed, patience, address, connections };
-        Ok(Box::pin(stream::unfold(Some(answers), next_answer)))
     }
 }
 
@@ -230,21 +207,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<TypeConfig>>>>>
+    ) -> BoxFuture<'s, RpcResult<Answers<'s>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        // Opened when it is first asked for an answer, so that the engine can give it up meanwhile.
-        let answers = stream::once(async move {
-            self.open_append(input, &option).await.unwrap_or_else(|error| {
-                let answer: BoxStream<'s, _> = Box::pin(stream::once(async { Err(error) }));
-                answer
-            })
-        });
-        Box::pin(async move {
-            let answers: BoxStream<'s, _> = Box::pin(answers.flatten());
-            Ok(answers)
-        })
+        Box::pin(async move { Ok(append::stream(self, input, option.soft_ttl())) })
     }
 
     async fn vote(
@@ -289,46 +256,4 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         }
         Err(NetworkError::from_string(response.refusal).into())
     }
-}
-
-/// The peer's side of an append stream.
-struct Answers {
-    answers: Streaming<v1::AppendResponse>,
-    owed: Arc<AtomicUsize>,
-    patience: Duration,
-    address: SocketAddr,
-    connections: Arc<Connections>,
-}
-
-type Answered = Option<(RpcResult<StreamAppendResult<TypeConfig>>, Option<Answers>)>;
-
-/// The next answer. Silence is an error only while an answer is owed.
-async fn next_answer(answers: Option<Answers>) -> Answered {
-    let mut this = answers?;
-    loop {
-        match timeout(this.patience, this.answers.message()).await {
-            Ok(Ok(Some(message))) => {
-                this.owed.fetch_sub(1, Ordering::Relaxed);
-                let result = wire::to_append_result(message);
-                let result = result.map_err(|error| NetworkError::new(&error).into());
-                let goes_on = matches!(result, Ok(Ok(_)));
-                return Some((result, goes_on.then_some(this)));
-            }
-            Ok(Ok(None)) => return None,
-            Ok(Err(status)) => return Some((Err(broken(&this, status)), None)),
-            Err(_) if this.owed.load(Ordering::Relaxed) == 0 => {}
-            Err(_) => {
-                let silence = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-                return Some((Err(broken(&this, silence)), None));
-            }
-        }
-    }
-}
-
-fn broken(
-    answers: &Answers,
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> RPCError<TypeConfig> {
-    answers.connections.forget(answers.address);
-    NetworkError::new(&io::Error::other(error)).into()
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use openraft::{ChangeMembers, Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver};
@@ -20,7 +20,7 @@ use super::{
     directory::Directory,
     failure::{Failure, Fault},
     log_store::{LogStore, Medium, Opened},
-    network::Network,
+    network::{Network, Presence},
     recovery,
     rounds::Rounds,
     snapshot::{Loaded, Snapshots},
@@ -32,9 +32,9 @@ use crate::state::Store;
 
 /// A leader that heard from a quorum this recently is still the leader: the engine's lease is the
 /// longest election timeout.
-const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1000);
+const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(700);
 /// How often a leader is heard.
-const HEARTBEAT: Duration = Duration::from_millis(100);
+const HEARTBEAT: Duration = Duration::from_millis(70);
 /// How long a server alone may take to apply its own log.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -192,10 +192,13 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     let machine = StateMachine::new(loaded, store, snapshots.clone(), fault.clone())
         .with_snapshot_interval(settings.compaction.interval);
     let (applied_term, applied) = (machine.applied_term(), machine.applied());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+    let presence = Presence { address: this.address, started };
     let engine = Raft::new(
         id,
         Arc::new(engine_config(settings.multiplier, settings.compaction.threshold)),
-        Network(settings.peers.clone()),
+        Network { peers: settings.peers.clone(), this: presence },
         log.store,
         machine,
     )
@@ -221,7 +224,7 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         leader: announced,
         applied,
         contact: Arc::default(),
-        datacenter: settings.peers.datacenter.clone(),
+        peers: settings.peers,
         read_rounds: Rounds::default(),
         lease: election / 2,
         handed_over: AtomicU64::new(0),

@@ -7,11 +7,16 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use lictor_api::server::{v1, v1::raft_server};
-use openraft::{Snapshot, errors::Fatal, raft::StreamAppendResult};
+use openraft::{
+    Snapshot,
+    async_runtime::watch::WatchReceiver,
+    errors::Fatal,
+    raft::{StreamAppendResult, VoteRequest},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    network::MAX_MESSAGE,
+    network::{MAX_MESSAGE, Peers},
     snapshot::{self, Source},
     standing::{Contact, Engine},
     types::TypeConfig,
@@ -26,7 +31,7 @@ const MAX_SNAPSHOT: u64 = 4 << 30;
 pub(super) struct Service {
     pub(super) engine: Engine,
     pub(super) contact: Arc<Contact>,
-    pub(super) datacenter: String,
+    pub(super) peers: Peers,
     /// This server's ID.
     pub(super) id: String,
 }
@@ -41,7 +46,7 @@ impl Service {
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let caller = request.extensions().get::<Caller>();
         let caller = caller.ok_or_else(|| Status::internal("a call without a connection"))?;
-        caller.require_server(&self.datacenter)?;
+        caller.require_server(&self.peers.datacenter)?;
         let addressee = request.metadata().get(ADDRESSEE).and_then(|id| id.to_str().ok());
         match addressee {
             Some(id) if id == self.id => Ok(()),
@@ -51,6 +56,20 @@ impl Service {
                 other.unwrap_or_default()
             ))),
         }
+    }
+
+    /// Reads what a candidate says, about itself first: it may have moved.
+    fn candidacy(&self, message: v1::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
+        let (address, started) = (message.address.parse(), message.started);
+        let request = wire::to_vote_request(message).map_err(nonsense)?;
+        let candidate = request.vote.leader_id.voted_for;
+        let server = self.engine.server_metrics().borrow_watched().clone();
+        if let Ok(address) = address
+            && server.membership_config.get_node(&candidate).is_some()
+        {
+            self.peers.servers.hear(&candidate.to_string(), address, started);
+        }
+        Ok(request)
     }
 }
 
@@ -90,7 +109,7 @@ impl raft_server::Raft for Service {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         self.admit(&request)?;
-        let request = wire::to_vote_request(request.into_inner()).map_err(nonsense)?;
+        let request = self.candidacy(request.into_inner())?;
         let response = self.engine.vote(request).await.map_err(fatal)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
@@ -100,7 +119,7 @@ impl raft_server::Raft for Service {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         self.admit(&request)?;
-        let request = wire::to_vote_request(request.into_inner()).map_err(nonsense)?;
+        let request = self.candidacy(request.into_inner())?;
         let response = self.engine.pre_vote(request).await.map_err(fatal)?;
         Ok(Response::new(wire::vote_response(&response)))
     }

@@ -15,6 +15,7 @@ use openraft::{
 use uuid::Uuid;
 
 use super::{
+    network::Presence,
     record::{self, RecordError},
     types::{Entry, LogId, ServerId, TypeConfig, Vote},
 };
@@ -128,12 +129,17 @@ pub(super) fn to_append_result(
     })
 }
 
-pub(super) fn vote_request(request: &VoteRequest<TypeConfig>) -> v1::VoteRequest {
+pub(super) fn vote_request(
+    request: &VoteRequest<TypeConfig>,
+    candidate: &Presence,
+) -> v1::VoteRequest {
     v1::VoteRequest {
         protocol_version: PROTOCOL_VERSION,
         vote: Some(vote(&request.vote)),
         last: request.last_log_id.as_ref().map(log_id),
         leadership_transfer: request.leadership_transfer,
+        address: candidate.address.to_string(),
+        started: candidate.started,
     }
 }
 

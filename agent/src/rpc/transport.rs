@@ -3,9 +3,15 @@
 //! INVARIANT: nothing but tests can name the simulation, and what runs on TCP runs on tokio's own
 //! types: which of both it is, is decided once per connection.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+
+/// How long a peer's kernel may leave what was sent to it unacknowledged: without a limit, requests
+/// to a machine that is gone would wait for many retransmissions. A process that is only slow does
+/// not count, its kernel answers.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 
 /// A connection that was made or accepted.
 pub(super) enum Stream {
@@ -69,5 +75,6 @@ impl Dialer {
 pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(stream)
 }

@@ -190,6 +190,7 @@ mod tests {
             id: id.to_owned(),
             address: ([127, 0, 0, 1], 8300).into(),
             expect,
+            started: 1,
         }
     }
 

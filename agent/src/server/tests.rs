@@ -64,6 +64,7 @@ impl Member {
             id: node_id,
             address,
             expect: 0,
+            started: 1,
         };
         Self { server, known, shutdown, serving: tokio::spawn(serving) }
     }

@@ -184,6 +184,7 @@ impl Simulation {
                     id: Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()).to_string(),
                     address: (sim.lookup(name), PORT).into(),
                     expect: 0,
+                    started: 1,
                 },
                 data: data_dir(),
                 founded: AtomicBool::default(),

@@ -64,6 +64,7 @@ impl TestServer {
             id: self.running.agent().node_id.clone(),
             address: self.address,
             expect: 1,
+            started: 1,
         }]
     }
 
