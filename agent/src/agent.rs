@@ -398,6 +398,11 @@ impl Running {
         if let Some(server) = self.agent.server() {
             server.hand_over().await;
         }
+        // A pod comes back under another address, which the others refuse while they wait for the old.
+        // Elsewhere a quick restart passes without its checks and sessions failing.
+        if self.agent.kubernetes.is_some() {
+            self.agent.pools.withdraw().await;
+        }
         self.agent.pools.shutdown().await;
         self.shutdown.cancel();
         self.tasks.close();

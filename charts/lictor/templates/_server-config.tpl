@@ -36,6 +36,8 @@
 {{- end }}
 {{- $pods := printf "provider=k8s namespace=%s label_selector=\"%s\"" .Release.Namespace (join "," $labels) }}
 {{- $_ := set $config "retry_join" (list $pods) }}
+{{- /* A pod that is away comes back under its name: its vote waits for it. */ -}}
+{{- $_ := set $config "autopilot" (dict "min_quorum" (int .Values.server.replicas)) }}
 {{- end }}
 {{- mergeOverwrite $config (deepCopy .Values.server.extraConfig) | toPrettyJson -}}
 {{- end }}
