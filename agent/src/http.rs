@@ -107,7 +107,7 @@ async fn call(
     request.check_parameters()?;
     if let Some(datacenter) = elsewhere(agent, route, &request) {
         let ask = |request| pass_on(agent, route, datacenter, request);
-        return cached::answer(agent, route, handler, request, ask).await;
+        return Box::pin(cached::answer(agent, route, handler, request, ask)).await;
     }
     let context = Context::identify(agent, &request).await;
     let is_cached = cached::is_asked(route, &request);

@@ -152,7 +152,8 @@ impl Server {
     /// [`ServerError`]; stale reads never fail.
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ServerError> {
         let unguarded = consistency == Consistency::Default && is_planted(Bug::ReadWithoutBarrier);
-        if consistency == Consistency::Stale || unguarded {
+        let leads = consistency == Consistency::Default && self.consensus.holds_lease();
+        if consistency == Consistency::Stale || leads || unguarded {
             return Ok(());
         }
         let read = || async {
@@ -164,7 +165,8 @@ impl Server {
                 }
             }
         };
-        self.hold(read).await
+        // Boxed, because a request that waits for a change would hold room for all of this meanwhile.
+        Box::pin(self.hold(read)).await
     }
 
     /// Answers a read, after blocking if the client gave an index: Consul's blocking query.

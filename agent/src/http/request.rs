@@ -72,7 +72,7 @@ impl Context {
     pub async fn identify(agent: &Arc<Agent>, request: &Request) -> Self {
         let caller = match (&agent.kubernetes, request.token()) {
             _ if request.peer.is_local() => Caller::Local,
-            (Some(kubernetes), Some(token)) => kubernetes.caller(token).await,
+            (Some(kubernetes), Some(token)) => Box::pin(kubernetes.caller(token)).await,
             _ => Caller::Anonymous,
         };
         Self { agent: agent.clone(), caller, view: None }
