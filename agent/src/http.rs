@@ -36,7 +36,7 @@ mod txn;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 pub use error::HttpError;
 pub use request::{Context, Peer, Request};
@@ -46,7 +46,7 @@ use routes::{Found, Route};
 use crate::agent::Agent;
 
 /// Header that says what holds without a token; sent with every answer.
-const DEFAULT_ACL_POLICY: &str = "x-consul-default-acl-policy";
+const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
 /// Header that says that this agent shows addresses of the WAN where they are to be used.
 const TRANSLATE_ADDRESSES: &str = "x-consul-translate-addresses";
 
@@ -64,7 +64,9 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
     if translates {
         response = response.with_header(TRANSLATE_ADDRESSES, "true");
     }
-    response.with_header(DEFAULT_ACL_POLICY, "allow").finish(indented, pretty, gzip)
+    response
+        .with(DEFAULT_ACL_POLICY, HeaderValue::from_static("allow"))
+        .finish(indented, pretty, gzip)
 }
 
 /// A defect in one handler is that request's error, not the agent's end.

@@ -96,7 +96,9 @@ async fn keep(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
         let attempt = attempt(pool, settings).await;
         let met = !is_alone(&pool.members(), pool.name());
         let wait = plan.after(met, settings)?;
-        report(cluster, met, &attempt, &plan, wait);
+        // Whom nobody told to join tries old acquaintances only, and may be alone for good.
+        let is_expected = !settings.targets.is_empty();
+        report(cluster, met, &attempt, &plan, is_expected, wait);
         tokio::time::sleep(jittered(wait)).await;
     }
 }
@@ -138,9 +140,17 @@ async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
 }
 
 /// COMPAT: scripts grep for Consul's sentences. Once joined, failures are told once.
-fn report(cluster: &str, met: bool, attempt: &Attempt, plan: &Plan, wait: Duration) {
+fn report(
+    cluster: &str,
+    met: bool,
+    attempt: &Attempt,
+    plan: &Plan,
+    is_expected: bool,
+    wait: Duration,
+) {
+    let is_told = plan.joined && plan.failures > 1;
     match attempt {
-        Attempt::Contacted(_) | Attempt::Failed(_) if !met && plan.joined && plan.failures > 1 => {
+        Attempt::Contacted(_) | Attempt::Failed(_) if !met && (is_told || !is_expected) => {
             tracing::debug!(target: "agent", cluster, retry_interval = ?wait, ?attempt, "still no server");
         }
         Attempt::Contacted(number) if met => {

@@ -5,14 +5,23 @@
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{CONTENT_TYPE, VARY},
+};
 use lictor_api::query::{Consistency, QueryMeta};
+use memchr::{memchr, memchr3};
 use serde::Serialize;
 
 use super::{HttpError, Request};
 
 /// Bodies shorter than this are not compressed.
 const GZIP_MIN_BYTES: usize = 1400;
+
+/// What most bodies are.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Room for all headers of a read, so that their table never grows.
+const HEADERS: usize = 12;
 
 /// An answer.
 #[derive(Debug)]
@@ -33,7 +42,7 @@ impl Response {
     pub fn json(value: &(impl Serialize + ?Sized)) -> Result<Self, HttpError> {
         let body = serde_json::to_vec(value).map_err(HttpError::Encode)?;
         let response = Self { body: body.into(), ..Self::empty(StatusCode::OK) };
-        Ok(response.with_header("content-type", "application/json"))
+        Ok(response.with(CONTENT_TYPE, JSON))
     }
 
     /// Plain text.
@@ -44,7 +53,7 @@ impl Response {
 
     /// No body.
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::with_capacity(HEADERS), body: Bytes::new() }
     }
 
     /// 301 to `path`, with the request's query. COMPAT: Go's `http.Redirect`.
@@ -78,30 +87,43 @@ impl Response {
         self
     }
 
+    /// Sets a header that needs no check.
+    #[must_use]
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.insert(name, value.into());
+        self
+    }
+
     /// Adds the headers of a read.
     #[must_use]
     pub fn with_meta(self, meta: &QueryMeta) -> Self {
+        const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+        const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
+        const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
+        const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+        const BACKEND: HeaderName = HeaderName::from_static("x-consul-query-backend");
         let consistency = match meta.consistency {
             Consistency::Default => "leader",
             Consistency::Consistent => "consistent",
             Consistency::Stale => "stale",
         };
-        self.with_header("x-consul-index", &meta.index.max(1).to_string())
-            .with_header("x-consul-lastcontact", &meta.last_contact_ms.to_string())
-            .with_header("x-consul-knownleader", if meta.known_leader { "true" } else { "false" })
-            .with_header("x-consul-effective-consistency", consistency)
-            .with_header("x-consul-query-backend", "blocking-query")
+        let known_leader = if meta.known_leader { "true" } else { "false" };
+        self.with(INDEX, meta.index.max(1))
+            .with(LAST_CONTACT, meta.last_contact_ms)
+            .with(KNOWN_LEADER, HeaderValue::from_static(known_leader))
+            .with(CONSISTENCY, HeaderValue::from_static(consistency))
+            .with(BACKEND, HeaderValue::from_static("blocking-query"))
     }
 
     /// Formats and compresses the body.
     pub(super) fn finish(mut self, indented: bool, pretty: bool, gzip: bool) -> Self {
-        if self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
+        if self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == JSON) {
             if indented || pretty {
                 self.body = indent(&self.body, pretty);
             }
             self.body = escape(self.body);
         }
-        self = self.with_header("vary", "Accept-Encoding");
+        self = self.with(VARY, HeaderValue::from_static("Accept-Encoding"));
         if gzip
             && self.headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/x-gzip")
             && self.body.len() >= GZIP_MIN_BYTES
@@ -144,7 +166,7 @@ fn escape(json: Bytes) -> Bytes {
         [0xe2, 0x80, 0xa9, ..] => Some((&br"\u2029"[..], 3)),
         _ => None,
     };
-    if !json.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)) {
+    if memchr3(b'<', b'>', b'&', &json).is_none() && memchr(0xe2, &json).is_none() {
         return json;
     }
     let mut out = Vec::with_capacity(json.len() + 64);

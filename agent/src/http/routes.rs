@@ -50,10 +50,6 @@ impl Route {
         paths_of_the_agent.iter().any(|path| self.path.starts_with(path))
             && !self.path.starts_with("/v1/agent/connect/")
     }
-
-    fn answers(&self, path: &str) -> bool {
-        if self.path.ends_with('/') { path.starts_with(self.path) } else { path == self.path }
-    }
 }
 
 macro_rules! routes {
@@ -65,7 +61,8 @@ macro_rules! routes {
     };
 }
 
-/// Every endpoint.
+/// Every endpoint, in the order of the paths, so that a request's is found by halving. A path that ends
+/// with a slash is all that is below it.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
     "/v1/agent/check/deregister/"    { PUT agent::checks::deregister }
@@ -94,7 +91,6 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/agent/service/register"     { PUT agent::services::register }
     "/v1/agent/services"             { GET agent::services::list }
     "/v1/agent/version"              { GET agent::own::version }
-
     "/v1/catalog/connect/"           { GET catalog::connect }
     "/v1/catalog/datacenters"        { GET catalog::datacenters }
     "/v1/catalog/deregister"         { PUT catalog::deregister }
@@ -104,10 +100,8 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/catalog/register"           { PUT catalog::register }
     "/v1/catalog/service/"           { GET catalog::service }
     "/v1/catalog/services"           { GET catalog::services }
-
     "/v1/config"                     { PUT config_entry::put }
     "/v1/config/"                    { GET config_entry::get, DELETE config_entry::delete }
-
     "/v1/connect/ca/configuration"   { GET connect::ca::configuration, PUT connect::ca::configure }
     "/v1/connect/ca/roots"           { GET connect::ca::roots }
     "/v1/connect/intentions"         { GET connect::intentions::list, POST connect::intentions::create }
@@ -115,43 +109,35 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/connect/intentions/check"   { GET connect::intentions::check }
     "/v1/connect/intentions/exact"   { GET connect::intentions::exact, PUT connect::intentions::put_exact, DELETE connect::intentions::delete_exact }
     "/v1/connect/intentions/match"   { GET connect::intentions::matching }
-
     "/v1/coordinate/datacenters"     { GET coordinate::datacenters }
     "/v1/coordinate/node/"           { GET coordinate::node }
     "/v1/coordinate/nodes"           { GET coordinate::nodes }
     "/v1/coordinate/update"          { PUT coordinate::update }
-
     "/v1/event/fire/"                { PUT event::fire }
     "/v1/event/list"                 { GET event::list }
-
     "/v1/health/checks/"             { GET health::checks }
     "/v1/health/connect/"            { GET health::connect }
     "/v1/health/ingress/"            { GET health::ingress }
     "/v1/health/node/"               { GET health::node }
     "/v1/health/service/"            { GET health::service }
     "/v1/health/state/"              { GET health::state }
-
     "/v1/kv/"                        { GET kv::get, PUT kv::put, DELETE kv::delete }
-
+    "/v1/operator/autopilot/configuration" { GET operator::autopilot::configuration, PUT operator::autopilot::configure }
+    "/v1/operator/autopilot/health"  { GET operator::autopilot::health }
+    "/v1/operator/autopilot/state"   { GET operator::autopilot::state }
+    "/v1/operator/keyring"           { GET keyring::list, POST keyring::install, PUT keyring::select, DELETE keyring::remove }
+    "/v1/operator/raft/configuration" { GET operator::raft::configuration }
+    "/v1/operator/raft/peer"         { DELETE operator::raft::remove }
+    "/v1/operator/raft/transfer-leader" { POST operator::raft::transfer }
     "/v1/session/create"             { PUT session::create }
     "/v1/session/destroy/"           { PUT session::destroy }
     "/v1/session/info/"              { GET session::info }
     "/v1/session/list"               { GET session::list }
     "/v1/session/node/"              { GET session::node }
     "/v1/session/renew/"             { PUT session::renew }
-    "/v1/operator/autopilot/configuration" { GET operator::autopilot::configuration, PUT operator::autopilot::configure }
-    "/v1/operator/autopilot/health"  { GET operator::autopilot::health }
-    "/v1/operator/autopilot/state"   { GET operator::autopilot::state }
-    "/v1/operator/raft/configuration" { GET operator::raft::configuration }
-    "/v1/operator/raft/peer"         { DELETE operator::raft::remove }
-    "/v1/operator/raft/transfer-leader" { POST operator::raft::transfer }
-
     "/v1/snapshot"                   { GET snapshot::save, PUT snapshot::restore }
-    "/v1/operator/keyring"           { GET keyring::list, POST keyring::install, PUT keyring::select, DELETE keyring::remove }
-
     "/v1/status/leader"              { GET status::leader }
     "/v1/status/peers"               { GET status::peers }
-
     "/v1/txn"                        { PUT txn::run }
 };
 
@@ -174,16 +160,23 @@ pub fn find(path: &str) -> Found {
     if clean != path {
         return Found::Moved(clean.into_owned());
     }
-    let matching = ROUTES.iter().filter(|route| route.answers(path));
-    if let Some(route) = matching.max_by_key(|route| route.path.len()) {
+    // The path itself, then what it is below of, the longest first.
+    let ends = path.rmatch_indices('/').map(|(slash, _)| slash + 1);
+    let mut prefixes = std::iter::once(path).chain(ends.map(|end| &path[..end]));
+    if let Some(route) = prefixes.find_map(route) {
         return Found::Route(route);
     }
-    let is_subtree = |route: &Route| route.path.strip_suffix('/') == Some(path);
+    let subtree = format!("{path}/");
     match path {
         "/" => Found::Root,
-        _ if ROUTES.iter().any(is_subtree) => Found::Moved(format!("{path}/")),
+        _ if route(&subtree).is_some() => Found::Moved(subtree),
         _ => Found::Nothing,
     }
+}
+
+fn route(path: &str) -> Option<&'static Route> {
+    let found = ROUTES.binary_search_by(|route| route.path.cmp(path));
+    found.ok().and_then(|at| ROUTES.get(at))
 }
 
 /// The path without empty, `.` and `..` segments; a trailing slash stays. COMPAT: Go's `cleanPath`.
@@ -231,9 +224,24 @@ mod tests {
     }
 
     #[test]
-    fn no_path_has_two_rows() {
-        let mut paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
-        paths.sort_unstable();
-        assert!(paths.windows(2).all(|pair| pair[0] != pair[1]));
+    fn rows_are_in_order_and_none_is_there_twice() {
+        assert!(ROUTES.windows(2).all(|pair| pair[0].path < pair[1].path));
+    }
+
+    #[test]
+    fn the_longest_row_answers() {
+        let found = |path| match find(path) {
+            Found::Route(route) => route.path,
+            Found::Moved(_) => "moved",
+            Found::Root => "root",
+            Found::Nothing => "nothing",
+        };
+        assert_eq!(found("/v1/kv/a/b"), "/v1/kv/");
+        assert_eq!(found("/v1/kv/"), "/v1/kv/");
+        assert_eq!(found("/v1/kv"), "moved");
+        assert_eq!(found("/v1/agent/checks"), "/v1/agent/checks");
+        assert_eq!(found("/v1/agent/checks/a"), "nothing");
+        assert_eq!(found("/v1/health/service/web"), "/v1/health/service/");
+        assert_eq!((found("/"), found("/v1/")), ("root", "nothing"));
     }
 }
