@@ -1,7 +1,8 @@
 //! The servers that this agent knows of, of its own and of other datacenters.
 //!
-//! Gossip keeps the list current, and consensus hears from servers that moved; everything that has to reach a server looks here, by ID (an
-//! address may change under it) or for any server of a datacenter.
+//! Gossip keeps the list current, and consensus hears from servers that moved; everything that has
+//! to reach a server looks here, by ID (an address may change under it) or for any server of a
+//! datacenter.
 
 use std::{
     collections::HashMap,
@@ -54,14 +55,18 @@ struct Heard {
     started: u64,
 }
 
+impl Heard {
+    /// Whether gossip says the same of the server with this ID, or knows of a later start.
+    fn is_known(&self, id: &str, server: &KnownServer) -> bool {
+        server.id == id && (server.address == self.address || server.started >= self.started)
+    }
+}
+
 impl Servers {
     /// Replaces the list.
     pub fn replace(&self, mut servers: Vec<KnownServer>) {
         servers.sort();
-        let is_old = |id: &str, heard: &Heard| {
-            servers.iter().any(|server| server.id == id && server.started >= heard.started)
-        };
-        self.lock().retain(|id, heard| !is_old(id, heard));
+        self.lock().retain(|id, heard| !servers.iter().any(|server| heard.is_known(id, server)));
         self.known.send_if_modified(|known| {
             let is_new = **known != servers;
             if is_new {
@@ -86,13 +91,13 @@ impl Servers {
     /// meanwhile. The newest start counts, so that of two with one ID, one cannot win the other's
     /// place back.
     pub fn hear(&self, id: &str, address: SocketAddr, started: u64) {
-        let known = self.known.borrow().clone();
-        if known.iter().any(|server| server.id == id && server.started >= started) {
+        let said = Heard { address, started };
+        if self.known.borrow().iter().any(|server| said.is_known(id, server)) {
             return;
         }
         let mut heard = self.lock();
         if heard.get(id).is_none_or(|before| before.started < started) {
-            heard.insert(id.to_owned(), Heard { address, started });
+            heard.insert(id.to_owned(), said);
         }
     }
 
@@ -173,10 +178,19 @@ mod tests {
         assert_eq!(servers.address_of("id-a"), Some(at(2)), "what was started before is not it");
         servers.replace(Vec::new());
         assert_eq!(servers.address_of("id-a"), Some(at(2)), "gossip counts the old one as dead");
-        a.started = 6;
+        a.address = at(2);
+        servers.replace(vec![a.clone()]);
         a.address = at(4);
+        servers.replace(vec![a.clone()]);
+        assert_eq!(
+            servers.address_of("id-a"),
+            Some(at(4)),
+            "gossip has caught up, and leads again"
+        );
+        servers.hear("id-a", at(5), 8);
+        a.started = 9;
         servers.replace(vec![a]);
-        assert_eq!(servers.address_of("id-a"), Some(at(4)));
+        assert_eq!(servers.address_of("id-a"), Some(at(4)), "it was started once more");
     }
 
     #[test]
