@@ -2,7 +2,7 @@
 # MINUTES (10), and the processor time of an idle agent. Needs python3; three of the agents are servers.
 bench_pool() {
   local agents=${AGENTS:-200} i address role begun
-  ulimit -n 65536
+  ulimit -n "$(ulimit -Hn)"
   begun=$(date +%s%N)
   for i in $(seq "$agents"); do
     address=127.1.$((i / 250)).$((i % 250 + 1)) role=()

@@ -150,6 +150,32 @@ async fn a_failed_member_comes_back_under_another_address_and_another_id() {
     stop(pools.into_iter().chain([again])).await;
 }
 
+/// Nobody would miss a member by itself.
+fn unobservant(name: &str) -> Settings {
+    let mut settings = settings(name);
+    settings.timing.probe_interval = Duration::from_secs(600);
+    settings
+}
+
+#[tokio::test]
+async fn who_withdraws_has_failed_at_once_and_comes_back_under_another_address() {
+    let a = Pool::start(unobservant("a")).await.unwrap();
+    let b = Pool::start(unobservant("b")).await.unwrap();
+    b.join(&[a.local_address()]).await.unwrap();
+    until(&a, |members| members.len() == 2).await;
+    b.withdraw().await;
+    b.shutdown().await;
+    until_status(&a, "b", MemberStatus::Failed).await;
+    let mut again = unobservant("b");
+    again.bind = "127.0.0.3:0".parse().unwrap();
+    again.advertise = again.bind;
+    let again = Pool::start(again).await.unwrap();
+    again.join(&[a.local_address()]).await.unwrap();
+    let there = again.local_address();
+    until(&a, |members| members.iter().any(|m| m.address == there && m.is_alive())).await;
+    stop([a, again]).await;
+}
+
 #[tokio::test]
 async fn a_name_is_kept_by_the_agent_that_was_started_later() {
     let pools = joined(&["a", "b", "c"]).await;
