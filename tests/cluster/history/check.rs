@@ -26,11 +26,18 @@ pub(crate) fn violations(records: &[Record]) -> Vec<String> {
 
 /// Writes, consistent reads and default reads have one order that respects time.
 fn order(key: usize, records: &[&Record]) -> Option<String> {
-    let fresh = |mode: Mode| mode != Mode::Stale;
-    let (position, records) = verdict(records, fresh)?;
+    let (verdict, records) = judge(records, |mode| mode != Mode::Stale);
+    let position = match verdict {
+        Verdict::Linearizable => return None,
+        Verdict::Violation(position) => position,
+        Verdict::Undecided(position) => {
+            return Some(format!("key {key}: too many orders at {:?}", records[position]));
+        }
+    };
     let record = &records[position];
     // Who only reads consistently may still have been told the truth.
-    let consistent = verdict(&records, |mode| mode == Mode::Consistent).is_some();
+    let (consistent, _) = judge(&records, |mode| mode == Mode::Consistent);
+    let consistent = consistent != Verdict::Linearizable;
     let who = if consistent { "consistent reads too" } else { "default reads only" };
     let near: Vec<String> = records
         .iter()
@@ -43,25 +50,50 @@ fn order(key: usize, records: &[&Record]) -> Option<String> {
     Some(format!("key {key} is not linearizable ({who}) at {record:?}; near it: {}", near.concat()))
 }
 
-/// The operation that no order explains, if there is one, and its place among those checked.
-fn verdict<'a>(
+/// Whether all writes and those reads have an order, and what was judged.
+///
+/// Unknown writes whose value nobody read are left out at first: an order without them is an order of
+/// all, in which they never took effect. Each that is kept may double the search.
+fn judge<'a>(
     records: &[&'a Record],
     is_checked: impl Fn(Mode) -> bool,
-) -> Option<(usize, Vec<&'a Record>)> {
+) -> (Verdict, Vec<&'a Record>) {
     let is_read = |record: &Record| matches!(record.operation, KeyOperation::Read(_));
     let checked: Vec<&Record> =
         records.iter().copied().filter(|r| !is_read(r) || is_checked(r.mode)).collect();
-    let intervals: Vec<Interval<KeyOperation>> = checked
-        .iter()
-        .map(|record| Interval {
-            operation: record.operation.clone(),
-            called: record.called,
-            returned: record.returned,
-        })
-        .collect();
-    match linearizable::check::<Key>(&intervals) {
-        Verdict::Linearizable => None,
-        Verdict::Violation(position) | Verdict::Undecided(position) => Some((position, checked)),
+    let seen: BTreeSet<u64> = records.iter().filter_map(|record| seen(record)).collect();
+    let is_needed = |record: &&&Record| {
+        record.returned.is_some() || writes(record).is_none_or(|value| seen.contains(&value))
+    };
+    let needed: Vec<&Record> = checked.iter().filter(is_needed).copied().collect();
+    if linearizable::check::<Key>(&intervals(&needed)) == Verdict::Linearizable {
+        return (Verdict::Linearizable, needed);
+    }
+    (linearizable::check::<Key>(&intervals(&checked)), checked)
+}
+
+fn intervals(records: &[&Record]) -> Vec<Interval<KeyOperation>> {
+    let interval = |record: &&Record| Interval {
+        operation: record.operation.clone(),
+        called: record.called,
+        returned: record.returned,
+    };
+    records.iter().map(interval).collect()
+}
+
+/// The value that an operation would write; `None` for a read and for a delete.
+fn writes(record: &Record) -> Option<u64> {
+    match record.operation {
+        KeyOperation::Write(value) | KeyOperation::CompareAndSet { new: value, .. } => value,
+        KeyOperation::Read(_) => None,
+    }
+}
+
+/// The value that a client saw, or compared with.
+fn seen(record: &Record) -> Option<u64> {
+    match record.operation {
+        KeyOperation::Read(value) | KeyOperation::CompareAndSet { expected: value, .. } => value,
+        KeyOperation::Write(_) => None,
     }
 }
 
@@ -69,11 +101,7 @@ fn verdict<'a>(
 fn phantoms(key: usize, records: &[&Record]) -> Vec<String> {
     let mut written: BTreeMap<u64, u64> = BTreeMap::new();
     for record in records {
-        if let KeyOperation::Write(Some(value))
-        | KeyOperation::CompareAndSet { new: Some(value), .. } = record.operation
-        {
-            written.insert(value, record.called);
-        }
+        written.extend(writes(record).map(|value| (value, record.called)));
     }
     let is_phantom = |record: &Record| match record.operation {
         KeyOperation::Read(Some(value)) => {

@@ -149,6 +149,25 @@ fn hundreds_of_unknown_writes_are_decided() {
 }
 
 #[test]
+fn unknown_operations_that_stand_for_each_other_are_decided() {
+    let mut history = Vec::new();
+    let mut add = |called, operation, is_told: bool| {
+        history.push(Interval { operation, called, returned: is_told.then_some(called + 1) });
+    };
+    for round in (0..600).step_by(20) {
+        for session in [1, 2, 3] {
+            add(round, LockOperation::Acquire(session, true), false);
+            add(round + 1, LockOperation::Release(session, true), false);
+        }
+        // One of the others holds it, then none does.
+        add(round + 2, LockOperation::Acquire(4, false), true);
+        add(round + 4, LockOperation::Acquire(4, true), true);
+        add(round + 6, LockOperation::Release(4, true), true);
+    }
+    assert_eq!(check::<Lock>(&history), Verdict::Linearizable);
+}
+
+#[test]
 fn two_holders_of_a_lock_are_found() {
     let acquire = |called, session| Interval {
         operation: LockOperation::Acquire(session, true),
