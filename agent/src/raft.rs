@@ -388,14 +388,17 @@ impl Consensus {
         else {
             return false;
         };
-        if standing::is_sole_voter(&self.engine) {
+        if is_planted(Bug::LeaseWithoutBound) || self.is_heard(term) {
             return true;
         }
+        // Last, because it goes through all voters, and every read comes by.
+        standing::is_sole_voter(&self.engine)
+    }
+
+    /// Whether a quorum followed the leader of `term` within the lease.
+    fn is_heard(&self, term: u64) -> bool {
         let metrics = self.engine.metrics();
         let metrics = metrics.borrow_watched();
-        if is_planted(Bug::LeaseWithoutBound) {
-            return true;
-        }
         metrics.current_term == term
             && self.handed_over.load(Ordering::Acquire) != term
             && metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.lease)
