@@ -187,6 +187,7 @@ pub struct Consensus {
     applied: watch::Receiver<u64>,
     contact: Arc<standing::Contact>,
     peers: Peers,
+    told: network::Told,
     /// Reads that have to ask a quorum share its answers.
     read_rounds: Rounds<Result<u64, ConsensusError>>,
     /// How long a leader answers reads on the word of its last quorum: half the time after which
@@ -252,8 +253,8 @@ impl Consensus {
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ConsensusError> {
         match consistency {
             Consistency::Stale => Ok(()),
-            // What this leader answered is published already.
-            Consistency::Default if self.holds_lease() => Ok(()),
+            // What this leader answered is published already; what others may have answered soon is.
+            Consistency::Default if self.holds_lease() => self.applied(self.told.index()).await,
             Consistency::Consistent if is_planted(Bug::ConsistentWithoutQuorum) => Ok(()),
             Consistency::Default | Consistency::Consistent => self.read_quorum().await,
         }
@@ -267,9 +268,14 @@ impl Consensus {
     pub async fn read_index(&self, consistency: Consistency) -> Result<u64, ConsensusError> {
         let is_default = consistency != Consistency::Consistent;
         if is_default && self.holds_lease() || is_planted(Bug::ConsistentWithoutQuorum) {
-            return Ok(*self.applied.borrow());
+            return Ok(self.told.index().max(*self.applied.borrow()));
         }
         self.read_rounds.join(|| self.quorum_index()).await
+    }
+
+    /// Whether a default read of the published state is as fresh as it must be.
+    pub fn is_fresh(&self) -> bool {
+        self.holds_lease() && *self.applied.borrow() >= self.told.index()
     }
 
     /// Returns once the entry at `index` is applied here.
@@ -383,7 +389,7 @@ impl Consensus {
     /// Whether no other server can have been elected yet: a quorum followed this leader less than
     /// the lease ago, and none of them votes for another before the longest election timeout is
     /// over. Not after a hand-over has begun, because then they may.
-    pub fn holds_lease(&self) -> bool {
+    fn holds_lease(&self) -> bool {
         let Some(term) = self.leader.borrow().as_ref().filter(|it| it.is_self).map(|it| it.term)
         else {
             return false;

@@ -152,8 +152,8 @@ impl Server {
     /// [`ServerError`]; stale reads never fail.
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ServerError> {
         let unguarded = consistency == Consistency::Default && is_planted(Bug::ReadWithoutBarrier);
-        let leads = consistency == Consistency::Default && self.consensus.holds_lease();
-        if consistency == Consistency::Stale || leads || unguarded {
+        let is_fresh = consistency == Consistency::Default && self.consensus.is_fresh();
+        if consistency == Consistency::Stale || is_fresh || unguarded {
             return Ok(());
         }
         let read = || async {

@@ -9,7 +9,16 @@
 
 mod append;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -74,16 +83,42 @@ pub(super) struct Presence {
     pub(super) started: u64,
 }
 
+/// The highest commit index that this server has told others while it led.
+///
+/// INVARIANT: it is raised before the message is sent. A follower applies what it was told and may
+/// show it before the leader has applied it itself, so nothing older may be read after that.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told(Arc<AtomicU64>);
+
+impl Told {
+    pub(super) fn index(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// A request in the form that is sent.
+    fn encode(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<v1::AppendRequest, NetworkError<TypeConfig>> {
+        if let Some(committed) = &request.leader_commit {
+            self.0.fetch_max(committed.index, Ordering::SeqCst);
+        }
+        wire::append_request(request).map_err(|error| NetworkError::new(&error))
+    }
+}
+
 /// Makes the adapter to one peer.
 pub(super) struct Network {
     pub(super) peers: Peers,
     pub(super) this: Presence,
+    pub(super) told: Told,
 }
 
 /// One peer.
 pub(super) struct Peer {
     peers: Peers,
     this: Presence,
+    told: Told,
     id: ServerId,
     node: ServerNode,
 }
@@ -95,8 +130,13 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: ServerId, node: &ServerNode) -> Peer {
-        let (peers, this) = (self.peers.clone(), self.this);
-        Peer { peers, this, id: target, node: node.clone() }
+        Peer {
+            peers: self.peers.clone(),
+            this: self.this,
+            told: self.told.clone(),
+            id: target,
+            node: node.clone(),
+        }
     }
 }
 
@@ -190,7 +230,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
         let (address, mut client) = self.client().await?;
-        let message = wire::append_request(&request).map_err(|error| NetworkError::new(&error))?;
+        let message = self.told.encode(&request)?;
         let call = async {
             let mut answers = client.append(stream::once(async { message })).await?.into_inner();
             let answer = answers.message().await?;

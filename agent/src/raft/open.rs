@@ -20,7 +20,7 @@ use super::{
     directory::Directory,
     failure::{Failure, Fault},
     log_store::{LogStore, Medium, Opened},
-    network::{Network, Presence},
+    network::{Network, Presence, Told},
     recovery,
     rounds::Rounds,
     snapshot::{Loaded, Snapshots},
@@ -194,11 +194,12 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     let (applied_term, applied) = (machine.applied_term(), machine.applied());
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+    let told = Told::default();
     let presence = Presence { address: this.address, started };
     let engine = Raft::new(
         id,
         Arc::new(engine_config(settings.multiplier, settings.compaction.threshold)),
-        Network { peers: settings.peers.clone(), this: presence },
+        Network { peers: settings.peers.clone(), this: presence, told: told.clone() },
         log.store,
         machine,
     )
@@ -225,6 +226,7 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         applied,
         contact: Arc::default(),
         peers: settings.peers,
+        told,
         read_rounds: Rounds::default(),
         lease: election / 2,
         handed_over: AtomicU64::new(0),

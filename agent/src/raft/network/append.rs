@@ -16,7 +16,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Peer, RpcResult};
+use super::{Peer, RpcResult, Told};
 use crate::{
     raft::{types::TypeConfig, wire},
     rpc::connections::Connections,
@@ -53,7 +53,7 @@ where
 {
     let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
     let (address, mut client) = peer.client().await?;
-    let first = wire::append_request(&first).map_err(|error| NetworkError::new(&error))?;
+    let first = peer.told.encode(&first)?;
     let (queue, queued) = mpsc::channel(QUEUED);
     let requests = stream::once(async { first }).chain(ReceiverStream::new(queued));
     let patience = soft_ttl.max(ANSWER_TIMEOUT);
@@ -61,6 +61,7 @@ where
     let append = Append {
         input: Some((input, queue)),
         answers,
+        told: peer.told.clone(),
         owed: 1,
         patience,
         deadline: Instant::now() + patience,
@@ -79,6 +80,7 @@ struct Append<S> {
     /// The engine's requests and where they go; gone when there are no more.
     input: Option<(S, mpsc::Sender<v1::AppendRequest>)>,
     answers: Streaming<v1::AppendResponse>,
+    told: Told,
     /// Requests without an answer.
     owed: usize,
     patience: Duration,
@@ -114,16 +116,17 @@ where
                 let silence = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
                 return Some((Err(broken(&this, silence)), None));
             }
-            passed = pass_request(&mut this.input), if this.input.is_some() => match passed {
-                Some(Ok(())) => {
-                    if this.owed == 0 {
-                        this.deadline = Instant::now() + this.patience;
+            passed = pass_request(&mut this.input, &this.told), if this.input.is_some() =>
+                match passed {
+                    Some(Ok(())) => {
+                        if this.owed == 0 {
+                            this.deadline = Instant::now() + this.patience;
+                        }
+                        this.owed += 1;
                     }
-                    this.owed += 1;
-                }
-                Some(Err(error)) => return Some((Err(error), None)),
-                None => this.input = None,
-            },
+                    Some(Err(error)) => return Some((Err(error), None)),
+                    None => this.input = None,
+                },
         }
     }
 }
@@ -132,16 +135,15 @@ where
 /// Nothing is lost when this is dropped.
 async fn pass_request<S>(
     input: &mut Option<(S, mpsc::Sender<v1::AppendRequest>)>,
+    told: &Told,
 ) -> Option<RpcResult<()>>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
     let (input, queue) = input.as_mut()?;
     let room = queue.reserve().await.ok()?;
-    let request = wire::append_request(&input.next().await?);
-    Some(
-        request.map(|request| room.send(request)).map_err(|error| NetworkError::new(&error).into()),
-    )
+    let request = told.encode(&input.next().await?);
+    Some(request.map(|request| room.send(request)).map_err(Into::into))
 }
 
 fn broken<S>(
