@@ -20,7 +20,7 @@ const AWAY: Duration = Duration::from_secs(60);
 /// The status of a member that answers.
 const ALIVE: u8 = 1;
 /// When a server that moved must have what was written meanwhile.
-const SOON: Duration = Duration::from_secs(6);
+const SOON: Duration = Duration::from_secs(10);
 /// When clients must be served again after that.
 const BACK: Duration = Duration::from_secs(30);
 
