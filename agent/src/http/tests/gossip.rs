@@ -1,27 +1,43 @@
 //! Members, events, coordinates and gossip keys.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::{TEXT, TestAgent};
 
+const PORT: u16 = 8301;
 const KEY: &str = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
 const OTHER: &str = "HvY8ubRZMgafUOWvrOadwOckVa1wN3QWAo46FVKbVN8=";
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// A loopback address that no other test has: on it, every port is free.
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 1, low, NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 async fn start(name: &str, encrypt: Option<&str>) -> TestAgent {
     let encrypt = encrypt.map(|key| crate::config::runtime::GossipKey::from_base64(key).unwrap());
     TestAgent::start_with(|config| {
+        let address = own_address();
         config.node_name = name.into();
-        config.serf_lan_port = free_port();
+        (config.serf_lan_bind, config.advertise_addr) = (address, address);
+        config.serf_lan_port = PORT;
         config.gossip.encrypt = encrypt;
     })
     .await
+}
+
+/// Has the second agent join the first.
+async fn join(one: &TestAgent, two: &TestAgent) {
+    let address = one.running.agent().config.load().serf_lan_bind;
+    two.check(&format!("PUT /v1/agent/join/{address}:{PORT}"), "", 200, &[], "").await;
 }
 
 async fn until(agent: &TestAgent, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -38,13 +54,12 @@ async fn until(agent: &TestAgent, path: &str, wanted: impl Fn(&Value) -> bool) -
 #[tokio::test]
 async fn agents_join_and_see_each_other() {
     let (one, two) = (start("one", None).await, start("two", None).await);
-    let port = one.running.agent().config.load().serf_lan_port;
-    two.check(&format!("PUT /v1/agent/join/127.0.0.1:{port}"), "", 200, &[], "").await;
+    join(&one, &two).await;
     let members = until(&one, "/v1/agent/members", |m| m.as_array().unwrap().len() == 2).await;
     assert_eq!((&members[1]["Name"], &members[1]["Status"]), (&json!("two"), &json!(1)));
     assert_eq!(
         (&members[0]["Port"], &members[0]["Tags"]["role"]),
-        (&json!(port), &json!("consul"))
+        (&json!(PORT), &json!("consul"))
     );
     let nobody = "agent: No node found with name 'nobody'";
     one.check("PUT /v1/agent/force-leave/nobody", "", 500, &[TEXT], nobody).await;
@@ -58,8 +73,7 @@ async fn agents_join_and_see_each_other() {
 #[tokio::test]
 async fn s1_12_an_event_reaches_those_whom_its_filters_name() {
     let (one, two) = (start("front", None).await, start("back-1", None).await);
-    let port = one.running.agent().config.load().serf_lan_port;
-    two.check(&format!("PUT /v1/agent/join/127.0.0.1:{port}"), "", 200, &[], "").await;
+    join(&one, &two).await;
     one.check("GET /v1/event/list", "", 200, &[("x-consul-index", "1")], "[]").await;
     let fired = one.send("PUT /v1/event/fire/hello?node=back.*", "I am consul!!").await.json();
     assert_eq!(fired["Payload"], "SSBhbSBjb25zdWwhIQ==");
