@@ -217,7 +217,16 @@ async fn a_server_without_a_quorum_answers_no_default_read() {
     cluster.stop().await;
     let options = QueryOptions::default();
     let read = |state: &State, _: &mut WatchSet| state.index;
-    assert_eq!(alone.server.query(&options, read).await.unwrap_err(), ServerError::NoLeader);
+    // What the others confirmed before they stopped holds for a moment: its lease.
+    let refused = async {
+        loop {
+            match alone.server.query(&options, read).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => return error,
+            }
+        }
+    };
+    assert_eq!(timeout(DEADLINE, refused).await.unwrap(), ServerError::NoLeader);
     let stale = QueryOptions { consistency: Consistency::Stale, ..options };
     let (meta, _) = alone.server.query(&stale, read).await.unwrap();
     assert!(!meta.known_leader);
