@@ -271,7 +271,10 @@ impl Server {
     }
 
     /// Tries again while there is no leader, until the hold timeout.
-    async fn hold<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ServerError>
+    ///
+    /// # Errors
+    /// What the attempt fails with; [`ServerError::NoLeader`] when the time is over.
+    pub async fn hold<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ServerError>
     where
         F: Future<Output = Result<T, ConsensusError>>,
     {

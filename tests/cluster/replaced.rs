@@ -15,11 +15,11 @@ fn a_server_without_its_data_is_taken_in_anew_and_counts() {
     let leader = world.leader().unwrap();
     let lost = (leader + 1) % 3;
     let machine = &mut world.machines[lost];
-    let id = machine.get_json("/v1/agent/self")["Config"]["NodeID"].clone();
+    let id = machine.node_id();
     machine.kill();
     machine.wipe();
     machine.restart();
-    let new = world.machines[lost].get_json("/v1/agent/self")["Config"]["NodeID"].clone();
+    let new = world.machines[lost].node_id();
     assert_ne!(new, id);
     let ids = |world: &World| {
         let rows = world.machines[leader].get_json("/v1/operator/raft/configuration");

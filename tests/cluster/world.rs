@@ -84,9 +84,7 @@ impl World {
     pub(crate) fn wait_for_voters(&self) {
         let running = &self.machines[..self.servers];
         self.wait_for(SETTLED, "a vote for every server", || {
-            let id =
-                |machine: &Machine| machine.get_json("/v1/agent/self")["Config"]["NodeID"].clone();
-            let ids: Vec<Value> = running.iter().map(id).collect();
+            let ids: Vec<Value> = running.iter().map(Machine::node_id).collect();
             let agrees = |machine: &Machine| {
                 let rows = machine.get_json("/v1/operator/raft/configuration?stale");
                 let rows = rows["Servers"].as_array().cloned().unwrap_or_default();

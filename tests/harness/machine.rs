@@ -324,6 +324,11 @@ impl Machine {
         answer.and_then(|answer| answer.json().ok()).unwrap_or(Value::Null)
     }
 
+    /// The agent's own id, null while it does not answer.
+    pub fn node_id(&self) -> Value {
+        self.get_json("/v1/agent/self")["Config"]["NodeID"].clone()
+    }
+
     /// PUT on this machine: the body of the answer, or why there is none.
     pub fn put(&self, path: &str, body: &str) -> String {
         let answer = self.local().request(Method::PUT, path, body);

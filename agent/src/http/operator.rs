@@ -1,27 +1,42 @@
 //! `/v1/operator`: Raft's members and autopilot (Consul "Operator HTTP API").
 //!
 //! What only the leader knows or can do is answered by it: another server passes the request on to
-//! it, once, and marks it so that two servers that disagree about who leads do not play ball.
+//! it, once, and marks it so that two servers that disagree about who leads do not play ball. While
+//! nobody is known to lead a request waits, as any other does.
 
 pub(super) mod autopilot;
 pub(super) mod raft;
 
-use super::{Context, HttpError, Request, Response};
-use crate::{raft::ConsensusError, server::ServerError};
+use http::StatusCode;
 
-/// Header of a request that was passed on to the leader.
+use super::{Context, HttpError, Request, Response};
+use crate::raft::ConsensusError;
+
+/// Header of a request that was passed on to the leader. A server that does not lead answers it with
+/// 421, having done nothing.
 const TO_LEADER: &str = "x-lictor-to-leader";
 
 /// The leader's answer, if this server is not the leader.
 async fn by_leader(cx: &Context, request: &Request) -> Result<Option<Response>, HttpError> {
-    let leader = cx.server()?.current_leader().map_err(ServerError::from)?;
-    if leader.is_self {
-        return Ok(None);
-    }
+    let server = cx.server()?;
     if request.header(TO_LEADER).is_some() {
-        return Err(ServerError::from(ConsensusError::NoLeader).into());
+        let is_leader = server.current_leader().is_ok_and(|leader| leader.is_self);
+        return Ok((!is_leader).then(|| Response::empty(StatusCode::MISDIRECTED_REQUEST)));
     }
-    let mut request = request.clone();
-    request.mark(TO_LEADER);
-    Ok(Some(cx.agent.forwarder.http_at(leader.address, &request).await?))
+    let mut passed_on = request.clone();
+    passed_on.mark(TO_LEADER);
+    let attempt = async || {
+        let leader = server.current_leader()?;
+        if leader.is_self {
+            return Ok(Ok(None));
+        }
+        match cx.agent.forwarder.http_at(leader.address, &passed_on).await {
+            // It does not lead any longer, or not yet: this server will hear who does.
+            Ok(answer) if answer.status == StatusCode::MISDIRECTED_REQUEST => {
+                Err(ConsensusError::NoLeader)
+            }
+            answer => Ok(answer.map(Some)),
+        }
+    };
+    Ok(server.hold(attempt).await??)
 }

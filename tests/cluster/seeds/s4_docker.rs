@@ -101,8 +101,7 @@ fn s4_6_a_restart_keeps_members_and_services_and_a_new_identity_may_have_an_old_
     all_alive(&hosts[0], &NAMES);
     soon("three instances again", || instances(&hosts[0]) == 3);
     // A container made anew: no data, another service, the same name.
-    let id = |host: &Machine| host.get_json("/v1/agent/self")["Config"]["NodeID"].clone();
-    let before = id(&hosts[1]);
+    let before = hosts[1].node_id();
     hosts[1].end(Signal::SIGKILL);
     hosts[1].wipe();
     hosts[1].write_config(
@@ -111,7 +110,7 @@ fn s4_6_a_restart_keeps_members_and_services_and_a_new_identity_may_have_an_old_
     );
     launch(&mut hosts, 1);
     hosts[1].wait_for_http();
-    assert_ne!(id(&hosts[1]), before);
+    assert_ne!(hosts[1].node_id(), before);
     for host in &hosts {
         all_alive(host, &NAMES);
     }

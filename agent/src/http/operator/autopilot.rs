@@ -15,10 +15,8 @@ use super::{Context, HttpError, Request, Response, by_leader};
 use crate::{
     acl::Access,
     fsm::{AutopilotCommand, Command},
-    server::{
-        ServerError,
-        autopilot::{Report, health::Health},
-    },
+    raft::ConsensusError,
+    server::autopilot::{Report, health::Health},
 };
 
 /// `GET /v1/operator/autopilot/configuration`.
@@ -58,7 +56,7 @@ pub(in crate::http) async fn health(cx: Context, request: Request) -> Result<Res
     if let Some(response) = by_leader(&cx, &request).await? {
         return Ok(response);
     }
-    let report = report(&cx)?;
+    let report = report(&cx).await?;
     let answer = to_health(&report);
     let status = if answer.healthy { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
     Ok(Response::json(&answer)?.with_status(status))
@@ -70,13 +68,15 @@ pub(in crate::http) async fn state(cx: Context, request: Request) -> Result<Resp
     if let Some(response) = by_leader(&cx, &request).await? {
         return Ok(response);
     }
-    let report = report(&cx)?;
+    let report = report(&cx).await?;
     Response::json(&to_state(&report))
 }
 
-/// What this server, which leads, last found. There is none in its first moments.
-fn report(cx: &Context) -> Result<std::sync::Arc<Report>, HttpError> {
-    cx.server()?.autopilot().load_full().ok_or(HttpError::Server(ServerError::NoLeader))
+/// What this server, which leads, last found. There is none in its first moments: it waits for it.
+async fn report(cx: &Context) -> Result<std::sync::Arc<Report>, HttpError> {
+    let server = cx.server()?;
+    let found = async || server.autopilot().load_full().ok_or(ConsensusError::NoLeader);
+    Ok(server.hold(found).await?)
 }
 
 fn to_health(report: &Report) -> OperatorHealth {

@@ -1,18 +1,5 @@
 use super::*;
 
-/// The answer once autopilot has looked at the servers for the first time.
-async fn once_known(agent: &TestAgent, path: &str) -> Answer {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let answer = agent.get(path).await;
-        if answer.status != 500 {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{}", answer.text());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn the_servers_of_raft_are_listed() {
     let agent = TestAgent::start().await;
@@ -82,7 +69,7 @@ async fn autopilots_settings_are_changed_in_part_and_only_if_unchanged() {
 async fn autopilot_says_how_the_servers_are() {
     let agent = TestAgent::start().await;
     let this = agent.running.agent().node_id.clone();
-    let health = once_known(&agent, "/v1/operator/autopilot/health").await;
+    let health = agent.get("/v1/operator/autopilot/health").await;
     assert_eq!(health.status, 200);
     let health = health.json();
     assert_eq!((&health["Healthy"], &health["FailureTolerance"]), (&true.into(), &0.into()));
