@@ -96,9 +96,13 @@ async fn keep(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
         let attempt = attempt(pool, settings).await;
         let met = !is_alone(&pool.members(), pool.name());
         let wait = plan.after(met, settings)?;
-        // Whom nobody told to join tries old acquaintances only, and may be alone for good.
-        let is_expected = !settings.targets.is_empty();
-        report(cluster, met, &attempt, &plan, is_expected, wait);
+        let round = Round {
+            met,
+            is_news: plan.failures <= 1 || !plan.joined,
+            is_expected: !settings.targets.is_empty(),
+            retry_interval: wait,
+        };
+        round.report(cluster, &attempt);
         tokio::time::sleep(jittered(wait)).await;
     }
 }
@@ -139,29 +143,37 @@ async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
     }
 }
 
-/// COMPAT: scripts grep for Consul's sentences. Once joined, failures are told once.
-fn report(
-    cluster: &str,
+/// What an attempt led to.
+struct Round {
+    /// A server was found.
     met: bool,
-    attempt: &Attempt,
-    plan: &Plan,
+    /// Once joined, failures are told once.
+    is_news: bool,
+    /// Whom nobody told to join tries old acquaintances only, and may be alone for good.
     is_expected: bool,
-    wait: Duration,
-) {
-    let is_told = plan.joined && plan.failures > 1;
-    match attempt {
-        Attempt::Contacted(_) | Attempt::Failed(_) if !met && (is_told || !is_expected) => {
-            tracing::debug!(target: "agent", cluster, retry_interval = ?wait, ?attempt, "still no server");
-        }
-        Attempt::Contacted(number) if met => {
-            tracing::info!(target: "agent", cluster, num_agents = number, "Join cluster completed. Synced with initial agents");
-        }
-        Attempt::Contacted(_) => {
-            tracing::warn!(target: "agent", cluster, retry_interval = ?wait, "Join cluster reached agents but no server yet, will retry");
-        }
-        Attempt::OnlyOneself => {}
-        Attempt::Failed(error) => {
-            tracing::warn!(target: "agent", cluster, retry_interval = ?wait, error, "Join cluster failed, will retry");
+    retry_interval: Duration,
+}
+
+// === impl Round ===
+
+impl Round {
+    /// COMPAT: scripts grep for Consul's sentences.
+    fn report(&self, cluster: &str, attempt: &Attempt) {
+        let Self { met, is_news, is_expected, retry_interval } = *self;
+        match attempt {
+            Attempt::OnlyOneself => {}
+            Attempt::Contacted(number) if met => {
+                tracing::info!(target: "agent", cluster, num_agents = number, "Join cluster completed. Synced with initial agents");
+            }
+            Attempt::Contacted(_) | Attempt::Failed(_) if !(met || is_news && is_expected) => {
+                tracing::debug!(target: "agent", cluster, ?retry_interval, ?attempt, "still no server");
+            }
+            Attempt::Contacted(_) => {
+                tracing::warn!(target: "agent", cluster, ?retry_interval, "Join cluster reached agents but no server yet, will retry");
+            }
+            Attempt::Failed(error) => {
+                tracing::warn!(target: "agent", cluster, ?retry_interval, error, "Join cluster failed, will retry");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A row whose path ends in `/` answers everything below it, as in Go's ServeMux; the handler gets
 //! the rest of the path with [`super::Request::tail`]. The longest row wins. To add an endpoint,
 //! write `async fn name(cx: Context, request: Request) -> Result<Response, HttpError>` in its
-//! family's file and add a row.
+//! family's file and add a row where the order of paths wants it: rows are searched by halves.
 
 use std::{borrow::Cow, future::Future, pin::Pin};
 
