@@ -16,6 +16,8 @@ pub enum Bug {
     TailCut,
     /// A leader answers default reads however long ago a quorum followed it.
     LeaseWithoutBound,
+    /// A leader answers default reads before it has applied what followers may show already.
+    FollowerAhead,
     /// A follower answers default reads from its own state, however old.
     ReadWithoutBarrier,
     /// A leader answers consistent reads without asking a quorum.

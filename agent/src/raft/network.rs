@@ -44,6 +44,7 @@ use super::{
     wire,
 };
 use crate::{
+    planted::{Bug, is_planted},
     rpc::connections::{Connection, Connections},
     servers::Servers,
 };
@@ -92,7 +93,7 @@ pub(super) struct Told(Arc<AtomicU64>);
 
 impl Told {
     pub(super) fn index(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        if is_planted(Bug::FollowerAhead) { 0 } else { self.0.load(Ordering::SeqCst) }
     }
 
     /// A request in the form that is sent.
