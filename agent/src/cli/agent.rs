@@ -7,6 +7,7 @@ mod flags;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -63,6 +64,7 @@ Examples:
             tracing::warn!(target: "agent", "{warning}");
         }
         tracing::info!(target: "agent", "Consul agent running!");
+        tell_systemd(NotifyState::Ready);
         self.until_signal(running, &level).await
     }
 }
@@ -132,6 +134,7 @@ impl AgentVerb {
                 }
             }
         };
+        tell_systemd(NotifyState::Stopping);
         // A second signal does not wait.
         tokio::select! {
             () = stop(running, end) => {}
@@ -147,6 +150,14 @@ impl AgentVerb {
         agent.reload(config).await?;
         tracing::info!(target: "agent", "configuration reloaded");
         Ok(())
+    }
+}
+
+/// What a unit with `Type=notify` waits for. Consul says that it is ready when it has joined, and a
+/// unit without anybody to join never starts; here whoever asks is answered from now on.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(target: "agent", %error, "systemd could not be told");
     }
 }
 

@@ -74,6 +74,8 @@ fn s0_17_the_package_runs_the_agent_and_it_is_back_after_a_reboot() {
     assert_eq!(main_pid(&host), "0", "it runs when it is wanted, not when it is installed");
     configure(&host);
     host.must("systemctl enable --now consul");
+    // It is started when it serves: whatever is ordered after the unit need not wait.
+    host.must("curl -sSf http://127.0.0.1:8500/v1/agent/self");
     works(&server, &host);
 
     host.reboot();
