@@ -44,9 +44,7 @@ impl Service {
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let caller = request.extensions().get::<Caller>();
-        let caller = caller.ok_or_else(|| Status::internal("a call without a connection"))?;
-        caller.require_server(&self.peers.datacenter)?;
+        Caller::of(request)?.require_server(&self.peers.datacenter)?;
         let addressee = request.metadata().get(ADDRESSEE).and_then(|id| id.to_str().ok());
         match addressee {
             Some(id) if id == self.id => Ok(()),

@@ -39,10 +39,7 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::HttpRequest>,
     ) -> Result<Response<v1::HttpResponse>, Status> {
-        let address = match request.extensions().get::<Caller>() {
-            Some(caller) => caller.address,
-            None => return Err(Status::internal("a call without a connection")),
-        };
+        let address = Caller::of(&request)?.address;
         let request = to_request(request.into_inner(), address)?;
         let elsewhere = || Status::failed_precondition("this server is leaving");
         if self.agent.leaving.is_cancelled() {

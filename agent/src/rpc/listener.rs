@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, codegen::Service, service::Routes};
+use tonic::{Request, Status, codegen::Service, service::Routes};
 
 use super::{
     auto_encrypt::SIGN_PATH,
@@ -55,6 +55,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who makes a call.
+    ///
+    /// # Errors
+    /// INTERNAL: the call did not come over a connection of [`serve`].
+    pub fn of<T>(request: &Request<T>) -> Result<&Self, Status> {
+        let caller = request.extensions().get();
+        caller.ok_or_else(|| Status::internal("a call without a connection"))
+    }
+
     /// Refuses all but servers of `datacenter`.
     ///
     /// # Errors

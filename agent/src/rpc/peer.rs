@@ -32,9 +32,7 @@ impl Peer {
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let caller = request.extensions().get::<Caller>();
-        let caller = caller.ok_or_else(|| Status::internal("a call without a connection"))?;
-        caller.require_server(&self.datacenter)
+        Caller::of(request)?.require_server(&self.datacenter)
     }
 }
 
