@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -121,9 +121,10 @@ fn damage(path: &Path) {
 
 #[tokio::test]
 async fn a_server_alone_in_memory_leads_at_once() {
-    let begun = Instant::now();
-    let (consensus, _) = start(None).await;
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    // An election would take at least seven seconds.
+    let patient = Settings { multiplier: 20, ..settings(None) };
+    let started = Consensus::start(patient, Arc::new(Store::default()));
+    let consensus = timeout(Duration::from_secs(5), started).await.unwrap().unwrap();
     let leader = consensus.leader().borrow().clone().unwrap();
     assert_eq!((leader.node_name.as_str(), leader.is_self, leader.term), ("alpha", true, 1));
     for consistency in [Consistency::Default, Consistency::Consistent, Consistency::Stale] {
@@ -351,13 +352,11 @@ async fn an_unknown_command_stops_the_server_now_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn shutdown_is_quick_and_refuses_what_comes_after() {
+async fn shutdown_ends_and_refuses_what_comes_after() {
     let directory = tempfile::tempdir().unwrap();
     let (consensus, _) = start(Some(directory.path())).await;
     write(&consensus, 0..5).await;
-    let begun = Instant::now();
-    consensus.shutdown().await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    timeout(DEADLINE, consensus.shutdown()).await.expect("an end in time");
     assert_eq!(*consensus.leader().borrow(), None);
     let refused = consensus.propose(set("k/6", "v")).await;
     assert_eq!(refused.unwrap_err(), ConsensusError::ShuttingDown);
