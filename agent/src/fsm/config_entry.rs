@@ -89,7 +89,11 @@ pub(super) fn apply_intention(
                 state.config_entries.intentions_for(&destination).cloned().unwrap_or_else(|| {
                     ServiceIntentions { name: destination, ..ServiceIntentions::default() }
                 });
-            entry.sources.retain(|old| old.name != source.name);
+            // An ID is of one row: with another source, it is the same intention that changed.
+            let has_id = |old: &SourceIntention| {
+                !source.legacy_id.is_empty() && old.legacy_id == source.legacy_id
+            };
+            entry.sources.retain(|old| old.name != source.name && !has_id(old));
             entry.sources.push(source);
             upsert(state, index, ConfigEntry::ServiceIntentions(entry), touched);
             Response::Applied(true)

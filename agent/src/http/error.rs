@@ -345,6 +345,9 @@ pub enum HttpError {
     /// There is no such intention.
     #[error("Intention not found")]
     NoIntention,
+    /// Another destination in a change by ID. COMPAT: Consul's sentence.
+    #[error("Cannot modify Destination partition/namespace/name for an intention once it exists.")]
+    IntentionDestination,
     /// The ID in the path is none.
     #[error("failed intention lookup: index error: UUID must be 36 characters")]
     IntentionId,
@@ -429,6 +432,7 @@ impl HttpError {
             | Self::EnterpriseParameter { .. }
             | Self::InvalidCheckStatus(_)
             | Self::InvalidEnable(_)
+            | Self::IntentionDestination
             | Self::IntentionId
             | Self::IntentionName { .. }
             | Self::InvalidClientCertUri

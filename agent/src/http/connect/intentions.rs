@@ -3,10 +3,10 @@
 //! A write changes one source of one destination; entry and precedence are the state machine's
 //! business. COMPAT: POST, and reading, changing and deleting by ID, are Consul's older endpoints.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use lictor_api::{
-    query::QueryMeta,
+    query::{Consistency, QueryMeta},
     types::{
         config_entry::SERVICE_INTENTIONS,
         intention::{Intention, ServiceIntentions, SourceIntention},
@@ -36,7 +36,7 @@ pub(in crate::http) async fn create(cx: Context, request: Request) -> Result<Res
     if !wanted.id.is_empty() {
         return Err(HttpError::InvalidEntry("ID must be empty when creating an intention".into()));
     }
-    let state = cx.server()?.store().snapshot();
+    let state = current(&cx).await?;
     if let Some(old) = intention::exact(&state, &wanted.source_name, &wanted.destination_name) {
         return Err(HttpError::DuplicateIntention(intention::describe(&old)));
     }
@@ -122,20 +122,19 @@ pub(in crate::http) async fn by_id(cx: Context, request: Request) -> Result<Resp
     one(read(&cx, &request, |state| intention::by_id(state, id)).await?)
 }
 
-/// `PUT /v1/connect/intentions/:id`: changes an intention, its names too.
+/// `PUT /v1/connect/intentions/:id`: changes an intention, its source too.
 pub(in crate::http) async fn put_by_id(
     cx: Context,
     request: Request,
 ) -> Result<Response, HttpError> {
     let id = id(&request)?;
     let wanted = decode(&request)?;
-    let old = known(&cx, id)?;
-    let moved =
-        old.source_name != wanted.source_name || old.destination_name != wanted.destination_name;
-    upsert(&cx, Intention { id: id.to_owned(), ..wanted }).await?;
-    if moved {
-        delete(&cx, &old.source_name, &old.destination_name).await?;
+    let old = known(&cx, id).await?;
+    if old.destination_name != wanted.destination_name {
+        return Err(HttpError::IntentionDestination);
     }
+    // The row that had the ID goes with the same command.
+    upsert(&cx, Intention { id: id.to_owned(), ..wanted }).await?;
     Response::json(&json!({ "ID": id }))
 }
 
@@ -144,7 +143,7 @@ pub(in crate::http) async fn delete_by_id(
     cx: Context,
     request: Request,
 ) -> Result<Response, HttpError> {
-    let old = known(&cx, id(&request)?)?;
+    let old = known(&cx, id(&request)?).await?;
     delete(&cx, &old.source_name, &old.destination_name).await?;
     Response::json(&true)
 }
@@ -170,7 +169,7 @@ fn one((meta, found): (QueryMeta, Option<Intention>)) -> Result<Response, HttpEr
     Ok(response.with_meta(&meta))
 }
 
-/// Reads an intention. COMPAT: the Go client sends back what Consul's answers say about themselves.
+/// Reads an intention, its names without the default partition and namespace. COMPAT: the Go client sends back what Consul's answers say about themselves.
 fn decode(request: &Request) -> Result<Intention, HttpError> {
     const IGNORED: [&str; 3] = ["CreatedAt", "Hash", "UpdatedAt"];
     let mut body: serde_json::Value = serde_json::from_slice(&request.body)
@@ -178,13 +177,19 @@ fn decode(request: &Request) -> Result<Intention, HttpError> {
     if let Some(members) = body.as_object_mut() {
         members.retain(|key, _| !IGNORED.iter().any(|ignored| wire::same_key(key, ignored)));
     }
-    wire::from_value(body).map_err(HttpError::Decode)
+    let given: Intention = wire::from_value(body).map_err(HttpError::Decode)?;
+    let name = |parameter, text: &str| service_name(parameter, text).map(str::to_owned);
+    Ok(Intention {
+        source_name: name("source", &given.source_name)?,
+        destination_name: name("destination", &given.destination_name)?,
+        ..given
+    })
 }
 
 /// Validates and writes one intention.
 async fn upsert(cx: &Context, wanted: Intention) -> Result<(), HttpError> {
     let source = SourceIntention {
-        name: service_name("source", &wanted.source_name)?.to_owned(),
+        name: wanted.source_name,
         action: wanted.action,
         permissions: wanted.permissions,
         precedence: 0,
@@ -192,7 +197,7 @@ async fn upsert(cx: &Context, wanted: Intention) -> Result<(), HttpError> {
         description: wanted.description,
         legacy_id: wanted.id,
     };
-    let destination = service_name("destination", &wanted.destination_name)?.to_owned();
+    let destination = wanted.destination_name;
     let entry = ServiceIntentions {
         name: destination.clone(),
         sources: vec![source.clone()],
@@ -220,8 +225,15 @@ async fn delete(cx: &Context, source: &str, destination: &str) -> Result<(), Htt
     }
 }
 
-fn known(cx: &Context, id: &str) -> Result<Intention, HttpError> {
-    intention::by_id(&cx.server()?.store().snapshot(), id).ok_or(HttpError::NoIntention)
+async fn known(cx: &Context, id: &str) -> Result<Intention, HttpError> {
+    intention::by_id(&*current(cx).await?, id).ok_or(HttpError::NoIntention)
+}
+
+/// A state as new as any answer that somebody has got: what a write is decided by.
+async fn current(cx: &Context) -> Result<Arc<State>, HttpError> {
+    let server = cx.server()?;
+    server.barrier(Consistency::Default).await?;
+    Ok(server.store().snapshot())
 }
 
 fn id(request: &Request) -> Result<&str, HttpError> {

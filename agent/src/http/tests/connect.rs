@@ -150,6 +150,16 @@ async fn an_intention_with_an_id_is_the_same_intention() {
     assert_eq!(agent.send(&format!("PUT {path}"), moved).await.status, 200);
     assert_eq!(agent.get(&path).await.json()["SourceName"], "api");
     assert_eq!(agent.get(EXACT).await.status, 404);
+    // The same names with what is understood written out.
+    let same = moved.replace("api", "default/api").replace("db", "default/db");
+    assert_eq!(agent.send(&format!("PUT {path}"), same.clone()).await.status, 200);
+    assert_eq!(agent.send("POST /v1/connect/intentions", same).await.status, 500);
+    assert_eq!(agent.get(&path).await.json()["SourceName"], "api");
+    let text =
+        "Cannot modify Destination partition/namespace/name for an intention once it exists.";
+    let elsewhere = moved.replace("db", "cache");
+    agent.check(&format!("PUT {path}"), &elsewhere, 400, &[TEXT], text).await;
+    assert_eq!(agent.get("/v1/connect/intentions").await.json().as_array().unwrap().len(), 1);
     agent.check(&format!("DELETE {path}"), "", 200, &[JSON], "true").await;
     agent.check(&format!("GET {path}"), "", 404, &[TEXT], "Intention not found").await;
     let text = "failed intention lookup: index error: UUID must be 36 characters";
