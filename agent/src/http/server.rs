@@ -47,7 +47,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait after `accept` failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a large body may make no progress: there is one at a time.
+/// How long a body may make no progress.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// HTTP/2: how often a silent peer is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -268,11 +268,11 @@ impl Server {
         let large = if may_be_large { self.large.acquire().await.ok() } else { None };
         // A body somewhat too large is received and dropped, so that the client reads the answer
         // instead of a reset.
-        let (limit, tolerated, pause) = if large.is_some() {
-            (MAX_ARCHIVE_BYTES, MAX_ARCHIVE_BYTES as u64, BODY_PAUSE)
+        let (limit, tolerated) = if large.is_some() {
+            (MAX_ARCHIVE_BYTES, MAX_ARCHIVE_BYTES as u64)
         } else {
             let limit = self.agent.config.load().limits.kv_max_value_bytes.max(MAX_VALUE_BYTES);
-            (limit, limit as u64 * 4, Duration::MAX)
+            (limit, limit as u64 * 4)
         };
         let declared = hyper::body::Body::size_hint(&incoming).exact();
         if let Some(bytes) = declared.filter(|bytes| *bytes > tolerated) {
@@ -280,7 +280,7 @@ impl Server {
         }
         let (mut body, mut received) = (BytesMut::new(), 0u64);
         while let Some(frame) =
-            timeout(pause, incoming.frame()).await.map_err(|_| HttpError::Body)?
+            timeout(BODY_PAUSE, incoming.frame()).await.map_err(|_| HttpError::Body)?
         {
             let Ok(chunk) = frame.map_err(|_| HttpError::Body)?.into_data() else { continue };
             received += chunk.len() as u64;
@@ -312,7 +312,8 @@ impl Server {
         let limit = self.agent.config.load().limits.http_max_conns_per_client;
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let count = connections.entry(address).or_default();
-        if *count >= limit {
+        // 0 is no bound, as for server RPC.
+        if limit > 0 && *count >= limit {
             return None;
         }
         *count += 1;

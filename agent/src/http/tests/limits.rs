@@ -70,6 +70,13 @@ async fn an_address_may_have_as_many_connections_as_the_limit() {
 }
 
 #[tokio::test]
+async fn zero_is_no_limit_of_connections() {
+    let agent = TestAgent::start_with(|config| config.limits.http_max_conns_per_client = 0).await;
+    assert_eq!(agent.get("/v1/status/leader").await.status, 200);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_ends_blocking_queries_at_once() {
     let agent = TestAgent::start().await;
     let index = agent.get("/v1/kv/a").await.index();
