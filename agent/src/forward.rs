@@ -3,15 +3,16 @@
 //!
 //! A request of the HTTP API travels whole and is answered as if it had arrived there, so that
 //! every endpoint works from every agent without knowing about it. Servers are tried in turn; what
-//! surely was not carried out is tried elsewhere until the hold timeout, what may have been is not.
+//! surely was not carried out is tried elsewhere until the hold timeout, reads too when their server is
+//! gone; a write that may have been carried out is not.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     config::runtime::Rate,
@@ -110,7 +111,8 @@ impl Forwarder {
                 client.http(message).await
             }
         };
-        Ok(to_response(self.call(datacenter, ANSWER_TIMEOUT, call).await?))
+        let is_read = *request.method() == Method::GET;
+        Ok(to_response(self.call(datacenter, ANSWER_TIMEOUT, is_read, call).await?))
     }
 
     /// Has one server of this datacenter answer a request of the HTTP API.
@@ -151,7 +153,7 @@ impl Forwarder {
             let request = request.clone();
             async move { ForwardClient::new(connection).dns(request).await }
         };
-        Ok(self.call(datacenter, DNS_TIMEOUT, call).await?.message)
+        Ok(self.call(datacenter, DNS_TIMEOUT, true, call).await?.message)
     }
 
     /// A connection to some server of `datacenter`, and where it leads.
@@ -184,11 +186,13 @@ impl Forwarder {
     }
 
     /// Calls servers in turn until one has the request. One that refuses because it is stopping or
-    /// has no leader did not carry it out.
+    /// has no leader did not carry it out; whoever only reads loses nothing either by asking the next
+    /// one when a server is gone.
     async fn call<T, F>(
         &self,
         datacenter: &str,
         limit: Duration,
+        is_read: bool,
         call: impl Fn(Connection) -> F,
     ) -> Result<T, ForwardError>
     where
@@ -205,11 +209,15 @@ impl Forwarder {
             };
             self.servers.prefer_next(1);
             let deadline = *refused.get_or_insert_with(Instant::now) + self.hold_timeout;
-            if status.code() == tonic::Code::OutOfRange {
+            if status.code() == Code::OutOfRange {
                 return Err(ForwardError::TooLarge("answer"));
             }
-            if status.code() != tonic::Code::FailedPrecondition || Instant::now() >= deadline {
+            let is_refusal = status.code() == Code::FailedPrecondition;
+            if !is_refusal {
                 self.connections.forget(address);
+            }
+            let may_repeat = is_refusal || is_read && is_broken(status.code());
+            if !may_repeat || Instant::now() >= deadline {
                 return Err(ForwardError::Call(status.message().to_owned()));
             }
             sleep(RETRY_PAUSE).await;
@@ -226,7 +234,11 @@ impl Forwarder {
 
     fn set_aside(&self, server: &KnownServer) {
         tracing::debug!(server = server.name, address = %server.address, "server is not reached");
-        self.servers.prefer_next(1);
+        // Of many who found out together, one turns to the next.
+        let first = self.servers.to_try(&server.datacenter).into_iter().next();
+        if first.is_some_and(|first| first.id == server.id) {
+            self.servers.prefer_next(1);
+        }
     }
 
     fn message(&self, request: &Request) -> v1::HttpRequest {
@@ -246,6 +258,11 @@ impl Forwarder {
             node: self.node_name.clone(),
         }
     }
+}
+
+/// Whether a call ended with its connection and not with an answer.
+fn is_broken(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled)
 }
 
 /// What belongs to one connection, or is said again by the agent that answers the client, stays.

@@ -39,6 +39,7 @@ use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 pub use error::HttpError;
+pub(crate) use request::TO_LEADER;
 pub use request::{Context, Peer, Request};
 pub use response::Response;
 use routes::{Found, Route};
@@ -129,7 +130,11 @@ async fn pass_on(
     if !agent.forwarder.admits(limit) {
         return Err(HttpError::RateLimited);
     }
-    request.name_agent(&agent.local.node().name);
+    let own = &agent.local.node().name;
+    request.name_agent(own);
+    if route.path == "/v1/session/create" && !request.peer.is_forwarded() {
+        session::name_node(&mut request, own);
+    }
     let response = agent.forwarder.http(&datacenter, &request).await?;
     // The agent that the client asks translates, whoever else passes the answer on.
     let is_far = request.datacenter().is_some_and(|asked| asked != config.datacenter);

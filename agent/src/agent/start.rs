@@ -108,7 +108,7 @@ impl Running {
                 (store, Some(role), None)
             }
             false => {
-                let node = View::Node(local.node().name.clone());
+                let node = View::node(&local.node().name);
                 let (store, views) =
                     follow_servers(&forwarder, node, &tasks, &shutdown, &config.datacenter);
                 (store, None, Some(views))

@@ -74,8 +74,12 @@ enum Place {
     View(View),
     /// Nothing of the catalog is needed.
     Nowhere,
-    /// A server answers it; it may be another datacenter's.
-    Server { is_far: bool },
+    /// A server answers it.
+    Server,
+    /// The servers know the way to the datacenter that it is about.
+    Elsewhere,
+    /// A server knows whether the address is somebody's here; of others, recursors may know a name.
+    Reverse,
 }
 
 impl Remote {
@@ -91,7 +95,7 @@ impl Remote {
         match place(packet, zone) {
             Place::View(view) => views.get(&view),
             Place::Nowhere => Some(Arc::default()),
-            Place::Server { .. } => None,
+            Place::Server | Place::Elsewhere | Place::Reverse => None,
         }
     }
 }
@@ -105,19 +109,17 @@ fn place(packet: &[u8], zone: &Zone) -> Place {
     let qtype = query.query_type();
     match name::parse(zone, query.name(), qtype) {
         Scope::Outside => Place::Nowhere,
-        Scope::Reverse(_) => Place::Server { is_far: false },
-        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => {
-            Place::Server { is_far: false }
-        }
+        Scope::Reverse(_) => Place::Reverse,
+        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => Place::Server,
         Scope::Inside(question)
             if question.datacenter.is_some_and(|dc| !dc.eq_ignore_ascii_case(&zone.datacenter)) =>
         {
-            Place::Server { is_far: true }
+            Place::Elsewhere
         }
         Scope::Inside(question) => match question.subject {
-            Subject::Node(name) => Place::View(View::Node(name.as_ref().into())),
-            Subject::Service { name, .. } => Place::View(View::Service(name.into())),
-            Subject::Connect(name) => Place::View(View::Connect(name.into())),
+            Subject::Node(name) => Place::View(View::node(&name.as_ref().into())),
+            Subject::Service { name, .. } => Place::View(View::service(&name.into())),
+            Subject::Connect(name) => Place::View(View::connect(&name.into())),
             _ => Place::Nowhere,
         },
     }
@@ -131,16 +133,23 @@ async fn first(
     transport: Transport,
     zone: &Zone,
 ) -> Option<Vec<u8>> {
-    let (state, wan) = match place(&packet, zone) {
-        Place::View(view) => (views.wait(&view).await, false),
-        Place::Nowhere => (Some(Arc::default()), false),
-        // The servers know the way to other datacenters.
-        Place::Server { is_far } => (None, is_far && zone.wan),
+    let place = place(&packet, zone);
+    let state = match &place {
+        Place::View(view) => views.wait(view).await,
+        Place::Nowhere => Some(Arc::default()),
+        Place::Server | Place::Elsewhere | Place::Reverse => None,
     };
     let Some(state) = state else {
-        let tcp = transport == Transport::Tcp;
+        let (tcp, wan) =
+            (transport == Transport::Tcp, zone.wan && matches!(place, Place::Elsewhere));
         let asked = Bytes::from(packet.clone());
         return match views.forwarder().dns(views.datacenter(), asked, tcp, wan).await {
+            Ok(answer)
+                if matches!(place, Place::Reverse) && zone.recurses() && is_no_name(&answer) =>
+            {
+                let request = Box::new(Message::from_vec(&packet).ok()?);
+                recursor::resolve(Outcome::Forward(request), transport, zone).await
+            }
             Ok(answer) => Some(answer.into()),
             Err(error) => {
                 tracing::debug!(%error, "no server answers a dns question");
@@ -160,6 +169,12 @@ async fn first(
             resolve(outcome, transport, zone, Some(&Remote::Client(views.clone()))).await
         }
     }
+}
+
+/// Whether an answer says NXDOMAIN (RFC 1035, section 4.1.1).
+fn is_no_name(answer: &[u8]) -> bool {
+    const NXDOMAIN: u8 = 3;
+    answer.get(3).is_some_and(|flags| flags & 0x0f == NXDOMAIN)
 }
 
 /// Does what `outcome` asks of recursors and other datacenters; the answer's bytes, if there is one.
@@ -198,7 +213,7 @@ pub struct Question {
 }
 
 /// The answer of a server to a question that another agent passes on, which may be about another
-/// datacenter; `None` if it is no question, or the recursors'.
+/// datacenter; `None` if it is no question. Recursors are the other agent's business.
 pub async fn answer_for(
     question: Question,
     store: &Store,
@@ -206,6 +221,7 @@ pub async fn answer_for(
     forwarder: &Forwarder,
 ) -> Option<Vec<u8>> {
     let Question { packet, transport, wan } = question;
+    let zone = &zone.without_recursors();
     let (outcome, out) = {
         let mut state = store.snapshot();
         if wan && let Place::View(view) = place(&packet, zone) {

@@ -61,6 +61,11 @@ impl Zone {
         domains.into_iter().rev().flatten().find(|domain| domain.zone_of(name))
     }
 
+    /// The same without anybody to ask about other names.
+    pub fn without_recursors(&self) -> Self {
+        Self { settings: Dns { recursors: Vec::new(), ..self.settings.clone() }, ..self.clone() }
+    }
+
     /// Whether names outside the domain are forwarded.
     pub fn recurses(&self) -> bool {
         !self.settings.recursors.is_empty()

@@ -3,6 +3,8 @@
 
 mod cached;
 mod leaving;
+mod lost;
+mod names;
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -174,6 +176,32 @@ async fn near_agent_is_the_agent_that_is_asked_wherever_it_is_answered() {
     }
     let at_server = ask(&pair.server, "GET /v1/catalog/nodes?near=_agent", &[], "").await;
     assert_ne!(column(&at_server, "/Node")[..2], near_client);
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_of_the_agent_that_is_asked_for_it() {
+    let pair = Pair::start().await;
+    for node in ["client-one", "server-one"] {
+        pair.register(&format!(r#"{{"Node":"{node}","Address":"10.0.0.1"}}"#)).await;
+    }
+    let create = async |body: &str| {
+        pair.introduce();
+        let made = ask(&pair.client, "PUT /v1/session/create", &[], body).await;
+        let made: serde_json::Value = serde_json::from_slice(&made.body).unwrap();
+        let info = format!("GET /v1/session/info/{}", made["ID"].as_str().unwrap());
+        column(&ask(&pair.server, &info, &[], "").await, "/Node").remove(0)
+    };
+    for (body, node) in [
+        (r#"{"NodeChecks":[]}"#, "client-one"),
+        (r#"{"node":"","NodeChecks":[]}"#, "client-one"),
+        (r#"{"node":"server-one","NodeChecks":[]}"#, "server-one"),
+    ] {
+        assert_eq!(create(body).await, node, "{body}");
+    }
+    pair.introduce();
+    let refused = ask(&pair.client, "PUT /v1/session/create", &[], "[").await;
+    assert_eq!(refused.status, 400, "{}", text(&refused));
     pair.stop().await;
 }
 

@@ -86,10 +86,10 @@ fn view(route: &Route, request: &Request) -> Option<View> {
     }
     match route.path {
         "/v1/catalog/service/" | "/v1/health/service/" => {
-            Some(View::Service(request.tail().into()))
+            Some(View::service(&request.tail().into()))
         }
         "/v1/catalog/connect/" | "/v1/health/connect/" => {
-            Some(View::Connect(request.tail().into()))
+            Some(View::connect(&request.tail().into()))
         }
         _ => None,
     }

@@ -1,7 +1,8 @@
 //! `/v1/operator`: Raft's members and autopilot (Consul "Operator HTTP API").
 //!
 //! What only the leader knows or can do is answered by it: another server passes the request on to
-//! it, once, and marks it so that two servers that disagree about who leads do not play ball. While
+//! it, once, and marks it so that two servers that disagree about who leads do not play ball. The
+//! gate was asked before: the leader believes that of a server, as it does for writes. While
 //! nobody is known to lead a request waits, as any other does.
 
 pub(super) mod autopilot;
@@ -9,12 +10,8 @@ pub(super) mod raft;
 
 use http::StatusCode;
 
-use super::{Context, HttpError, Request, Response};
+use super::{Context, HttpError, Request, Response, request::TO_LEADER};
 use crate::raft::ConsensusError;
-
-/// Header of a request that was passed on to the leader. A server that does not lead answers it with
-/// 421, having done nothing.
-const TO_LEADER: &str = "x-lictor-to-leader";
 
 /// The leader's answer, if this server is not the leader.
 async fn by_leader(cx: &Context, request: &Request) -> Result<Option<Response>, HttpError> {

@@ -26,6 +26,10 @@ use crate::{
 /// What Go escapes in a query.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Header of a request that a server passed on to the leader. A server that does not lead answers it
+/// with 421, having done nothing. What clients send under this name is dropped.
+pub(crate) const TO_LEADER: &str = "x-lictor-to-leader";
+
 /// Who is on the other end of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -37,6 +41,8 @@ pub enum Peer {
     Forwarded {
         /// The other agent.
         address: SocketAddr,
+        /// It is a server of this datacenter, which asked the gate before it passed this on.
+        is_authorized: bool,
     },
 }
 
@@ -53,6 +59,11 @@ impl Peer {
             Self::Unix => true,
             Self::Forwarded { .. } => false,
         }
+    }
+
+    /// Let in by another server.
+    fn is_authorized(self) -> bool {
+        matches!(self, Self::Forwarded { is_authorized: true, .. })
     }
 }
 
@@ -71,7 +82,7 @@ impl Context {
     /// Establishes who sends `request`.
     pub async fn identify(agent: &Arc<Agent>, request: &Request) -> Self {
         let caller = match (&agent.kubernetes, request.token()) {
-            _ if request.peer.is_local() => Caller::Local,
+            _ if request.peer.is_local() || request.peer.is_authorized() => Caller::Local,
             (Some(kubernetes), Some(token)) => Box::pin(kubernetes.caller(token)).await,
             _ => Caller::Anonymous,
         };
@@ -123,7 +134,10 @@ impl Request {
     ///
     /// # Errors
     /// [`HttpError::Encoding`] for a query that is not percent-encoded UTF-8.
-    pub fn new(head: Parts, body: Bytes, peer: Peer) -> Result<Self, HttpError> {
+    pub fn new(mut head: Parts, body: Bytes, peer: Peer) -> Result<Self, HttpError> {
+        if !peer.is_forwarded() {
+            head.headers.remove(TO_LEADER);
+        }
         Ok(Self {
             query: parse_query(head.uri.query().unwrap_or_default())?,
             raw_query: head.uri.query().unwrap_or_default().to_owned(),
@@ -177,12 +191,13 @@ impl Request {
         self.param(name).is_some()
     }
 
-    /// A numeric query parameter; absent and empty are `None`.
+    /// A numeric query parameter; `None` when it is absent. `?cas=` with nothing behind it is no
+    /// write without a condition, but an error.
     ///
     /// # Errors
     /// [`HttpError::Number`] for what is not a number.
     pub fn number(&self, name: &str) -> Result<Option<u64>, HttpError> {
-        let Some(text) = self.param(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = self.param(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| HttpError::Number(text.to_owned()))
     }
 

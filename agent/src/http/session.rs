@@ -11,6 +11,7 @@ use lictor_api::{
         DEFAULT_CHECK, DEFAULT_LOCK_DELAY, MAX_TTL, ServiceCheck, Session, SessionBehavior,
         lock_delay,
     },
+    wire,
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::json;
@@ -87,6 +88,24 @@ impl Wanted {
             service_checks: self.service_checks,
             ..Session::default()
         })
+    }
+}
+
+/// Writes out that a session without a node is of the agent that was asked, for another agent that
+/// would take itself for it. What is no session stays as it is, for that one to refuse.
+pub(super) fn name_node(request: &mut Request, node: &NodeName) {
+    let mut body = match &request.body[..] {
+        [] => serde_json::Value::Object(serde_json::Map::new()),
+        text => serde_json::from_slice(text).unwrap_or_default(),
+    };
+    let Some(members) = body.as_object_mut() else { return };
+    let is_named = members.iter().any(|(key, value)| {
+        wire::same_key(key, "Node") && value.as_str().is_some_and(|name| !name.is_empty())
+    });
+    if !is_named {
+        members.retain(|key, _| !wire::same_key(key, "Node"));
+        members.insert("Node".to_owned(), node.to_string().into());
+        request.body = body.to_string().into();
     }
 }
 

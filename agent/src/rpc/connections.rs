@@ -23,7 +23,7 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tonic::{body::Body, codegen::Service};
@@ -86,9 +86,17 @@ pub struct Connections {
     open: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
 }
 
-/// One address. The lock is held while connecting, so that one attempt serves all who wait.
+/// One address. The lock is held while connecting, so that one attempt serves all who wait, also
+/// when it fails.
 #[derive(Default)]
-struct Slot(tokio::sync::Mutex<Option<Connection>>);
+struct Slot(tokio::sync::Mutex<Attempt>);
+
+/// What came of the last attempt.
+#[derive(Default)]
+struct Attempt {
+    open: Option<Connection>,
+    failed: Option<(Instant, ConnectError)>,
+}
 
 impl Connections {
     /// No connection yet.
@@ -111,18 +119,26 @@ impl Connections {
         address: SocketAddr,
         datacenter: &str,
     ) -> Result<Connection, ConnectError> {
-        let slot = self.slot(address);
-        let mut connection = slot.0.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| !open.sender.is_closed()) {
+        let (slot, asked) = (self.slot(address), Instant::now());
+        let mut last = slot.0.lock().await;
+        if let Some(open) = last.open.as_ref().filter(|open| !open.sender.is_closed()) {
             return Ok(open.clone());
         }
-        *connection = None;
-        let connected = match timeout(CONNECT_TIMEOUT, self.open(address, datacenter)).await {
-            Ok(opened) => opened
-                .map_err(|source| ConnectError::Refused { address, source: Arc::new(source) })?,
-            Err(_) => return Err(ConnectError::Timeout(address)),
+        if let Some((_, error)) = last.failed.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(error.clone());
+        }
+        let attempt = timeout(CONNECT_TIMEOUT, self.open(address, datacenter)).await;
+        let result = match attempt {
+            Ok(opened) => {
+                opened.map_err(|source| ConnectError::Refused { address, source: Arc::new(source) })
+            }
+            Err(_) => Err(ConnectError::Timeout(address)),
         };
-        Ok(connection.insert(connected).clone())
+        *last = Attempt {
+            open: result.clone().ok(),
+            failed: result.clone().err().map(|error| (Instant::now(), error)),
+        };
+        result
     }
 
     /// A connection of its own to a server of a datacenter, without a certificate: of no use but to

@@ -10,7 +10,10 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use http::{HeaderName, HeaderValue, Method, Uri};
-use lictor_api::server::{v1, v1::forward_server};
+use lictor_api::{
+    query::Consistency,
+    server::{v1, v1::forward_server},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -19,7 +22,8 @@ use crate::{
     agent::Agent,
     dns::{self, truncate::Transport},
     http as api,
-    state::{State, Store, WatchSet, view::View},
+    server::{Server, ServerError},
+    state::{State, WatchSet, view::View},
 };
 
 /// The service.
@@ -39,8 +43,9 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::HttpRequest>,
     ) -> Result<Response<v1::HttpResponse>, Status> {
-        let address = Caller::of(&request)?.address;
-        let request = to_request(request.into_inner(), address)?;
+        let caller = Caller::of(&request)?.clone();
+        let datacenter = &self.agent.config.load().datacenter;
+        let request = to_request(request.into_inner(), &caller, datacenter)?;
         let elsewhere = || Status::failed_precondition("this server is leaving");
         if self.agent.leaving.is_cancelled() {
             return Err(elsewhere());
@@ -70,17 +75,14 @@ impl forward_server::Forward for Forward {
     ) -> Result<Response<Self::WatchStream>, Status> {
         use v1::watch_request::View as Asked;
         let view = match request.into_inner().view {
-            Some(Asked::Node(node)) => View::Node(node.into()),
-            Some(Asked::Service(service)) => View::Service(service.into()),
-            Some(Asked::Connect(service)) => View::Connect(service.into()),
+            Some(Asked::Node(node)) => View::node(&node.into()),
+            Some(Asked::Service(service)) => View::service(&service.into()),
+            Some(Asked::Connect(service)) => View::connect(&service.into()),
             None => return Err(Status::invalid_argument("a view is required")),
         };
-        let watch = Watch {
-            store: self.agent.store.clone(),
-            leaving: self.agent.leaving.clone(),
-            view,
-            sent: None,
-        };
+        let server = self.agent.server().ok_or_else(|| Status::unavailable("no server"))?;
+        let watch =
+            Watch { server: server.clone(), leaving: self.agent.leaving.clone(), view, sent: None };
         Ok(Response::new(Box::pin(stream::unfold(Some(watch), next_view))))
     }
 
@@ -102,7 +104,7 @@ impl forward_server::Forward for Forward {
 
 /// One followed view.
 struct Watch {
-    store: Arc<Store>,
+    server: Arc<Server>,
     leaving: CancellationToken,
     view: View,
     /// The index of what was sent last.
@@ -112,22 +114,30 @@ struct Watch {
 type Step = Option<(Result<v1::WatchResponse, Status>, Option<Watch>)>;
 
 /// The next state of a view that differs from the one sent, and what comes after it. A slow reader
-/// gets fewer of them, never a queue.
+/// gets fewer of them, never a queue. The first is as new as a default read: who comes from another
+/// server must not be shown what is older than it was there.
 async fn next_view(watch: Option<Watch>) -> Step {
     let mut watch = watch?;
     let leaving = watch.leaving.clone();
     let read = |state: &State, topics: &mut WatchSet| state.view(&watch.view, topics);
     let changed = async {
         match watch.sent {
-            None => watch.store.read(read),
-            Some(sent) => watch.store.read_after(sent, read).await,
+            None => {
+                watch.server.barrier(Consistency::Default).await?;
+                Ok(watch.server.store().read(read))
+            }
+            Some(sent) => Ok(watch.server.store().read_after(sent, read).await),
         }
     };
-    let (index, state) = tokio::select! {
+    let changed: Result<_, ServerError> = tokio::select! {
         () = leaving.cancelled() => {
             return Some((Err(Status::unavailable("this server is leaving")), None));
         }
         changed = changed => changed,
+    };
+    let (index, state) = match changed {
+        Ok(changed) => changed,
+        Err(error) => return Some((Err(Status::unavailable(error.to_string())), None)),
     };
     match state.to_snapshot() {
         Ok(state) => {
@@ -141,7 +151,8 @@ async fn next_view(watch: Option<Watch>) -> Step {
 
 fn to_request(
     message: v1::HttpRequest,
-    address: std::net::SocketAddr,
+    caller: &Caller,
+    datacenter: &str,
 ) -> Result<api::Request, Status> {
     let nonsense = |what: &str| Status::invalid_argument(format!("forwarded request: {what}"));
     let mut builder = http::Request::builder()
@@ -154,6 +165,8 @@ fn to_request(
             .header(name.map_err(|_| nonsense("header"))?, value.map_err(|_| nonsense("header"))?);
     }
     let (head, ()) = builder.body(()).map_err(|_| nonsense("head"))?.into_parts();
-    let peer = api::Peer::Forwarded { address };
+    let is_authorized =
+        head.headers.contains_key(api::TO_LEADER) && caller.role.is_server_of(datacenter);
+    let peer = api::Peer::Forwarded { address: caller.address, is_authorized };
     api::Request::new(head, message.body, peer).map_err(|_| nonsense("encoding"))
 }

@@ -7,7 +7,7 @@ use lictor_api::{NodeName, ServiceName};
 
 use super::{State, Topic, WatchSet, catalog::fold};
 
-/// A part of the catalog.
+/// A part of the catalog. Names are folded, so that every spelling is the same view.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum View {
     /// A node with its instances and checks.
@@ -18,20 +18,37 @@ pub enum View {
     Connect(ServiceName),
 }
 
+impl View {
+    /// Of a node, however its name is spelled.
+    pub fn node(name: &NodeName) -> Self {
+        Self::Node(fold(name))
+    }
+
+    /// Of a service, however its name is spelled.
+    pub fn service(name: &ServiceName) -> Self {
+        Self::Service(fold(name))
+    }
+
+    /// Of a service's mesh endpoints, however its name is spelled.
+    pub fn connect(name: &ServiceName) -> Self {
+        Self::Connect(fold(name))
+    }
+}
+
 impl State {
     /// What `view` shows of this state; notes what that depends on.
     pub fn view(&self, view: &View, topics: &mut WatchSet) -> Self {
         let catalog = match view {
             View::Node(node) => {
-                topics.add(Topic::Node(fold(node)));
+                topics.add(Topic::Node(node.clone()));
                 self.catalog.part_of_node(node)
             }
             View::Service(service) => {
-                topics.add(Topic::Service(fold(service)));
+                topics.add(Topic::Service(service.clone()));
                 self.catalog.part(self.catalog.service_instances(service))
             }
             View::Connect(service) => {
-                topics.add(Topic::Connect(fold(service)));
+                topics.add(Topic::Connect(service.clone()));
                 self.catalog.part(self.catalog.connect_instances(service))
             }
         };

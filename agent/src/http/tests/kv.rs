@@ -117,6 +117,11 @@ async fn check_and_set_compares_the_modify_index() {
     agent.check("PUT /v1/kv/k?cas=0", "one", 200, &[], "true").await;
     agent.check("PUT /v1/kv/k?cas=0", "two", 200, &[], "false").await;
     let index = agent.get("/v1/kv/k").await.json()[0]["ModifyIndex"].as_u64().unwrap();
+    // A shell's empty variable is not the same as no condition.
+    let empty = r#"strconv.ParseUint: parsing "": invalid syntax"#;
+    for request in ["PUT /v1/kv/k?cas=", "DELETE /v1/kv/k?cas="] {
+        agent.check(request, "two", 500, &[], empty).await;
+    }
     agent.check(&format!("PUT /v1/kv/k?cas={index}"), "three", 200, &[], "true").await;
     agent.check("GET /v1/kv/k?raw", "", 200, &[], "three").await;
     agent.check(&format!("DELETE /v1/kv/k?cas={index}"), "", 200, &[], "false").await;

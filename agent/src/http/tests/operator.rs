@@ -1,4 +1,8 @@
 use super::*;
+use crate::{
+    acl::Caller,
+    http::{Context, Peer, Request, TO_LEADER},
+};
 
 #[tokio::test]
 async fn the_servers_of_raft_are_listed() {
@@ -83,5 +87,24 @@ async fn autopilot_says_how_the_servers_are() {
         (&this.as_str().into(), &this.as_str().into())
     );
     assert_eq!(state["Servers"][&this]["Status"], "leader");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_leader_lets_in_what_another_server_let_in_and_nobody_who_only_says_so() {
+    let agent = TestAgent::start().await;
+    let address = ([10, 0, 0, 1], 1).into();
+    for (peer, is_kept, caller) in [
+        (Peer::Forwarded { address, is_authorized: true }, true, Caller::Local),
+        (Peer::Forwarded { address, is_authorized: false }, true, Caller::Anonymous),
+        (Peer::Tcp(address), false, Caller::Anonymous),
+    ] {
+        let head = ::http::Request::post("/v1/operator/raft/transfer-leader");
+        let (head, ()) = head.header(TO_LEADER, "1").body(()).unwrap().into_parts();
+        let request = Request::new(head, Bytes::new(), peer).unwrap();
+        assert_eq!(request.header(TO_LEADER).is_some(), is_kept, "{peer:?}");
+        let context = Context::identify(agent.running.agent(), &request).await;
+        assert_eq!(context.caller, caller, "{peer:?}");
+    }
     agent.stop().await;
 }
