@@ -181,22 +181,25 @@ impl Stage {
         Ok(handle)
     }
 
-    /// Waits until the catalog says that every sidecar can be reached.
+    /// Waits until the catalog says that every application and every sidecar can be reached.
     pub(super) async fn wait_until_healthy(&self) -> anyhow::Result<()> {
         let client = self.client()?;
+        let is_healthy = async |path: &str| {
+            let rows = client.get_json::<Vec<serde_json::Value>>(path, &[("passing", "")]).await;
+            rows.is_ok_and(|rows| !rows.is_empty())
+        };
         let healthy = async {
-            for service in &SERVICES {
-                let path = format!("/v1/health/connect/{}", service.name);
-                while !client
-                    .get_json::<Vec<serde_json::Value>>(&path, &[("passing", "")])
-                    .await
-                    .is_ok_and(|rows| !rows.is_empty())
+            for name in SERVICES.iter().map(|service| service.name) {
+                for path in
+                    [format!("/v1/health/service/{name}"), format!("/v1/health/connect/{name}")]
                 {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    while !is_healthy(&path).await {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
                 }
             }
         };
-        timeout(START_TIMEOUT, healthy).await.context("not every sidecar passed its check")
+        timeout(START_TIMEOUT, healthy).await.context("not every service passed its checks")
     }
 
     /// Ends everything in order.

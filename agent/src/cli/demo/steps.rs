@@ -56,7 +56,7 @@ async fn start(stage: &mut Stage) -> anyhow::Result<()> {
         ));
     }
     stage.wait_until_healthy().await?;
-    holds("every sidecar is registered and passes its check");
+    holds("every application and sidecar is registered and passes its check");
     Ok(())
 }
 
