@@ -150,7 +150,7 @@ struct Inner {
     keyring: Option<Keyring>,
     peers: peers::File,
     rejoin_after_leave: bool,
-    looked: Mutex<Vec<EngineMember>>,
+    looked: tokio::sync::Mutex<Vec<EngineMember>>,
     settling: AtomicBool,
     look: Arc<Notify>,
     stop: CancellationToken,
@@ -200,7 +200,7 @@ impl Pool {
             keyring: settings.keyring,
             peers: peers::File::new(settings.snapshot),
             rejoin_after_leave: settings.rejoin_after_leave,
-            looked: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
             settling: AtomicBool::new(false),
             look: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
@@ -493,20 +493,19 @@ impl Pool {
         }
     }
 
-    /// Reads the engine's table and publishes what is new.
+    /// Reads the engine's table and publishes what is new. One at a time, from reading to publishing:
+    /// an older table that is published last would stay.
     async fn look(&self) {
         if self.0.stop.is_cancelled() {
             return;
         }
+        let mut looked = self.0.looked.lock().await;
         let mut table: Vec<EngineMember> = self.0.engine.members().await.into_iter().collect();
         table.sort_by(|a, b| a.node().id().cmp(b.node().id()));
-        {
-            let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if same(&looked, &table) {
-                return;
-            }
-            looked.clone_from(&table);
+        if same(&looked, &table) {
+            return;
         }
+        looked.clone_from(&table);
         let members = Arc::new(table.iter().map(Member::from).collect::<Vec<_>>());
         let before = self.0.members.send_replace(members.clone());
         announce(self.profile(), &before, &members);
