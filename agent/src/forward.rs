@@ -3,8 +3,8 @@
 //!
 //! A request of the HTTP API travels whole and is answered as if it had arrived there, so that
 //! every endpoint works from every agent without knowing about it. Servers are tried in turn; what
-//! surely was not carried out is tried elsewhere until the hold timeout, reads too when their server is
-//! gone; a write that may have been carried out is not.
+//! surely was not carried out is tried elsewhere until the hold timeout, reads too when their server
+//! is gone; a write that may have been carried out is not.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -2,7 +2,8 @@
 //!
 //! INVARIANT: a request that was passed on is answered here or refused, never passed on again
 //! within the datacenter, except once to the leader by what only the leader can answer. It comes
-//! without the sender's loopback: its caller is who its token says. FAILED_PRECONDITION, which makes
+//! without the sender's loopback: its caller is who its token says, unless a server of this datacenter
+//! has let it in and passes it on to the leader. FAILED_PRECONDITION, which makes
 //! the sender ask elsewhere, is answered only to what was surely not carried out: to everything new
 //! once this server is leaving, and to reads that are under way then.
 

@@ -169,7 +169,8 @@ fn one((meta, found): (QueryMeta, Option<Intention>)) -> Result<Response, HttpEr
     Ok(response.with_meta(&meta))
 }
 
-/// Reads an intention, its names without the default partition and namespace. COMPAT: the Go client sends back what Consul's answers say about themselves.
+/// Reads an intention, its names without the default partition and namespace. COMPAT: the Go client
+/// sends back what Consul's answers say about themselves.
 fn decode(request: &Request) -> Result<Intention, HttpError> {
     const IGNORED: [&str; 3] = ["CreatedAt", "Hash", "UpdatedAt"];
     let mut body: serde_json::Value = serde_json::from_slice(&request.body)
