@@ -1,43 +1,32 @@
-//! One agent: everything that the endpoints reach. How it starts and stops stands in `start` and
-//! `running`, what runs beside the requests in `tasks`.
+//! One agent, as the endpoints reach it. How it starts and stops is `app`'s.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use lictor_config::RuntimeConfig;
+use lictor_core::acl::Authorizer;
+use lictor_store::Store;
+use lictor_transport::tls::TlsError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    acl::Authorizer,
     ca::{
         Authority,
         server_tls::{ListenerFiles, ListenerTls},
     },
-    config::RuntimeConfig,
     dns,
     events::Events,
     forward::Forwarder,
     kubernetes::Kubernetes,
     local::{LocalState, RegistrationError},
     server::Server,
-    state::Store,
-    tls::TlsError,
     views::Views,
 };
 
-pub(crate) mod data_dir;
-mod last_seen;
-mod listeners;
 pub mod pools;
-mod running;
-mod start;
-mod tasks;
 
-pub use data_dir::DataDirError;
-pub use listeners::ListenError;
 pub use pools::{PoolError, Pools};
-pub use running::{Failure, Running};
-pub use start::StartError;
 
 /// The parts of an agent that requests are answered from.
 pub struct Agent {
@@ -49,7 +38,7 @@ pub struct Agent {
     /// client agent.
     pub store: Arc<Store>,
     /// What only servers have.
-    role: Option<ServerRole>,
+    pub(crate) role: Option<ServerRole>,
     /// The pools that this agent is in.
     pub pools: Pools,
     /// User events that concern this agent.
@@ -70,17 +59,17 @@ pub struct Agent {
     pub kubernetes: Option<Arc<Kubernetes>>,
     /// Cancelled when this agent begins to leave or to stop: other servers are asked from then on.
     pub leaving: CancellationToken,
-    /// What other agents are being answered.
+    /// In-flight calls from other agents; drained before leaving.
     pub calls: TaskTracker,
-    requests: mpsc::Sender<Request>,
+    pub(crate) requests: mpsc::Sender<Request>,
 }
 
 /// What a server has and a client agent has not.
-struct ServerRole {
+pub(crate) struct ServerRole {
     /// Consensus.
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     /// The mesh's certificates.
-    authority: Arc<Authority>,
+    pub(crate) authority: Arc<Authority>,
 }
 
 /// What an endpoint asks of the process that runs the agent.

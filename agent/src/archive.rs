@@ -21,12 +21,11 @@ use std::{
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
-use serde::{Deserialize, Serialize};
-
-use crate::{
+use lictor_core::{
     fsm::restore::MAX_STATE_BYTES,
     state::{State, snapshot::SnapshotError},
 };
+use serde::{Deserialize, Serialize};
 
 /// The largest archive that is taken over HTTP.
 pub const MAX_ARCHIVE_BYTES: usize = 512 << 20;
@@ -155,7 +154,7 @@ pub fn pack(
     servers: Vec<Member>,
     unix_millis: u64,
 ) -> Result<Vec<u8>, ArchiveError> {
-    let state = State { staging: None, ..state.clone() };
+    let state = state.without_restore();
     let bytes = state.to_snapshot().map_err(ArchiveError::State)?;
     let meta = Meta {
         version: VERSION,

@@ -10,6 +10,7 @@
 //! roots.
 
 pub mod leaf;
+pub mod publish;
 pub mod roots;
 pub mod server_tls;
 pub mod sign;
@@ -23,14 +24,16 @@ use lictor_api::{
     SpiffeId,
     types::connect::{BuiltinCaConfig, LeafCert},
 };
+use lictor_core::{
+    fsm::{CaCommand, Command},
+    state::{CertificateAuthority, State, Topic, WatchSet},
+};
+use lictor_transport::tls::auto_encrypt::{SignAnswer, SignRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fsm::{CaCommand, Command},
     rate::Bucket,
     server::{Server, ServerError},
-    state::{CertificateAuthority, State, Topic, WatchSet},
-    tls::auto_encrypt::{SignAnswer, SignRequest},
 };
 use leaf::Leaves;
 use roots::NewRoot;

@@ -5,7 +5,6 @@
 //! Source: Consul's "Health checks" page.
 
 pub mod alias;
-pub mod dial;
 pub mod http;
 pub mod interval;
 pub mod script;
@@ -16,14 +15,12 @@ pub mod udp;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use lictor_api::{CheckId, types::health::CheckStatus};
+use lictor_store::Store;
 use tokio::time::{Instant, interval_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    local::{LocalCheck, LocalState, RegistrationError},
-    state::Store,
-};
-use dial::Dialer;
+use crate::dial::Dialer;
+use crate::local::{LocalCheck, LocalState, RegistrationError};
 
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -46,16 +43,6 @@ impl Outcome {
     pub fn passing(output: impl Into<String>) -> Self {
         Self { status: CheckStatus::Passing, output: output.into() }
     }
-}
-
-/// The longest beginning of `text` that fits in `limit` bytes.
-pub fn prefix(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
-}
-
-/// Host and port as one address, with brackets around an IPv6 address.
-pub fn join_host_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 struct Running {

@@ -12,16 +12,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use lictor_api::types::event::UserEvent;
+use lictor_membership::Pool;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    gossip::{self, Pool},
-    local::LocalState,
-};
+use crate::local::LocalState;
 
 /// Events that are kept.
 const KEPT: usize = 256;
@@ -42,7 +40,7 @@ pub enum FireError {
     Filter(&'static str, String),
     /// The pool does not take it.
     #[error(transparent)]
-    Send(#[from] gossip::SendError),
+    Send(#[from] lictor_membership::SendError),
 }
 
 /// An event on the wire, with short keys: everything together has to fit in 512 bytes.
@@ -101,7 +99,7 @@ impl Events {
         }
     }
 
-    fn receive(&self, event: &gossip::UserEvent, local: &LocalState) {
+    fn receive(&self, event: &lictor_membership::UserEvent, local: &LocalState) {
         let message: Message = match rmp_serde::from_slice(&event.payload) {
             Ok(message) => message,
             Err(error) => {
@@ -170,7 +168,7 @@ pub async fn fire(pool: &Pool, mut event: UserEvent) -> Result<UserEvent, FireEr
         v: VERSION,
     };
     let bytes = rmp_serde::to_vec_named(&message)
-        .map_err(|error| gossip::SendError::Engine(error.to_string()))?;
+        .map_err(|error| lictor_membership::SendError::Engine(error.to_string()))?;
     pool.fire(&event.name, bytes.into()).await?;
     Ok(event)
 }

@@ -11,18 +11,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
+use lictor_config::runtime::Rate;
+use lictor_transport::{
+    MAX_REQUEST_BYTES,
+    connections::{Connection, Connections},
+    servers::{KnownServer, Servers},
+};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::{
-    config::runtime::Rate,
-    http::{Request, Response},
+    message::{Request, Response},
     rate::Bucket,
-    rpc::{
-        MAX_REQUEST,
-        connections::{Connection, Connections},
-    },
-    servers::{KnownServer, Servers},
 };
 
 /// Longer than any blocking query with its jitter.
@@ -48,7 +48,7 @@ pub enum ForwardError {
     Call(String),
     /// Snapshots, mostly: a request is passed on in one piece.
     #[error(
-        "the {0} is larger than the {MAX_REQUEST} bytes that agents pass on; ask a server itself"
+        "the {0} is larger than the {MAX_REQUEST_BYTES} bytes that agents pass on; ask a server itself"
     )]
     TooLarge(&'static str),
     /// No server could be reached for the hold timeout. Nothing was carried out.
@@ -98,7 +98,7 @@ impl Forwarder {
         datacenter: &str,
         request: &Request,
     ) -> Result<Response, ForwardError> {
-        if request.body.len() > MAX_REQUEST - HEAD_ROOM {
+        if request.body.len() > MAX_REQUEST_BYTES - HEAD_ROOM {
             return Err(ForwardError::TooLarge("request"));
         }
         let message = self.message(request);
@@ -106,8 +106,8 @@ impl Forwarder {
             let message = message.clone();
             async move {
                 let mut client = ForwardClient::new(connection)
-                    .max_decoding_message_size(MAX_REQUEST)
-                    .max_encoding_message_size(MAX_REQUEST);
+                    .max_decoding_message_size(MAX_REQUEST_BYTES)
+                    .max_encoding_message_size(MAX_REQUEST_BYTES);
                 client.http(message).await
             }
         };
@@ -128,8 +128,8 @@ impl Forwarder {
         let connection =
             connection.map_err(|error| ForwardError::Unreachable(error.to_string()))?;
         let mut client = ForwardClient::new(connection)
-            .max_decoding_message_size(MAX_REQUEST)
-            .max_encoding_message_size(MAX_REQUEST);
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
+            .max_encoding_message_size(MAX_REQUEST_BYTES);
         match timeout(ANSWER_TIMEOUT, client.http(self.message(request))).await {
             Ok(Ok(answer)) => Ok(to_response(answer.into_inner())),
             Ok(Err(status)) => Err(ForwardError::Call(status.message().to_owned())),

@@ -1,8 +1,8 @@
-//! The Kubernetes cluster that the servers run in: who a token belongs to, and the ConfigMap that
-//! hands the mesh's roots to everybody.
+//! The Kubernetes cluster that the servers run in: who a token belongs to, and what is written
+//! into it.
 //!
 //! INVARIANT: a token counts only after the API server has reviewed it for lictor's audience, and
-//! for at most [`KEPT`] after that. Tokens appear in no log line and no error; they are kept as
+//! for at most [`REVIEW_TTL`] after that. Tokens appear in no log line and no error; they are kept as
 //! SHA-256 only.
 //!
 //! Source: Kubernetes TokenReview v1, "Bound service account tokens". Nothing is watched here; the
@@ -11,7 +11,6 @@
 mod api_server;
 mod identity;
 pub mod pods;
-mod roots;
 mod secret;
 
 pub use identity::{Identity, Pod, Refusal};
@@ -24,22 +23,28 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec},
+    core::v1::ConfigMap,
+};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use lictor_config::runtime::Kubernetes as Settings;
+use lictor_core::acl::Caller;
+use serde_json::json;
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::{acl::Caller, config::runtime::Kubernetes as Settings};
-
+/// Owner of the fields in server-side apply.
+const FIELD_MANAGER: &str = "lictor-server";
 /// How long a reviewed token is believed without asking again.
-const KEPT: Duration = Duration::from_secs(60);
+const REVIEW_TTL: Duration = Duration::from_secs(60);
 /// Reviewed tokens that are remembered.
-const MAX_KEPT: usize = 16_384;
+const MAX_REVIEWED: usize = 16_384;
 /// Reviews at the same time.
 const MAX_REVIEWS: usize = 32;
 /// How long a review may take.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest token that is sent on.
-const MAX_TOKEN: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Why the cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +95,7 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError::Refused`] for a token that proves nothing; others are retryable.
     pub async fn identify(&self, token: &str) -> Result<Identity, KubernetesError> {
-        if token.len() > MAX_TOKEN || token.split('.').count() != 3 {
+        if token.len() > MAX_TOKEN_BYTES || token.split('.').count() != 3 {
             return Err(Refusal::NotAToken.into());
         }
         let mut key = [0; 32];
@@ -118,6 +123,34 @@ impl Kubernetes {
         }
     }
 
+    /// Returns the name of the ConfigMap that hands out the mesh's roots.
+    pub fn roots_config_map(&self) -> &str {
+        &self.settings.roots_config_map
+    }
+
+    /// Writes a ConfigMap in the servers' namespace. Server-side apply, forced: the ConfigMap is
+    /// lictor's.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn apply_config_map(
+        &self,
+        name: &str,
+        data: [(&'static str, &str); 2],
+    ) -> Result<(), KubernetesError> {
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": name, "namespace": self.settings.namespace },
+            "data": std::collections::BTreeMap::from(data),
+        });
+        Api::<ConfigMap>::namespaced(self.client.clone(), &self.settings.namespace)
+            .patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(map))
+            .await
+            .map_err(|error| KubernetesError::Api(Box::new(error)))?;
+        Ok(())
+    }
+
     async fn review(&self, token: &str) -> Result<Identity, KubernetesError> {
         let _permit = self.reviews.acquire().await.map_err(|_| KubernetesError::Timeout)?;
         let review = TokenReview {
@@ -138,15 +171,15 @@ impl Kubernetes {
         // Single inserts and removes: a poisoned lock is as good as any.
         let reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, identity) = reviewed.get(key)?;
-        (at.elapsed() < KEPT).then(|| identity.clone())
+        (at.elapsed() < REVIEW_TTL).then(|| identity.clone())
     }
 
     fn remember(&self, key: [u8; 32], identity: Identity) {
         let mut reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if reviewed.len() >= MAX_KEPT {
-            reviewed.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if reviewed.len() >= MAX_REVIEWED {
+            reviewed.retain(|_, (at, _)| at.elapsed() < REVIEW_TTL);
         }
-        if reviewed.len() < MAX_KEPT {
+        if reviewed.len() < MAX_REVIEWED {
             reviewed.insert(key, (Instant::now(), identity));
         }
     }

@@ -29,13 +29,13 @@ use lictor_api::{
         health::CheckStatus,
     },
 };
+use lictor_config::RuntimeConfig;
 use tokio::{sync::watch, time::Instant};
 
 pub use error::RegistrationError;
 pub use registration::{ScriptPolicy, Source};
 pub use state::{LocalCheck, LocalService, Table};
 
-use crate::config::RuntimeConfig;
 use persist::{Files, PersistedCheck};
 use state::Registration;
 
@@ -238,7 +238,7 @@ impl LocalState {
             table.renew_ttl(id, Instant::now());
             found
         };
-        let bounded = match crate::checks::prefix(output, limit) {
+        let bounded = match lictor_api::names::prefix(output, limit) {
             whole if whole.len() == output.len() => whole.to_owned(),
             cut => format!("{cut} ... (captured {limit} of {} bytes)", output.len()),
         };

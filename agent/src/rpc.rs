@@ -4,15 +4,12 @@
 //! extensions.
 
 pub mod auto_encrypt;
-pub mod connections;
 mod forward;
 mod identity;
-pub mod listener;
 mod mesh;
 mod peer;
 mod relay;
 mod subject;
-pub mod transport;
 
 use std::sync::Arc;
 
@@ -23,18 +20,14 @@ use lictor_api::{
         peer_server::PeerServer,
     },
 };
+use lictor_transport::{MAX_COMMAND_BYTES, MAX_REQUEST_BYTES};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::{agent::Agent, server::Server};
 
 /// The largest request: a certificate request and some hundred upstreams fit many times.
-const MAX_CONFIGURATION: usize = 256 * 1024;
-
-/// The largest command that one server proposes to another.
-pub const MAX_COMMAND: usize = 4 << 20;
-/// The largest request or answer that is passed on.
-pub const MAX_REQUEST: usize = 64 << 20;
+const MAX_CONFIGURATION_BYTES: usize = 256 * 1024;
 
 /// What this server answers on the server RPC port.
 pub fn server_services(
@@ -43,21 +36,21 @@ pub fn server_services(
     shutdown: &CancellationToken,
 ) -> Routes {
     let forward = ForwardServer::new(forward::Forward::new(agent.clone()))
-        .max_decoding_message_size(MAX_REQUEST)
-        .max_encoding_message_size(MAX_REQUEST);
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_REQUEST_BYTES);
     let mesh = MeshServer::new(mesh::Mesh::new(agent.clone(), shutdown.clone()));
     let auto_encrypt = AutoEncryptServer::new(auto_encrypt::AutoEncrypt::new(agent.clone()));
     consensus_services(server)
         .add_service(forward)
-        .add_service(mesh.max_decoding_message_size(MAX_CONFIGURATION))
-        .add_service(auto_encrypt.max_decoding_message_size(MAX_CONFIGURATION))
+        .add_service(mesh.max_decoding_message_size(MAX_CONFIGURATION_BYTES))
+        .add_service(auto_encrypt.max_decoding_message_size(MAX_CONFIGURATION_BYTES))
 }
 
 /// What servers say to each other.
 pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
     let peer = PeerServer::new(peer::Peer::new(server.clone()))
-        .max_decoding_message_size(MAX_COMMAND)
-        .max_encoding_message_size(MAX_COMMAND);
+        .max_decoding_message_size(MAX_COMMAND_BYTES)
+        .max_encoding_message_size(MAX_COMMAND_BYTES);
     Routes::new(server.consensus().service()).add_service(peer)
 }
 
@@ -65,10 +58,10 @@ pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
 pub fn service(agent: Arc<Agent>, shutdown: CancellationToken) -> Routes {
     if agent.server().is_none() {
         let relay = MeshServer::new(relay::Relay::new(agent));
-        return Routes::new(relay.max_decoding_message_size(MAX_CONFIGURATION));
+        return Routes::new(relay.max_decoding_message_size(MAX_CONFIGURATION_BYTES));
     }
     let mesh = MeshServer::new(mesh::Mesh::new(agent, shutdown));
-    Routes::new(mesh.max_decoding_message_size(MAX_CONFIGURATION))
+    Routes::new(mesh.max_decoding_message_size(MAX_CONFIGURATION_BYTES))
 }
 
 #[cfg(test)]

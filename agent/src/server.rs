@@ -21,14 +21,14 @@ use std::{
 
 use bytes::Bytes;
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
-use tokio::time::{Instant, timeout_at};
-
-use crate::{
+use lictor_consensus::{Consensus, ConsensusError, Leader, Peers};
+use lictor_core::{
     fsm::{Command, Rejection, Response},
     planted::{Bug, is_planted},
-    raft::{Consensus, ConsensusError, Leader, Peers},
-    state::{State, Store, WatchSet},
+    state::{State, WatchSet},
 };
+use lictor_store::Store;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a blocking query waits when the client does not say (`default_query_time`).
 const DEFAULT_WAIT: Duration = Duration::from_secs(300);

@@ -15,14 +15,13 @@ use std::{
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
+use lictor_core::state::{State, Topic, view::View};
+use lictor_store::Store;
+use lictor_transport::MAX_REQUEST_BYTES;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    forward::Forwarder,
-    rpc::MAX_REQUEST,
-    state::{State, Store, Topic, view::View},
-};
+use crate::forward::Forwarder;
 
 /// Before a broken stream is begun again; doubled up to the longest, with jitter.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -210,7 +209,7 @@ enum ViewError {
     #[error("the server ended the stream")]
     Ended,
     #[error(transparent)]
-    Damaged(#[from] crate::state::snapshot::SnapshotError),
+    Damaged(#[from] lictor_core::state::snapshot::SnapshotError),
 }
 
 /// Keeps `store` at what the servers of `datacenter` show of `view`, until `shutdown`.
@@ -253,7 +252,7 @@ async fn follow_once(
     replace: impl Fn(State),
 ) -> Result<(), ViewError> {
     let (_, connection) = forwarder.connect(datacenter).await?;
-    let mut client = ForwardClient::new(connection).max_decoding_message_size(MAX_REQUEST);
+    let mut client = ForwardClient::new(connection).max_decoding_message_size(MAX_REQUEST_BYTES);
     let request = v1::WatchRequest { protocol_version: PROTOCOL_VERSION, view: Some(asked(view)) };
     let mut states = client.watch(request).await?.into_inner();
     while let Some(message) = states.message().await? {

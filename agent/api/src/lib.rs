@@ -6,6 +6,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod contract;
 pub mod duration;
 pub mod error;
 pub mod mesh;

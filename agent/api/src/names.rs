@@ -99,3 +99,14 @@ name! {
     /// One health check, unique on its node.
     CheckId
 }
+
+/// Returns the longest beginning of `text` that fits in `limit` bytes.
+pub fn prefix(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+/// Returns host and port as one address, with brackets around an IPv6 address (Go's
+/// `net.JoinHostPort`).
+pub fn join_host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

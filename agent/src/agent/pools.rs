@@ -2,6 +2,7 @@
 //! datacenters (WAN); and what follows from who is in them.
 
 mod flood;
+mod lookup;
 
 use std::{
     collections::BTreeMap,
@@ -11,17 +12,14 @@ use std::{
 };
 
 use lictor_api::CONSUL_VERSION;
+use lictor_config::{RuntimeConfig, runtime::JoinPool};
+use lictor_membership::{
+    Keyring, KeyringError, Member, MemberStatus, Namesake, Pool, Profile, Settings, StartError,
+    join::{self, Resolve, Target, TargetError},
+};
+use lictor_transport::servers::{KnownServer, Servers};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-use crate::{
-    config::{RuntimeConfig, runtime::JoinPool},
-    gossip::{
-        Keyring, KeyringError, Member, MemberStatus, Namesake, Pool, Profile, Settings, StartError,
-        join::{self, Target, TargetError},
-    },
-    servers::{KnownServer, Servers},
-};
 
 /// Why the pools did not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +51,8 @@ pub struct Pools {
     pub lan: Option<Pool>,
     /// The servers of all datacenters.
     pub wan: Option<Pool>,
+    /// How names and pods to join are looked up.
+    pub resolver: Arc<dyn Resolve>,
     join_lan: join::Settings,
     join_wan: join::Settings,
 }
@@ -63,8 +63,10 @@ impl Pools {
     /// # Errors
     /// [`PoolError`]; nothing is left running.
     pub async fn start(config: &RuntimeConfig, node_id: &str) -> Result<Self, PoolError> {
-        let join_lan = targets("retry_join", &config.join.lan, config.serf_lan_port)?;
-        let join_wan = targets("retry_join_wan", &config.join.wan, config.serf_wan_port)?;
+        let resolver: Arc<dyn Resolve> = Arc::new(lookup::Lookup);
+        let join = |key, pool, port| targets(key, pool, port, resolver.clone());
+        let join_lan = join("retry_join", &config.join.lan, config.serf_lan_port)?;
+        let join_wan = join("retry_join_wan", &config.join.wan, config.serf_wan_port)?;
         let lan = match config.serf_lan_port {
             0 => None,
             port => {
@@ -85,7 +87,7 @@ impl Pools {
             }
             _ => None,
         };
-        Ok(Self { lan, wan, join_lan, join_wan })
+        Ok(Self { lan, wan, resolver, join_lan, join_wan })
     }
 
     /// Keeps this agent in its pools and `servers` at what they say, until `shutdown`. Answers a
@@ -183,9 +185,11 @@ fn targets(
     key: &'static str,
     configured: &JoinPool,
     port: u16,
+    resolver: Arc<dyn Resolve>,
 ) -> Result<join::Settings, PoolError> {
     let parsed = configured.targets.iter().map(|target| Target::parse(target, port));
     Ok(join::Settings {
+        resolver,
         targets: parsed
             .collect::<Result<_, _>>()
             .map_err(|source| PoolError::Target { key, source })?,

@@ -1,10 +1,11 @@
 use std::os::unix::fs::PermissionsExt;
 
-use super::*;
-use crate::{
-    fsm::{self, Command, KvCommand},
-    state::{Staging, watch::Touched},
+use lictor_core::{
+    fsm::{self, Command, KvCommand, RestoreCommand},
+    state::watch::Touched,
 };
+
+use super::*;
 
 fn state() -> State {
     let mut state = State::default();
@@ -67,9 +68,14 @@ fn other_tools_can_list_and_check_it() {
 
 #[test]
 fn a_restore_that_is_under_way_is_left_out() {
-    let staging = Staging { id: "r".into(), ..Staging::default() };
-    let state = State { staging: Some(staging), ..state() };
-    assert_eq!(unpack(&pack(&state, 1, vec![], 0).unwrap()[..]).unwrap().state.staging, None);
+    let mut state = state();
+    let begin = Command::Restore(RestoreCommand::Begin { id: "r".into() });
+    let index = state.index + 1;
+    fsm::apply(&mut state, index, begin, &mut Touched::default());
+    let packed = unpack(&pack(&state, 1, vec![], 0).unwrap()[..]).unwrap().state;
+    let without = state.without_restore().to_snapshot().unwrap();
+    assert_eq!(packed.to_snapshot().unwrap(), without);
+    assert_ne!(state.to_snapshot().unwrap(), without);
 }
 
 #[test]

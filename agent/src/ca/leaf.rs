@@ -11,12 +11,12 @@ use std::{
 };
 
 use lictor_api::types::connect::LeafCert;
+use lictor_core::state::{State, Topic, WatchSet};
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use super::{Authority, CaError, roots, sign};
-use crate::state::{State, Topic, WatchSet};
 
 /// Services that leaves are kept for; more drop those that nobody waits for.
 const MAX_LEAVES: usize = 4096;

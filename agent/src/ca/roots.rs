@@ -9,7 +9,8 @@
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
-use lictor_api::types::connect::{BuiltinCaConfig, CaRoot, CaRootList};
+use lictor_api::types::connect::{BuiltinCaConfig, CaRoot};
+use lictor_core::state::{CertificateAuthority, certificate_authority::PrivateKeyPem};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, SanType,
@@ -18,7 +19,6 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension};
 
 use super::CaError;
-use crate::state::{CertificateAuthority, certificate_authority::PrivateKeyPem};
 
 /// Clocks of others may be behind by this much.
 pub(super) const BACKDATE: Duration = Duration::from_secs(60);
@@ -126,25 +126,6 @@ pub(super) fn issuer(ca: &CertificateAuthority) -> Result<Issuer<'static, KeyPai
         .map_err(CaError::certificate("reading the active root's key"))?;
     Issuer::from_ca_cert_pem(&root.root_cert, key)
         .map_err(CaError::certificate("reading the active root"))
-}
-
-/// The answer of the roots endpoints.
-pub fn list(ca: &CertificateAuthority) -> CaRootList {
-    CaRootList {
-        active_root_id: ca.active_root().map(|root| root.id.clone()).unwrap_or_default(),
-        trust_domain: ca.trust_domain(),
-        roots: ca.roots.clone(),
-    }
-}
-
-/// All trusted roots, one PEM block after the other.
-pub fn bundle_pem(ca: &CertificateAuthority) -> String {
-    ca.roots.iter().map(|root| format!("{}\n", root.root_cert.trim_end())).collect()
-}
-
-/// All trusted roots in DER. A root that cannot be read was never accepted, so none is left out.
-pub fn bundle_der(ca: &CertificateAuthority) -> Vec<CertificateDer<'static>> {
-    ca.roots.iter().filter_map(|root| certificate_der(&root.root_cert).ok()).collect()
 }
 
 /// The first certificate in a PEM text.

@@ -13,6 +13,12 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use lictor_config::{
+    RuntimeConfig,
+    runtime::{MinVersion, TlsProtocol},
+};
+use lictor_core::state::{State, Topic, WatchSet};
+use lictor_transport::tls::{InternalRpc, RpcFiles, TlsConfig, TlsError, material};
 use rcgen::KeyPair;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,15 +27,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Authority, CaError,
     sign::{self, Identity},
-};
-use crate::{
-    config::{
-        RuntimeConfig,
-        runtime::{MinVersion, TlsProtocol},
-    },
-    http::server::TlsConfig,
-    state::{State, Topic, WatchSet},
-    tls::{InternalRpc, RpcFiles, TlsError, material},
 };
 
 /// Pause after a certificate could not be made.

@@ -9,6 +9,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lictor_api::SpiffeId;
+use lictor_core::state::CertificateAuthority;
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     SubjectPublicKeyInfo,
@@ -25,10 +26,9 @@ use super::{
     CaError,
     roots::{self, BACKDATE},
 };
-use crate::state::CertificateAuthority;
 
 /// The largest request that is parsed; a P-256 request has about 300 bytes.
-const MAX_REQUEST: usize = 16 * 1024;
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// The longest service name.
 const MAX_SERVICE_NAME: usize = 128;
 
@@ -130,7 +130,7 @@ pub fn public_key(
     csr_der: &[u8],
     expected: &SpiffeId,
 ) -> Result<SubjectPublicKeyInfo, RequestError> {
-    if csr_der.len() > MAX_REQUEST {
+    if csr_der.len() > MAX_REQUEST_BYTES {
         return Err(RequestError::Syntax);
     }
     let (rest, request) =

@@ -4,6 +4,8 @@ use std::{
 };
 
 use lictor_api::GoDuration;
+use lictor_consensus::{Consensus, LogWrites, Peers, Settings};
+use lictor_store::Store;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use x509_parser::{
     certificate::X509Certificate,
@@ -11,10 +13,6 @@ use x509_parser::{
 };
 
 use super::*;
-use crate::{
-    raft::{Consensus, Peers, Settings},
-    state::Store,
-};
 
 const CLUSTER: &str = "11111111-2222-3333-4444-555555555555";
 const WEB: &str = "spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/web";
@@ -28,11 +26,12 @@ pub(crate) async fn server() -> Arc<Server> {
         data_dir: None,
         bootstrap_expect: 1,
         multiplier: 1,
-        compaction: crate::raft::Compaction::default(),
-        peers: Peers::nobody(),
+        compaction: lictor_consensus::Compaction::default(),
+        log_writes: LogWrites::Thread,
+        peers: Peers::none("dc1"),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();
-    Arc::new(Server::new(store, consensus, Peers::nobody(), Duration::from_secs(7)))
+    Arc::new(Server::new(store, consensus, Peers::none("dc1"), Duration::from_secs(7)))
 }
 
 fn config() -> BuiltinCaConfig {
@@ -86,7 +85,7 @@ fn openssl_verify(roots: &str, chain: &str, purpose: &str) -> String {
 async fn the_first_root_is_what_consul_describes() {
     let authority = authority(&config()).await;
     let ca = authority.current().await.unwrap();
-    let list = roots::list(&ca);
+    let list = ca.root_list();
     assert_eq!(list.trust_domain, format!("{CLUSTER}.consul"));
     let [root] = &list.roots[..] else { panic!("one root expected") };
     assert!(root.active && root.id == list.active_root_id && root.id.len() == 59);
@@ -132,7 +131,7 @@ async fn a_leaf_carries_its_service_and_verifies() {
     assert_eq!(signed.issued.not_after - signed.issued.not_before, 72 * 3600 + 60);
 
     let chain = authority.leaf("web", 0, Duration::ZERO).await.unwrap().cert_pem;
-    let roots = roots::bundle_pem(&signed.ca);
+    let roots = signed.ca.bundle_pem();
     for purpose in ["sslclient", "sslserver"] {
         let verdict = openssl_verify(&roots, &chain, purpose);
         assert!(verdict.contains(": OK"), "{verdict}");

@@ -4,12 +4,11 @@ use lictor_api::{
     ServiceId,
     types::health::{CheckStatus, HealthCheck},
 };
+use lictor_core::state::{Topic, catalog::fold};
+use lictor_store::Store;
 
 use super::Outcome;
-use crate::{
-    local::{LocalCheck, LocalState},
-    state::{Store, Topic, catalog::fold},
-};
+use crate::local::{LocalCheck, LocalState};
 
 /// Follows the other instance until dropped.
 pub(super) async fn run(local: &LocalState, store: &Store, check: &LocalCheck) {

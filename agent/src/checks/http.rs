@@ -21,7 +21,10 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Outcome, dial::Dialer, join_host_port, prefix};
+use lictor_api::names::{join_host_port, prefix};
+
+use super::Outcome;
+use crate::dial::Dialer;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 10;

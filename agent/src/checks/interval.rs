@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use lictor_api::types::{agent::CheckDefinition, health::CheckStatus};
 use tokio::time::{MissedTickBehavior, sleep};
 
-use super::{Outcome, dial::Dialer, http, script, tcp, udp};
+use super::{Outcome, http, script, tcp, udp};
+use crate::dial::Dialer;
 use crate::local::{LocalCheck, LocalState};
 
 /// The first run comes soon, so that a program that is up is not kept out for a whole interval.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use lictor_api::types::agent::CheckDefinition;
 use tokio::time::timeout;
 
-use super::{Outcome, dial::Dialer};
+use super::Outcome;
+use crate::dial::Dialer;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -6,15 +6,15 @@ use lictor_api::{
     types::catalog::{NodeService, RegisterRequest},
     wire,
 };
+use lictor_config::files;
+use lictor_core::{
+    fsm::{self, Command},
+    state::{State, watch::Touched},
+};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    config::{self, files},
-    fsm::{self, Command},
-    local::Source,
-    state::{State, watch::Touched},
-};
+use crate::local::Source;
 
 struct Runners {
     local: Arc<LocalState>,
@@ -27,7 +27,7 @@ impl Runners {
     fn start(services: &Value) -> Self {
         let text = json!({ "services": services }).to_string();
         let source = files::parse(Path::new("test.json"), &text).unwrap();
-        let config = config::build(source, true, Vec::new()).unwrap();
+        let config = lictor_config::build(source, true, Vec::new()).unwrap();
         let local = Arc::new(LocalState::open(&config, "id").unwrap());
         let (store, shutdown) = (Arc::new(Store::default()), CancellationToken::new());
         let task = tokio::spawn(run(local.clone(), store.clone(), shutdown.clone()));

@@ -5,7 +5,8 @@ use std::time::Duration;
 use lictor_api::types::agent::CheckDefinition;
 use tokio::{net::UdpSocket, time::timeout};
 
-use super::{Outcome, dial::Dialer};
+use super::Outcome;
+use crate::dial::Dialer;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -14,7 +15,7 @@ pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcom
     let address = &definition.udp;
     let limit = if definition.timeout.is_zero() { TIMEOUT } else { definition.timeout.0 };
     let refused = |error: std::io::Error| {
-        format!("read udp {address}: {}", super::dial::refusal("", &error).trim_start())
+        format!("read udp {address}: {}", crate::dial::refusal("", &error).trim_start())
     };
     let exchange = async {
         let target = *dialer.resolve("udp", address).await?.first().ok_or("no address")?;

@@ -7,6 +7,7 @@ mod flags;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use lictor_config::RuntimeConfig;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -14,11 +15,7 @@ use tokio::{
 };
 
 use super::Verb;
-use crate::{
-    agent::{Agent, Running},
-    config::{self, RuntimeConfig},
-    telemetry::log,
-};
+use crate::{agent::Agent, app::Running, telemetry::log};
 use flags::Flags;
 
 /// `agent`: its flags.
@@ -74,13 +71,15 @@ impl AgentVerb {
     fn load(&self) -> anyhow::Result<RuntimeConfig> {
         let mut sources = self.flags.config_file.clone();
         sources.extend(self.flags.config_dir.iter().cloned());
-        let mut source = config::files::load(&sources)?;
+        let mut source = lictor_config::files::load(&sources)?;
         for fragment in &self.flags.hcl {
-            source =
-                config::files::overlay(source, config::files::parse("-hcl".as_ref(), fragment)?);
+            source = lictor_config::files::overlay(
+                source,
+                lictor_config::files::parse("-hcl".as_ref(), fragment)?,
+            );
         }
-        let source = config::files::overlay(source, self.flags.source()?);
-        Ok(config::build(source, self.flags.dev, sources)?)
+        let source = lictor_config::files::overlay(source, self.flags.source()?);
+        Ok(lictor_config::build(source, self.flags.dev, sources)?)
     }
 
     /// Reloads on SIGHUP and on request; ends on SIGINT, SIGTERM, a `leave` request, and when the

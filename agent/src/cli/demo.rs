@@ -13,10 +13,11 @@ mod steps;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use lictor_config::runtime::Log;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Verb;
-use crate::{config::runtime::Log, telemetry::log};
+use crate::telemetry::log;
 
 /// Flags of `demo`.
 #[derive(Debug, clap::Args)]

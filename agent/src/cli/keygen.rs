@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use lictor_config::runtime::GossipKey;
 
 use super::{Verb, output};
-use crate::config::runtime::GossipKey;
 
 /// `keygen` has no flags.
 #[derive(Debug, clap::Args)]

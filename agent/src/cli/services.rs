@@ -7,7 +7,6 @@ use bytes::Bytes;
 use lictor_api::types::agent::ServiceDefinition;
 
 use super::{Verb, api_flags::ApiFlags, output};
-use crate::config;
 
 /// Flags of `services register`.
 #[derive(Debug, clap::Args)]
@@ -128,5 +127,5 @@ impl Verb for DeregisterVerb {
 }
 
 fn read(files: &[PathBuf]) -> anyhow::Result<Vec<ServiceDefinition>> {
-    Ok(config::files::load(files)?.services)
+    Ok(lictor_config::files::load(files)?.services)
 }

@@ -8,13 +8,11 @@ pub mod save;
 use std::{fs::File, path::Path};
 
 use anyhow::Context;
+use lictor_core::state::State;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    archive::{self, Archive},
-    state::State,
-};
+use crate::archive::{self, Archive};
 
 /// Reads and verifies a file.
 fn open(path: &Path) -> anyhow::Result<Archive> {

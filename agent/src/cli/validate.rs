@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use lictor_config::Source;
+
 use super::{Verb, output};
-use crate::config::{self, Source};
 
 /// Flags of `validate`.
 #[derive(Debug, clap::Args)]
@@ -24,9 +25,10 @@ impl Verb for ValidateVerb {
     const ABOUT: &'static str = "Check configuration files";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let checked = config::files::load(&self.paths)
-            .map_err(anyhow::Error::from)
-            .and_then(|source| Ok(config::build(completed(source), false, self.paths.clone())?));
+        let checked =
+            lictor_config::files::load(&self.paths).map_err(anyhow::Error::from).and_then(
+                |source| Ok(lictor_config::build(completed(source), false, self.paths.clone())?),
+            );
         match checked {
             Ok(_) => {
                 if !self.quiet {

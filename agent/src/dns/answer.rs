@@ -14,6 +14,7 @@ use hickory_proto::{
     rr::{Name, Record, RecordType},
 };
 use lictor_api::types::{catalog::Node, health::CheckStatus};
+use lictor_core::state::{Instance, State};
 use rand::Rng;
 
 use super::{
@@ -21,7 +22,6 @@ use super::{
     lookup::{Found, Owner, name_servers},
     record::{self, Address},
 };
-use crate::state::{Instance, State};
 
 /// What is asked, as far as records depend on it.
 #[derive(Debug, Clone, Copy)]

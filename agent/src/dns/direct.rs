@@ -15,6 +15,7 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder},
 };
 use lictor_api::types::catalog::Node;
+use lictor_core::state::{Instance, State};
 use rand::Rng;
 
 use super::{
@@ -24,7 +25,6 @@ use super::{
     record,
     truncate::{Limits, Transport},
 };
-use crate::state::{Instance, State};
 
 const HEADER_BYTES: usize = 12;
 /// A whole OPT record without options.

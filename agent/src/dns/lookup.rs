@@ -9,13 +9,13 @@ use lictor_api::types::{
     catalog::{Node, NodeService},
     health::CheckStatus,
 };
+use lictor_core::state::{Instance, State};
 use rand::{Rng, seq::SliceRandom};
 
 use super::{
     Zone,
     name::{Question, Subject},
 };
-use crate::state::{Instance, State};
 
 /// The service that the servers themselves are registered under.
 const SERVERS: &str = "consul";

@@ -9,6 +9,7 @@ use hickory_proto::{
     rr::{DNSClass, Name, Record, RecordType},
     serialize::binary::{BinDecodable, BinDecoder},
 };
+use lictor_core::state::State;
 use rand::Rng;
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
     name::{self, Scope},
     truncate::{self, Limits, Transport},
 };
-use crate::state::State;
 
 /// Aliases that are followed from one to the next.
 const MAX_ALIASES: usize = 3;

@@ -11,6 +11,8 @@ use hickory_proto::{
     op::Message,
     rr::{DNSClass, RecordType},
 };
+use lictor_core::state::{State, WatchSet, view::View};
+use lictor_store::Store;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
@@ -24,7 +26,6 @@ use super::{
 };
 use crate::{
     forward::{ForwardError, Forwarder},
-    state::{State, Store, WatchSet, view::View},
     views::Views,
 };
 

@@ -13,6 +13,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use lictor_core::state::State;
+use lictor_store::Store;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,7 +24,6 @@ use super::{
     remote::{Remote, Work},
     tcp, udp,
 };
-use crate::state::{State, Store};
 
 /// Queries that recursors are working on at a time; more get SERVFAIL.
 const MAX_RECURSIONS: usize = 512;

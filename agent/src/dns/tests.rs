@@ -14,6 +14,11 @@ use hickory_proto::{
     op::{Edns, Message, Query},
     rr::{Name, Record, RecordType},
 };
+use lictor_config::runtime::{Dns, Soa};
+use lictor_core::{
+    fsm::{self, Command},
+    state::{State, watch::Touched},
+};
 use rand::{SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
 
@@ -21,11 +26,6 @@ use super::{
     Zone,
     packet::{self, Outcome},
     truncate::Transport,
-};
-use crate::{
-    config::runtime::{Dns, Soa},
-    fsm::{self, Command},
-    state::{State, watch::Touched},
 };
 
 const NOW: u32 = 1_700_000_000;

@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
-
-use crate::config::{RuntimeConfig, runtime::Dns};
+use lictor_config::{RuntimeConfig, runtime::Dns};
 
 /// The domain of the configuration is not a DNS name.
 #[derive(Debug, thiserror::Error)]

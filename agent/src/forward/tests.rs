@@ -6,18 +6,19 @@ mod leaving;
 mod lost;
 mod names;
 
+use lictor_config::{
+    RuntimeConfig, Source,
+    runtime::{Listen, Rate},
+};
+use lictor_transport::listener::{Bounds, serve};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    agent::Running,
-    config::{
-        self, RuntimeConfig, Source,
-        runtime::{Listen, Rate},
-    },
+    app::Running,
     http::{self as api, Peer},
-    rpc::{self, listener::Bounds},
+    rpc::{self, auto_encrypt::SIGN_PATH},
 };
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -33,7 +34,7 @@ pub(super) struct Pair {
 
 fn agent(name: &str, edit: impl FnOnce(&mut RuntimeConfig)) -> RuntimeConfig {
     let source = Source { node_name: Some(name.to_owned()), ..Source::default() };
-    let mut config = config::build(source, true, Vec::new()).unwrap();
+    let mut config = lictor_config::build(source, true, Vec::new()).unwrap();
     config.listen = Listen::default();
     (config.server_port, config.serf_lan_port, config.serf_wan_port) = (0, 0, 0);
     config.pretty_json = false;
@@ -56,9 +57,9 @@ impl Pair {
         let address = listener.local_addr().unwrap();
         let (agent_one, shutdown) = (server.agent().clone(), CancellationToken::new());
         let routes = rpc::server_services(&agent_one, agent_one.server().unwrap(), &shutdown);
-        let bounds = Bounds::new(&agent_one.config.load());
+        let bounds = Bounds::new(&agent_one.config.load(), SIGN_PATH);
         let tls = agent_one.tls.rpc.clone();
-        let serving = rpc::listener::serve(listener, tls, routes, bounds, shutdown.clone());
+        let serving = serve(listener, tls, routes, bounds, shutdown.clone());
         let known = KnownServer {
             datacenter: agent_one.config.load().datacenter.clone(),
             name: "server-one".to_owned(),
@@ -254,14 +255,9 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
         };
         let shutdown = CancellationToken::new();
         let routes = rpc::server_services(far.agent(), far.agent().server().unwrap(), &shutdown);
-        let bounds = Bounds::new(&far.agent().config.load());
-        let serving = rpc::listener::serve(
-            listener,
-            far.agent().tls.rpc.clone(),
-            routes,
-            bounds,
-            shutdown.clone(),
-        );
+        let bounds = Bounds::new(&far.agent().config.load(), SIGN_PATH);
+        let serving =
+            serve(listener, far.agent().tls.rpc.clone(), routes, bounds, shutdown.clone());
         let serving = tokio::spawn(serving);
         let far_away = async |path: &str| loop {
             near.agent().forwarder.servers().replace(vec![known.clone()]);
@@ -304,7 +300,7 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
 async fn what_is_too_large_to_be_passed_on_says_where_to_go() {
     let pair = Pair::start().await;
     let head = ::http::Request::put("/v1/snapshot").body(()).unwrap().into_parts().0;
-    let request = Request::new(head, vec![0; MAX_REQUEST].into(), Peer::Unix).unwrap();
+    let request = Request::new(head, vec![0; MAX_REQUEST_BYTES].into(), Peer::Unix).unwrap();
     pair.introduce();
     let refused = api::answer(pair.client.agent(), request).await;
     assert_eq!(

@@ -13,13 +13,11 @@ pub(super) use health::{by_id, by_name};
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use lictor_core::acl::Access;
 use tokio::time::timeout;
 
 use super::{Context, HttpError, Request, Response};
-use crate::{
-    acl::Access,
-    local::{LocalState, RegistrationError, anti_entropy},
-};
+use crate::local::{LocalState, RegistrationError, anti_entropy};
 
 /// `PUT /v1/agent/reload`: reads the configuration again; answers when it is in force.
 pub(super) async fn reload(cx: Context, _: Request) -> Result<Response, HttpError> {

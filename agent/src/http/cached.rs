@@ -1,9 +1,9 @@
-//! `?cached`: answers that are at hand, with `X-Cache` and `Age` (Consul "Agent caching").
+//! `?cached`: responses served from the agent cache, with `X-Cache` and `Age` (Consul "Agent caching").
 //!
 //! A client agent answers instances of a service from the view that it follows of it, blocking
 //! queries included; the first question about a service opens the view and is a MISS. The age of a
 //! view is zero while it is followed, and else the time since its stream broke; a stream that broke
-//! without a word is noticed after ten seconds. A server has everything at hand: its answer is as
+//! without a word is noticed after ten seconds. A server has all of the state: its answer is as
 //! fresh as a default read, a HIT of age zero.
 //!
 //! `Cache-Control`: `max-age` bounds the age, `must-revalidate` asks a server in any case,
@@ -13,30 +13,14 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, header::CACHE_CONTROL};
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
+use lictor_core::state::{State, WatchSet, view::View};
 use tokio::time::timeout;
 
 use super::{
     Context, HttpError, Request, Response,
     routes::{Handler, Route},
 };
-use crate::{
-    agent::Agent,
-    server::jittered,
-    state::{State, WatchSet, view::View},
-    views::Cached,
-};
-
-/// What Consul keeps in its cache when asked to.
-const CACHED_PATHS: [&str; 8] = [
-    "/v1/catalog/connect/",
-    "/v1/catalog/datacenters",
-    "/v1/catalog/node-services/",
-    "/v1/catalog/service/",
-    "/v1/catalog/services",
-    "/v1/connect/intentions/match",
-    "/v1/health/connect/",
-    "/v1/health/service/",
-];
+use crate::{agent::Agent, server::jittered, views::Cached};
 
 /// What a client accepts of a cache.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -72,9 +56,9 @@ impl Policy {
     }
 }
 
-/// Whether a request asks for what is at hand.
+/// Returns whether a request asks for the cache.
 pub(super) fn is_asked(route: &Route, request: &Request) -> bool {
-    request.has("cached") && request.method() == Method::GET && CACHED_PATHS.contains(&route.path)
+    request.has("cached") && request.method() == Method::GET && route.is_cached
 }
 
 /// The view that a request can be answered from, on an agent that follows views. Distances are
@@ -84,19 +68,15 @@ fn view(route: &Route, request: &Request) -> Option<View> {
     if needs_server || !is_asked(route, request) || request.tail().is_empty() {
         return None;
     }
-    match route.path {
-        "/v1/catalog/service/" | "/v1/health/service/" => {
-            Some(View::service(&request.tail().into()))
-        }
-        "/v1/catalog/connect/" | "/v1/health/connect/" => {
-            Some(View::connect(&request.tail().into()))
-        }
-        _ => None,
+    let name = request.tail().into();
+    if route.is_of_service {
+        return Some(View::service(&name));
     }
+    route.is_of_connect.then(|| View::connect(&name))
 }
 
-/// Marks what a server answers from memory.
-pub(super) fn at_hand(response: Response) -> Response {
+/// Marks a server's own response: it is always current.
+pub(super) fn from_cache(response: Response) -> Response {
     response.with_header("x-cache", "HIT").with_header("age", "0")
 }
 

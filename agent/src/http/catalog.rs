@@ -12,6 +12,10 @@ use lictor_api::{
     NodeName, ServiceName,
     types::catalog::{CatalogService, Node, NodeService},
 };
+use lictor_core::{
+    acl::Access,
+    state::{Instance, Topic, catalog::fold},
+};
 use serde::Serialize;
 pub(super) use write::{
     check_type, deregister, existing, register, removed_node, validate_service, written_node,
@@ -19,10 +23,6 @@ pub(super) use write::{
 };
 
 use super::{Context, HttpError, Request, Response, near::Near};
-use crate::{
-    acl::Access,
-    state::{Instance, Topic, catalog::fold},
-};
 
 /// `GET /v1/catalog/datacenters`.
 pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, HttpError> {
@@ -175,8 +175,8 @@ impl InstanceQuery {
     /// The rows of the instances asked for.
     pub(super) fn select<T>(
         &self,
-        state: &crate::state::State,
-        topics: &mut crate::state::WatchSet,
+        state: &lictor_core::state::State,
+        topics: &mut lictor_core::state::WatchSet,
         mut row: impl FnMut(Instance<'_>) -> T,
     ) -> Vec<T> {
         let mut rows = Vec::new();

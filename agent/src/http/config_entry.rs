@@ -7,15 +7,15 @@ use lictor_api::{
     types::config_entry::{ConfigEntry, SERVICE_INTENTIONS},
     wire::{self, DecodeError},
 };
-use serde_json::Value;
-
-use super::{Context, HttpError, Request, Response};
-use crate::{
+use lictor_core::{
     acl::Access,
     connect::intention,
     fsm::{Command, ConfigEntryCommand},
     state::Topic,
 };
+use serde_json::Value;
+
+use super::{Context, HttpError, Request, Response};
 
 /// `PUT /v1/config`: writes an entry; `?cas`. Answers whether it was written.
 pub(super) async fn put(cx: Context, request: Request) -> Result<Response, HttpError> {

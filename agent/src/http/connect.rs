@@ -7,8 +7,10 @@ pub(super) mod intentions;
 
 use std::sync::Arc;
 
+use lictor_core::state::CertificateAuthority;
+
 use super::{Context, HttpError};
-use crate::{ca::Authority, state::CertificateAuthority};
+use crate::ca::Authority;
 
 /// The authority, if the mesh is on; waits until the first leader has made it.
 async fn authority(cx: &Context) -> Result<(&Authority, Arc<CertificateAuthority>), HttpError> {

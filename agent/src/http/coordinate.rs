@@ -5,13 +5,13 @@ use lictor_api::{
     NodeName,
     types::coordinate::{DatacenterMap, Entry},
 };
-
-use super::{Context, HttpError, Request, Response};
-use crate::{
+use lictor_core::{
     acl::Access,
     fsm::{Command, CoordinateCommand},
     state::Topic,
 };
+
+use super::{Context, HttpError, Request, Response};
 
 /// `GET /v1/coordinate/datacenters`: the servers of the WAN pool as this agent sees them.
 pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, HttpError> {
@@ -28,7 +28,7 @@ pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, Htt
     Response::json(&maps)
 }
 
-fn wan_map(pool: &crate::gossip::Pool) -> Vec<DatacenterMap> {
+fn wan_map(pool: &lictor_membership::Pool) -> Vec<DatacenterMap> {
     let mut maps: Vec<DatacenterMap> = Vec::new();
     for member in pool.members().iter().filter(|member| member.is_alive()) {
         let datacenter = member.datacenter();

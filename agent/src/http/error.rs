@@ -13,16 +13,17 @@ use lictor_api::{
     types::{session::MAX_TTL, txn::MAX_OPERATIONS},
     wire::DecodeError,
 };
+use lictor_core::acl::PermissionDenied;
+use lictor_membership::{KeyringError, SendError};
 
 use super::{Response, filter::FilterError};
 use crate::{
-    acl::PermissionDenied,
     archive::ArchiveError,
     ca::CaError,
     events::FireError,
     forward::ForwardError,
-    gossip::{KeyringError, SendError},
     local::RegistrationError,
+    message::MalformedRequest,
     server::{ServerError, snapshots::SnapshotError},
 };
 
@@ -467,6 +468,12 @@ impl HttpError {
             Self::MethodNotAllowed { allow, .. } => response.with_header("allow", &allow),
             _ => response,
         }
+    }
+}
+
+impl From<MalformedRequest> for HttpError {
+    fn from(MalformedRequest: MalformedRequest) -> Self {
+        Self::Encoding
     }
 }
 

@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 use lictor_api::types::event::UserEvent;
+use lictor_core::acl::Access;
 use tokio::time::timeout;
 
 use super::{Context, HttpError, Request, Response};
-use crate::{acl::Access, events};
+use crate::events;
 
 /// `PUT /v1/event/fire/:name` with `?node`, `?service`, `?tag`; the body is the payload.
 pub(super) async fn fire(cx: Context, request: Request) -> Result<Response, HttpError> {

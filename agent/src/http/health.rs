@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
+use lictor_api::contract::SERF_CHECK_ID;
 use lictor_api::{
     NodeName, ServiceName,
     types::health::{CheckServiceNode, CheckStatus, HealthCheck},
+};
+use lictor_core::{
+    acl::Access,
+    state::{State, Topic, WatchSet, catalog::fold},
 };
 
 use super::{
     Context, HttpError, Request, Response,
     catalog::{InstanceQuery, has_meta},
     near::Near,
-};
-use crate::{
-    acl::Access,
-    local::anti_entropy::SERF_CHECK,
-    state::{State, Topic, WatchSet, catalog::fold},
 };
 
 /// `GET /v1/health/node/:node`: the checks on a node.
@@ -78,7 +78,7 @@ pub(super) async fn state(cx: Context, request: Request) -> Result<Response, Htt
             wanted != CheckStatus::Passing.as_str()
                 || check.service_id.is_empty()
                 || state.catalog.node_checks(&check.node).all(|other| {
-                    &*other.check_id != SERF_CHECK || other.status == CheckStatus::Passing
+                    &*other.check_id != SERF_CHECK_ID || other.status == CheckStatus::Passing
                 })
         };
         let checks = state.catalog.checks();
@@ -130,7 +130,7 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
     cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
     let (meta, rows) = cx
         .read(&request, |state, topics| {
-            let row = |instance: crate::state::Instance<'_>| {
+            let row = |instance: lictor_core::state::Instance<'_>| {
                 let wanted = !passing || instance.status == CheckStatus::Passing;
                 wanted.then(|| instance.to_check_service_node())
             };

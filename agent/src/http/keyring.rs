@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
+use lictor_core::acl::Access;
+use lictor_membership::{Key, KeyOperation, KeyReport, Pool, Profile};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, HttpError, Request, Response};
-use crate::{
-    acl::Access,
-    gossip::{Key, KeyOperation, KeyReport, Pool, Profile},
-};
 
 /// The most other members that an answer may be sent over.
 const MAX_RELAYS: u64 = 5;

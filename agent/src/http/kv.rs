@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use lictor_api::types::kv::KvPair;
-
-use super::{Context, HttpError, Request, Response};
-use crate::{
+use lictor_core::{
     acl::Access,
     fsm::{Command, KvCommand},
     state::Topic,
 };
+
+use super::{Context, HttpError, Request, Response};
 
 /// `GET /v1/kv/:key`: one key, `?recurse` all keys that begin with it, `?keys` their names only,
 /// `?raw` the bare value.

@@ -4,9 +4,9 @@
 //! nothing is sorted. The estimate is no part of what a blocking query waits for.
 
 use lictor_api::NodeName;
+use lictor_core::state::State;
 
 use super::{Context, Request};
-use crate::state::State;
 
 /// The node that rows are sorted from.
 pub(super) struct Near(Option<NodeName>);

@@ -9,9 +9,9 @@ pub(super) mod autopilot;
 pub(super) mod raft;
 
 use http::StatusCode;
+use lictor_consensus::ConsensusError;
 
-use super::{Context, HttpError, Request, Response, request::TO_LEADER};
-use crate::raft::ConsensusError;
+use super::{Context, HttpError, Request, Response, TO_LEADER};
 
 /// The leader's answer, if this server is not the leader.
 async fn by_leader(cx: &Context, request: &Request) -> Result<Option<Response>, HttpError> {

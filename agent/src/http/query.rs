@@ -9,9 +9,9 @@ use lictor_api::{
     GoDuration,
     query::{Consistency, QueryMeta, QueryOptions},
 };
+use lictor_core::state::{State, WatchSet};
 
 use super::{Context, HttpError, Request};
-use crate::state::{State, WatchSet};
 
 impl Request {
     /// What the client asks of a read.

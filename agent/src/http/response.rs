@@ -1,4 +1,4 @@
-//! An answer: status, headers, body, and Consul's way of writing JSON.
+//! Consul's way of writing responses: its headers and its JSON.
 //!
 //! COMPAT: JSON is written as Go's encoding/json does it, with `<`, `>` and `&` escaped; compact,
 //! or indented by four spaces for `?pretty` (with a newline at the end) and for `-dev`.
@@ -6,33 +6,20 @@
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    HeaderName, HeaderValue, Method, StatusCode,
     header::{CONTENT_TYPE, VARY},
 };
 use lictor_api::query::{Consistency, QueryMeta};
 use memchr::{memchr, memchr3};
 use serde::Serialize;
 
-use super::{HttpError, Request};
+use super::{HttpError, Request, Response};
 
 /// Bodies shorter than this are not compressed.
 const GZIP_MIN_BYTES: usize = 1400;
 
 /// What most bodies are.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Room for all headers of a read, so that their table never grows.
-const HEADERS: usize = 12;
-
-/// An answer.
-#[derive(Debug)]
-pub struct Response {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers, without those of the connection.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
 
 impl Response {
     /// 200 with a JSON document.
@@ -43,17 +30,6 @@ impl Response {
         let body = serde_json::to_vec(value).map_err(HttpError::Encode)?;
         let response = Self { body: body.into(), ..Self::empty(StatusCode::OK) };
         Ok(response.with(CONTENT_TYPE, JSON))
-    }
-
-    /// Plain text.
-    pub fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { body: text.into().into(), ..Self::empty(status) }
-            .with_header("content-type", "text/plain; charset=utf-8")
-    }
-
-    /// No body.
-    pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::with_capacity(HEADERS), body: Bytes::new() }
     }
 
     /// 301 to `path`, with the request's query. COMPAT: Go's `http.Redirect`.
@@ -69,29 +45,6 @@ impl Response {
         let page = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", escape_href(&location));
         Self { body: page.into(), ..response }
             .with_header("content-type", "text/html; charset=utf-8")
-    }
-
-    /// The same answer with another status.
-    #[must_use]
-    pub fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
-    }
-
-    /// Sets a header; `name` in lower case. A value that HTTP cannot carry is left out.
-    #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
-        }
-        self
-    }
-
-    /// Sets a header that needs no check.
-    #[must_use]
-    pub(super) fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.headers.insert(name, value.into());
-        self
     }
 
     /// Adds the headers of a read.

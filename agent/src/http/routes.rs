@@ -3,7 +3,8 @@
 //! A row whose path ends in `/` answers everything below it, as in Go's ServeMux; the handler gets
 //! the rest of the path with [`super::Request::tail`]. The longest row wins. To add an endpoint,
 //! write `async fn name(cx: Context, request: Request) -> Result<Response, HttpError>` in its
-//! family's file and add a row where the order of paths wants it: rows are searched by halves.
+//! family's file and add a row where the order of paths wants it: rows are searched by halves. What
+//! holds of an endpoint as a whole is a property of its row: `[is_about_agent, is_cached]`.
 
 use std::{borrow::Cow, future::Future, pin::Pin};
 
@@ -26,9 +27,36 @@ pub struct Route {
     pub path: &'static str,
     /// Accepted methods, in the order of the `Allow` header.
     pub methods: &'static [(Method, Handler)],
+    /// It is about the very agent that is asked, so that no other can answer.
+    pub is_about_agent: bool,
+    /// Consul keeps its responses in the agent's cache when asked to (`?cached`).
+    pub is_cached: bool,
+    /// The view of a service's instances answers it.
+    pub is_of_service: bool,
+    /// The view of a service's mesh endpoints answers it.
+    pub is_of_connect: bool,
+    /// A body that names no node means the node of the agent that was asked.
+    pub fills_in_node: bool,
+    /// Its rows have addresses, which `translate_wan_addrs` replaces.
+    pub has_addresses: bool,
+    /// A body that is put may be an archive.
+    pub takes_archive: bool,
 }
 
 impl Route {
+    /// A row without properties.
+    const PLAIN: Self = Self {
+        path: "",
+        methods: &[],
+        is_about_agent: false,
+        is_cached: false,
+        is_of_service: false,
+        is_of_connect: false,
+        fills_in_node: false,
+        has_addresses: false,
+        takes_archive: false,
+    };
+
     /// The handler for a method.
     pub fn handler(&self, method: &Method) -> Option<Handler> {
         self.methods.iter().find(|(accepted, _)| accepted == method).map(|(_, handler)| *handler)
@@ -43,20 +71,15 @@ impl Route {
         }
         allow
     }
-
-    /// Whether it is about the very agent that is asked, so that no other can answer.
-    pub fn is_about_agent(&self) -> bool {
-        let paths_of_the_agent = ["/v1/agent/", "/v1/event/"];
-        paths_of_the_agent.iter().any(|path| self.path.starts_with(path))
-            && !self.path.starts_with("/v1/agent/connect/")
-    }
 }
 
 macro_rules! routes {
-    ($($path:literal { $($method:ident $handler:path),+ $(,)? })*) => {
+    ($($path:literal $([$($property:ident),+])? { $($method:ident $handler:path),+ $(,)? })*) => {
         &[$(Route {
             path: $path,
             methods: &[$((Method::$method, |cx, request| Box::pin($handler(cx, request)))),+],
+            $($($property: true,)+)?
+            ..Route::PLAIN
         }),*]
     };
 }
@@ -65,80 +88,80 @@ macro_rules! routes {
 /// with a slash is all that is below it.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
-    "/v1/agent/check/deregister/"    { PUT agent::checks::deregister }
-    "/v1/agent/check/fail/"          { PUT agent::checks::fail }
-    "/v1/agent/check/pass/"          { PUT agent::checks::pass }
-    "/v1/agent/check/register"       { PUT agent::checks::register }
-    "/v1/agent/check/update/"        { PUT agent::checks::update }
-    "/v1/agent/check/warn/"          { PUT agent::checks::warn }
-    "/v1/agent/checks"               { GET agent::checks::list }
-    "/v1/agent/connect/authorize"    { POST connect::agent::authorize }
-    "/v1/agent/connect/ca/leaf/"     { GET connect::agent::leaf }
-    "/v1/agent/connect/ca/roots"     { GET connect::ca::roots }
-    "/v1/agent/force-leave/"         { PUT agent::members::force_leave }
-    "/v1/agent/health/service/id/"   { GET agent::by_id }
-    "/v1/agent/health/service/name/" { GET agent::by_name }
-    "/v1/agent/join/"                { PUT agent::members::join }
-    "/v1/agent/leave"                { PUT agent::leave }
-    "/v1/agent/maintenance"          { PUT agent::maintenance }
-    "/v1/agent/members"              { GET agent::members::list }
-    "/v1/agent/ready"                { GET ready::ready }
-    "/v1/agent/reload"               { PUT agent::reload }
-    "/v1/agent/self"                 { GET agent::own::describe }
-    "/v1/agent/service/"             { GET agent::services::get }
-    "/v1/agent/service/deregister/"  { PUT agent::services::deregister }
-    "/v1/agent/service/maintenance/" { PUT agent::services::maintenance }
-    "/v1/agent/service/register"     { PUT agent::services::register }
-    "/v1/agent/services"             { GET agent::services::list }
-    "/v1/agent/version"              { GET agent::own::version }
-    "/v1/catalog/connect/"           { GET catalog::connect }
-    "/v1/catalog/datacenters"        { GET catalog::datacenters }
-    "/v1/catalog/deregister"         { PUT catalog::deregister }
-    "/v1/catalog/node-services/"     { GET catalog::node_services }
-    "/v1/catalog/node/"              { GET catalog::node }
-    "/v1/catalog/nodes"              { GET catalog::nodes }
-    "/v1/catalog/register"           { PUT catalog::register }
-    "/v1/catalog/service/"           { GET catalog::service }
-    "/v1/catalog/services"           { GET catalog::services }
-    "/v1/config"                     { PUT config_entry::put }
-    "/v1/config/"                    { GET config_entry::get, DELETE config_entry::delete }
-    "/v1/connect/ca/configuration"   { GET connect::ca::configuration, PUT connect::ca::configure }
-    "/v1/connect/ca/roots"           { GET connect::ca::roots }
-    "/v1/connect/intentions"         { GET connect::intentions::list, POST connect::intentions::create }
-    "/v1/connect/intentions/"        { GET connect::intentions::by_id, PUT connect::intentions::put_by_id, DELETE connect::intentions::delete_by_id }
-    "/v1/connect/intentions/check"   { GET connect::intentions::check }
-    "/v1/connect/intentions/exact"   { GET connect::intentions::exact, PUT connect::intentions::put_exact, DELETE connect::intentions::delete_exact }
-    "/v1/connect/intentions/match"   { GET connect::intentions::matching }
-    "/v1/coordinate/datacenters"     { GET coordinate::datacenters }
-    "/v1/coordinate/node/"           { GET coordinate::node }
-    "/v1/coordinate/nodes"           { GET coordinate::nodes }
-    "/v1/coordinate/update"          { PUT coordinate::update }
-    "/v1/event/fire/"                { PUT event::fire }
-    "/v1/event/list"                 { GET event::list }
-    "/v1/health/checks/"             { GET health::checks }
-    "/v1/health/connect/"            { GET health::connect }
-    "/v1/health/ingress/"            { GET health::ingress }
-    "/v1/health/node/"               { GET health::node }
-    "/v1/health/service/"            { GET health::service }
-    "/v1/health/state/"              { GET health::state }
-    "/v1/kv/"                        { GET kv::get, PUT kv::put, DELETE kv::delete }
+    "/v1/agent/check/deregister/" [is_about_agent] { PUT agent::checks::deregister }
+    "/v1/agent/check/fail/" [is_about_agent] { PUT agent::checks::fail }
+    "/v1/agent/check/pass/" [is_about_agent] { PUT agent::checks::pass }
+    "/v1/agent/check/register" [is_about_agent] { PUT agent::checks::register }
+    "/v1/agent/check/update/" [is_about_agent] { PUT agent::checks::update }
+    "/v1/agent/check/warn/" [is_about_agent] { PUT agent::checks::warn }
+    "/v1/agent/checks" [is_about_agent] { GET agent::checks::list }
+    "/v1/agent/connect/authorize" { POST connect::agent::authorize }
+    "/v1/agent/connect/ca/leaf/" { GET connect::agent::leaf }
+    "/v1/agent/connect/ca/roots" { GET connect::ca::roots }
+    "/v1/agent/force-leave/" [is_about_agent] { PUT agent::members::force_leave }
+    "/v1/agent/health/service/id/" [is_about_agent] { GET agent::by_id }
+    "/v1/agent/health/service/name/" [is_about_agent] { GET agent::by_name }
+    "/v1/agent/join/" [is_about_agent] { PUT agent::members::join }
+    "/v1/agent/leave" [is_about_agent] { PUT agent::leave }
+    "/v1/agent/maintenance" [is_about_agent] { PUT agent::maintenance }
+    "/v1/agent/members" [is_about_agent] { GET agent::members::list }
+    "/v1/agent/ready" [is_about_agent] { GET ready::ready }
+    "/v1/agent/reload" [is_about_agent] { PUT agent::reload }
+    "/v1/agent/self" [is_about_agent] { GET agent::own::describe }
+    "/v1/agent/service/" [is_about_agent] { GET agent::services::get }
+    "/v1/agent/service/deregister/" [is_about_agent] { PUT agent::services::deregister }
+    "/v1/agent/service/maintenance/" [is_about_agent] { PUT agent::services::maintenance }
+    "/v1/agent/service/register" [is_about_agent] { PUT agent::services::register }
+    "/v1/agent/services" [is_about_agent] { GET agent::services::list }
+    "/v1/agent/version" [is_about_agent] { GET agent::own::version }
+    "/v1/catalog/connect/" [is_cached, is_of_connect, has_addresses] { GET catalog::connect }
+    "/v1/catalog/datacenters" [is_cached, has_addresses] { GET catalog::datacenters }
+    "/v1/catalog/deregister" [has_addresses] { PUT catalog::deregister }
+    "/v1/catalog/node-services/" [is_cached, has_addresses] { GET catalog::node_services }
+    "/v1/catalog/node/" [has_addresses] { GET catalog::node }
+    "/v1/catalog/nodes" [has_addresses] { GET catalog::nodes }
+    "/v1/catalog/register" [has_addresses] { PUT catalog::register }
+    "/v1/catalog/service/" [is_cached, is_of_service, has_addresses] { GET catalog::service }
+    "/v1/catalog/services" [is_cached, has_addresses] { GET catalog::services }
+    "/v1/config" { PUT config_entry::put }
+    "/v1/config/" { GET config_entry::get, DELETE config_entry::delete }
+    "/v1/connect/ca/configuration" { GET connect::ca::configuration, PUT connect::ca::configure }
+    "/v1/connect/ca/roots" { GET connect::ca::roots }
+    "/v1/connect/intentions" { GET connect::intentions::list, POST connect::intentions::create }
+    "/v1/connect/intentions/" { GET connect::intentions::by_id, PUT connect::intentions::put_by_id, DELETE connect::intentions::delete_by_id }
+    "/v1/connect/intentions/check" { GET connect::intentions::check }
+    "/v1/connect/intentions/exact" { GET connect::intentions::exact, PUT connect::intentions::put_exact, DELETE connect::intentions::delete_exact }
+    "/v1/connect/intentions/match" [is_cached] { GET connect::intentions::matching }
+    "/v1/coordinate/datacenters" { GET coordinate::datacenters }
+    "/v1/coordinate/node/" { GET coordinate::node }
+    "/v1/coordinate/nodes" { GET coordinate::nodes }
+    "/v1/coordinate/update" { PUT coordinate::update }
+    "/v1/event/fire/" [is_about_agent] { PUT event::fire }
+    "/v1/event/list" [is_about_agent] { GET event::list }
+    "/v1/health/checks/" [has_addresses] { GET health::checks }
+    "/v1/health/connect/" [is_cached, is_of_connect, has_addresses] { GET health::connect }
+    "/v1/health/ingress/" [has_addresses] { GET health::ingress }
+    "/v1/health/node/" [has_addresses] { GET health::node }
+    "/v1/health/service/" [is_cached, is_of_service, has_addresses] { GET health::service }
+    "/v1/health/state/" [has_addresses] { GET health::state }
+    "/v1/kv/" { GET kv::get, PUT kv::put, DELETE kv::delete }
     "/v1/operator/autopilot/configuration" { GET operator::autopilot::configuration, PUT operator::autopilot::configure }
-    "/v1/operator/autopilot/health"  { GET operator::autopilot::health }
-    "/v1/operator/autopilot/state"   { GET operator::autopilot::state }
-    "/v1/operator/keyring"           { GET keyring::list, POST keyring::install, PUT keyring::select, DELETE keyring::remove }
+    "/v1/operator/autopilot/health" { GET operator::autopilot::health }
+    "/v1/operator/autopilot/state" { GET operator::autopilot::state }
+    "/v1/operator/keyring" { GET keyring::list, POST keyring::install, PUT keyring::select, DELETE keyring::remove }
     "/v1/operator/raft/configuration" { GET operator::raft::configuration }
-    "/v1/operator/raft/peer"         { DELETE operator::raft::remove }
+    "/v1/operator/raft/peer" { DELETE operator::raft::remove }
     "/v1/operator/raft/transfer-leader" { POST operator::raft::transfer }
-    "/v1/session/create"             { PUT session::create }
-    "/v1/session/destroy/"           { PUT session::destroy }
-    "/v1/session/info/"              { GET session::info }
-    "/v1/session/list"               { GET session::list }
-    "/v1/session/node/"              { GET session::node }
-    "/v1/session/renew/"             { PUT session::renew }
-    "/v1/snapshot"                   { GET snapshot::save, PUT snapshot::restore }
-    "/v1/status/leader"              { GET status::leader }
-    "/v1/status/peers"               { GET status::peers }
-    "/v1/txn"                        { PUT txn::run }
+    "/v1/session/create" [fills_in_node] { PUT session::create }
+    "/v1/session/destroy/" { PUT session::destroy }
+    "/v1/session/info/" { GET session::info }
+    "/v1/session/list" { GET session::list }
+    "/v1/session/node/" { GET session::node }
+    "/v1/session/renew/" { PUT session::renew }
+    "/v1/snapshot" [takes_archive] { GET snapshot::save, PUT snapshot::restore }
+    "/v1/status/leader" { GET status::leader }
+    "/v1/status/peers" { GET status::peers }
+    "/v1/txn" { PUT txn::run }
 };
 
 /// Where a path leads.

@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, Either, Full};
@@ -28,6 +27,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use lictor_api::types::kv::MAX_VALUE_BYTES;
+use lictor_transport::tls::TlsConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
@@ -37,7 +37,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{codegen::Service, service::Routes};
 
-use super::{Context, HttpError, Peer, Request, Response, snapshot};
+use super::{
+    Context, HttpError, Peer, Request, Response,
+    routes::{self, Found},
+    snapshot,
+};
 use crate::{agent::Agent, archive::MAX_ARCHIVE_BYTES};
 
 /// Time for a request's head, and how long an idle connection is kept. Longer than Go clients keep
@@ -52,8 +56,6 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// HTTP/2: how often a silent peer is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// TLS settings that can be swapped; `None` refuses every handshake.
-pub type TlsConfig = Arc<ArcSwapOption<rustls::ServerConfig>>;
 type Body = Either<Full<Bytes>, tonic::body::Body>;
 
 /// A bound socket.
@@ -299,7 +301,11 @@ impl Server {
 
     /// Whether a request brings an archive and comes from somebody who may put it in force.
     async fn may_be_large(&self, head: &Parts, peer: Peer) -> Result<bool, HttpError> {
-        if head.method != Method::PUT || head.uri.path() != "/v1/snapshot" {
+        let takes_archive = match routes::find(head.uri.path()) {
+            Found::Route(route) => route.takes_archive,
+            _ => false,
+        };
+        if head.method != Method::PUT || !takes_archive {
             return Ok(false);
         }
         let request = Request::new(head.clone(), Bytes::new(), peer)?;

@@ -5,28 +5,28 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lictor_api::contract::SERF_CHECK_ID;
 use lictor_api::{
     CheckId, GoDuration, NodeName,
     types::session::{
-        DEFAULT_CHECK, DEFAULT_LOCK_DELAY, MAX_TTL, ServiceCheck, Session, SessionBehavior,
-        lock_delay,
+        DEFAULT_LOCK_DELAY, MAX_TTL, ServiceCheck, Session, SessionBehavior, lock_delay,
     },
     wire,
+};
+use lictor_core::{
+    acl::Access,
+    fsm::{Command, SessionCommand},
+    state::{Topic, catalog::fold},
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::json;
 
 use super::{Context, HttpError, Request, Response};
-use crate::{
-    acl::Access,
-    fsm::{Command, SessionCommand},
-    state::{Topic, catalog::fold},
-};
 
 /// Body of `PUT /v1/session/create`; everything has a default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Wanted {
+struct CreateSession {
     name: String,
     node: NodeName,
     #[serde(deserialize_with = "present_delay")]
@@ -58,7 +58,7 @@ fn present_delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     lock_delay::deserialize(deserializer).map(Some)
 }
 
-impl Wanted {
+impl CreateSession {
     /// The session, for a node that has this name unless the body names one. No TTL is shorter than
     /// `shortest`.
     fn session(self, own_node: &NodeName, shortest: Duration) -> Result<Session, HttpError> {
@@ -84,16 +84,16 @@ impl Wanted {
             lock_delay: self.lock_delay.unwrap_or(DEFAULT_LOCK_DELAY),
             behavior,
             ttl: self.ttl,
-            node_checks: checks.unwrap_or_else(|| vec![DEFAULT_CHECK.into()]),
+            node_checks: checks.unwrap_or_else(|| vec![SERF_CHECK_ID.into()]),
             service_checks: self.service_checks,
             ..Session::default()
         })
     }
 }
 
-/// Writes out that a session without a node is of the agent that was asked, for another agent that
-/// would take itself for it. What is no session stays as it is, for that one to refuse.
-pub(super) fn name_node(request: &mut Request, node: &NodeName) {
+/// Fills in this agent's node name when the body names none; otherwise the server we forward to would
+/// use its own. An invalid body is forwarded unchanged for the server to reject.
+pub(super) fn fill_in_node(request: &mut Request, node: &NodeName) {
     let mut body = match &request.body[..] {
         [] => serde_json::Value::Object(serde_json::Map::new()),
         text => serde_json::from_slice(text).unwrap_or_default(),
@@ -111,10 +111,10 @@ pub(super) fn name_node(request: &mut Request, node: &NodeName) {
 
 /// `PUT /v1/session/create`: makes a session and answers its ID.
 pub(super) async fn create(cx: Context, request: Request) -> Result<Response, HttpError> {
-    let wanted: Wanted =
-        if request.body.is_empty() { Wanted::default() } else { request.decode()? };
+    let create: CreateSession =
+        if request.body.is_empty() { CreateSession::default() } else { request.decode()? };
     let shortest = cx.agent.config.load().session_ttl_min;
-    let session = wanted.session(&cx.agent.local.node().name, shortest)?;
+    let session = create.session(&cx.agent.local.node().name, shortest)?;
     cx.authorize(&Access::Session { node: &session.node, write: true })?;
     let id = session.id.clone();
     cx.propose(Command::Session(Box::new(SessionCommand::Create(session)))).await?;

@@ -6,9 +6,9 @@
 //! a time.
 
 use http::StatusCode;
+use lictor_core::acl::Access;
 
 use super::{Context, HttpError, Request, Response};
-use crate::acl::Access;
 
 /// What both directions ask for.
 pub(super) const ACCESS: Access<'_> = Access::Operator { write: true };

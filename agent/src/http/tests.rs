@@ -19,6 +19,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use lictor_config::{RuntimeConfig, Source, runtime::Listen};
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -28,10 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::server::{Listener, serve};
-use crate::{
-    agent::Running,
-    config::{self, RuntimeConfig, Source, runtime::Listen},
-};
+use crate::app::Running;
 
 /// An agent that answers HTTP.
 struct TestAgent {
@@ -79,7 +77,7 @@ impl TestAgent {
 
     async fn start_with(edit: impl FnOnce(&mut RuntimeConfig)) -> Self {
         let source = Source { node_name: Some("agent-one".into()), ..Source::default() };
-        let mut config = config::build(source, true, Vec::new()).unwrap();
+        let mut config = lictor_config::build(source, true, Vec::new()).unwrap();
         config.listen = Listen::default();
         config.server_port = 0;
         (config.serf_lan_port, config.serf_wan_port) = (0, 0);

@@ -7,12 +7,7 @@
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
-use super::{Response, routes::Route};
-
-/// Whether an endpoint's rows have addresses.
-pub(super) fn has_addresses(route: &Route) -> bool {
-    ["/v1/catalog/", "/v1/health/"].iter().any(|family| route.path.starts_with(family))
-}
+use super::Response;
 
 /// The same answer with addresses of the WAN.
 pub(super) fn with_wan_addresses(mut response: Response) -> Response {

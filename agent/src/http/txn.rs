@@ -15,13 +15,13 @@ use lictor_api::{
     types::txn::{MAX_OPERATIONS, TxnError, TxnOp},
     wire,
 };
-use serde_json::{Value, json};
-
-use super::{Context, HttpError, Request, Response};
-use crate::{
+use lictor_core::{
     fsm::{self, Command, Operation, TxnOutcome, txn::TxnResult},
     state::State,
 };
+use serde_json::{Value, json};
+
+use super::{Context, HttpError, Request, Response};
 
 /// Runs a transaction.
 pub(super) async fn run(cx: Context, request: Request) -> Result<Response, HttpError> {

@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lictor_api::contract::{CONSUL_SERVICE, SERF_CHECK_ID};
 use lictor_api::{
     CheckId, ServiceId,
     types::{
@@ -15,6 +16,11 @@ use lictor_api::{
         health::HealthCheck,
     },
 };
+use lictor_core::{
+    fsm::Command,
+    state::{Catalog, State, Topic, WatchSet, catalog::fold},
+};
+use lictor_store::Store;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -22,23 +28,14 @@ use super::{
     LocalCheck, LocalState, Table,
     registrar::{RegisterError, Registrar},
 };
-use crate::{
-    fsm::Command,
-    server::ServerError,
-    state::{Catalog, State, Store, Topic, WatchSet, catalog::fold},
-};
+use crate::server::ServerError;
 
 const DEBOUNCE: Duration = Duration::from_millis(2);
 const FULL_SYNC: Duration = Duration::from_secs(60);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 /// How long a client agent waits for its view before it syncs without.
-const VIEW_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The service and the check that leaders keep for servers; not the agent's.
-pub const CONSUL_SERVICE: &str = "consul";
-/// The check that leaders keep for members of the pool.
-pub const SERF_CHECK: &str = "serfHealth";
+const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One difference between local state and the catalog.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +154,7 @@ fn gone_checks(
         .node_checks(&node.name)
         .filter(|check| check.service_id != CONSUL_SERVICE && !goes_along(check))
         .map(|check| check.check_id.clone())
-        .filter(|id| local.check(id).is_none() && *id != SERF_CHECK)
+        .filter(|id| local.check(id).is_none() && *id != SERF_CHECK_ID)
         .filter(|id| scope == Scope::Everything || local.removed_checks().contains(id))
         .collect()
 }
@@ -285,7 +282,7 @@ pub async fn run(
         // A client agent's view of its node comes with its first connection to a server, and what
         // others left there can be compared with nothing before.
         () = view_heard(&registrar, &store) => {}
-        () = sleep(VIEW_PATIENCE) => {}
+        () = sleep(VIEW_TIMEOUT) => {}
     }
     let mut full_at = Instant::now();
     loop {

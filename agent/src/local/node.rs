@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use lictor_api::{CONSUL_VERSION, NodeName, types::catalog::Node};
-
-use crate::config::RuntimeConfig;
+use lictor_config::RuntimeConfig;
 
 /// The node that the configuration describes.
 pub fn from_config(config: &RuntimeConfig, node_id: &str) -> Node {

@@ -119,7 +119,7 @@ fn file_name(id: &str) -> String {
 fn store(directory: &Path, id: &str, value: &impl Serialize) -> Result<(), PersistError> {
     let bytes = serde_json::to_vec(value).map_err(PersistError::Encode)?;
     let path = directory.join(file_name(id));
-    crate::agent::data_dir::write_atomically(&path, &bytes).map_err(io_error("writing", &path))
+    lictor_runtime::files::write_atomically(&path, &bytes).map_err(io_error("writing", &path))
 }
 
 fn remove(directory: &Path, id: &str) -> Result<(), PersistError> {

@@ -1,15 +1,15 @@
-//! The catalog as this agent reaches it to say what it has: a server through its own log, a client
-//! agent through the servers.
+//! Writes this agent's registrations to the catalog: through Raft on a server, by forwarding on a
+//! client.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use lictor_core::fsm::Command;
 
 use crate::{
     forward::{ForwardError, Forwarder},
-    fsm::Command,
-    http::{Peer, Request},
+    message::{Peer, Request},
     server::{Server, ServerError},
 };
 

@@ -95,7 +95,7 @@ fn default_checks(parent: &ServiceDefinition, sidecar: &ServiceDefinition) -> Ve
     let address = if sidecar.address.is_empty() { "127.0.0.1" } else { &sidecar.address };
     let listening = CheckDefinition {
         name: "Connect Sidecar Listening".to_owned(),
-        tcp: crate::checks::join_host_port(address, sidecar.port),
+        tcp: lictor_api::names::join_host_port(address, sidecar.port),
         interval: GoDuration::from_secs(LISTENING_INTERVAL_SECONDS),
         ..CheckDefinition::default()
     };

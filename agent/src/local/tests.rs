@@ -6,16 +6,16 @@ use lictor_api::{
     types::{catalog::ServiceKind, health::HealthCheck},
     wire,
 };
+use lictor_config::files;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{self, files};
 
 const NODE_ID: &str = "5f2d3a1c-0000-4000-8000-000000000001";
 
 fn config(json: &Value) -> RuntimeConfig {
     let source = files::parse(Path::new("test.json"), &json.to_string()).unwrap();
-    config::build(source, true, Vec::new()).unwrap()
+    lictor_config::build(source, true, Vec::new()).unwrap()
 }
 
 fn open(json: &Value) -> LocalState {

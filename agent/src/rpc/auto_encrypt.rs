@@ -15,23 +15,20 @@ use lictor_api::server::{
     PROTOCOL_VERSION, v1,
     v1::{auto_encrypt_client::AutoEncryptClient, auto_encrypt_server},
 };
+use lictor_transport::{
+    connections::{ConnectError, Connections},
+    servers::Servers,
+    tls::auto_encrypt::{Issuer, SignAnswer, SignRequest},
+};
 use rustls::AlertDescription;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use super::{
-    MAX_CONFIGURATION,
-    connections::{ConnectError, Connections},
-};
-use crate::{
-    agent::Agent,
-    ca::CaError,
-    servers::Servers,
-    tls::auto_encrypt::{Issuer, SignAnswer, SignRequest},
-};
+use super::MAX_CONFIGURATION_BYTES;
+use crate::{agent::Agent, ca::CaError};
 
 /// The one method that is open to everybody.
-pub(super) const SIGN_PATH: &str = "/lictor.server.v1.AutoEncrypt/Sign";
+pub const SIGN_PATH: &str = "/lictor.server.v1.AutoEncrypt/Sign";
 /// How long one server may take; a young one waits seven seconds for its authority.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long gossip may take to name a first server.
@@ -148,7 +145,7 @@ impl SigningServers {
         server: SocketAddr,
         request: v1::SignRequest,
     ) -> Result<SignAnswer, SignError> {
-        let connected = self.connections.introduce(server, &request.datacenter).await;
+        let connected = self.connections.connect_anonymous(server, &request.datacenter).await;
         let connection = connected.map_err(|error| match &error {
             ConnectError::Refused { source, .. } if is_certificate_required(source) => {
                 SignError::CertificateRequired(server)
@@ -156,7 +153,7 @@ impl SigningServers {
             _ => SignError::Connect(error),
         })?;
         let mut client =
-            AutoEncryptClient::new(connection).max_decoding_message_size(MAX_CONFIGURATION);
+            AutoEncryptClient::new(connection).max_decoding_message_size(MAX_CONFIGURATION_BYTES);
         let refused = |reason: String| SignError::Refused { server, reason };
         match timeout(SIGN_TIMEOUT, client.sign(request)).await {
             Ok(Ok(answer)) => {
@@ -204,3 +201,6 @@ fn is_certificate_required(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,17 +15,17 @@ use lictor_api::{
     query::Consistency,
     server::{v1, v1::forward_server},
 };
+use lictor_core::state::{State, WatchSet, view::View};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::listener::Caller;
 use crate::{
     agent::Agent,
     dns::{self, truncate::Transport},
     http as api,
     server::{Server, ServerError},
-    state::{State, WatchSet, view::View},
 };
+use lictor_transport::listener::Caller;
 
 /// The service.
 pub(super) struct Forward {

@@ -6,20 +6,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lictor_api::contract::META_POD_UID;
 use lictor_api::{
     NodeName,
     mesh::AUTHORIZATION,
     types::catalog::{NodeService, ServiceKind},
 };
+use lictor_core::{
+    acl::{Access, Caller},
+    state::{State, Topic, WatchSet},
+};
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
-    acl::{Access, Caller},
     agent::Agent,
-    connect::proxy::POD_UID,
     http::Peer,
     kubernetes::{Identity, KubernetesError, Pod},
-    state::{State, Topic, WatchSet},
 };
 
 /// How long a pod's first call waits for its registration.
@@ -139,7 +141,7 @@ fn instance_of_pod(state: &State, uid: &str, asked: &str) -> Option<Arc<NodeServ
 }
 
 fn is_of_pod(service: &NodeService, uid: &str) -> bool {
-    service.meta.get(POD_UID).is_some_and(|of| of == uid)
+    service.meta.get(META_POD_UID).is_some_and(|of| of == uid)
 }
 
 fn is_proxy(service: &NodeService) -> bool {

@@ -10,6 +10,10 @@ use futures_util::{Stream, stream};
 use lictor_api::mesh::v1::{
     SignRequest, SignResponse, UpstreamRequest, WatchRequest, WatchResponse, mesh_server,
 };
+use lictor_core::{
+    connect::proxy::{self, ProxySnapshot, Settings},
+    state::{State, WatchSet},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -23,10 +27,11 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    ca::{CaError, sign::RequestError, sign::check_service_name},
-    connect::proxy::{self, ProxySnapshot, Settings},
+    ca::{
+        CaError,
+        sign::{RequestError, check_service_name},
+    },
     http::Peer,
-    state::{State, WatchSet},
 };
 
 /// Streams at the same time.

@@ -9,15 +9,13 @@ use lictor_api::{
     query::Consistency,
     server::{v1, v1::peer_server},
 };
+use lictor_consensus::{ConsensusError, Peer as Voter};
+use lictor_core::fsm::Command;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::listener::Caller;
-use crate::{
-    fsm::Command,
-    raft::{ConsensusError, Peer as Voter},
-    server::Server,
-};
+use crate::server::Server;
+use lictor_transport::listener::Caller;
 
 /// The service.
 pub(super) struct Peer {

@@ -15,7 +15,9 @@ use lictor_api::mesh::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{connections::Connection, subject};
+use lictor_transport::connections::Connection;
+
+use super::subject;
 use crate::agent::Agent;
 
 /// The service.

@@ -9,15 +9,14 @@ use lictor_api::{
     mesh::v1::watch_request::Subject as Asked,
     types::catalog::{NodeService, ServiceKind},
 };
-use tonic::Status;
-
-use super::identity::{self, Who};
-use crate::{
-    agent::Agent,
-    ca::sign::check_service_name,
+use lictor_core::{
     connect::proxy::Subject,
     state::{State, Topic, WatchSet, catalog::fold},
 };
+use tonic::Status;
+
+use super::identity::{self, Who};
+use crate::{agent::Agent, ca::sign::check_service_name};
 
 /// Whose configuration it is.
 #[derive(Debug, Clone)]

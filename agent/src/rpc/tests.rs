@@ -10,15 +10,15 @@ use lictor_api::{
     types::intention::{IntentionAction, SourceIntention},
     wire,
 };
+use lictor_config::{Source, runtime::Listen};
+use lictor_core::fsm::{Command, IntentionCommand};
 use rcgen::{CertificateParams, KeyPair};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tonic::{Code, Streaming, transport::Channel};
 
 use super::*;
 use crate::{
-    agent::Running,
-    config::{self, Source, runtime::Listen},
-    fsm::{Command, IntentionCommand},
+    app::Running,
     http::server::{Listener, serve},
     kubernetes::{Identity, Pod},
     local::registration,
@@ -34,7 +34,7 @@ struct TestAgent {
 impl TestAgent {
     async fn start() -> Self {
         let source = Source { node_name: Some("agent-one".into()), ..Source::default() };
-        let mut config = config::build(source, true, Vec::new()).unwrap();
+        let mut config = lictor_config::build(source, true, Vec::new()).unwrap();
         config.listen = Listen::default();
         config.server_port = 0;
         (config.serf_lan_port, config.serf_wan_port) = (0, 0);

@@ -13,11 +13,9 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use lictor_api::CONSUL_VERSION;
+use lictor_consensus::Peer;
+use lictor_membership::MemberStatus;
 
-use crate::{
-    gossip::{self, MemberStatus},
-    raft::Peer,
-};
 pub use duty::{Cluster, run};
 use health::Health;
 
@@ -172,8 +170,8 @@ impl View {
 }
 
 /// The servers of `datacenter` among the members of the LAN pool.
-pub fn servers(members: &[gossip::Member], datacenter: &str) -> Vec<Member> {
-    let server = |member: &gossip::Member| {
+pub fn servers(members: &[lictor_membership::Member], datacenter: &str) -> Vec<Member> {
+    let server = |member: &lictor_membership::Member| {
         let is_ours = member.is_server() && member.datacenter() == datacenter;
         let address = member.server_address().filter(|_| is_ours)?;
         Some(Member {

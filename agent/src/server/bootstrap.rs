@@ -8,17 +8,14 @@
 use std::{sync::Arc, time::Duration};
 
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient};
+use lictor_consensus::{ConsensusError, Peer};
+use lictor_transport::{connections::Connection, servers::KnownServer};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::Server;
-use crate::{
-    raft::{ConsensusError, Peer},
-    rpc::connections::Connection,
-    servers::KnownServer,
-};
 
 /// Between two attempts; gossip may still be bringing others in.
 const RETRY: Duration = Duration::from_millis(500);

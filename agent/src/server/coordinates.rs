@@ -9,14 +9,14 @@ use lictor_api::{
     NodeName,
     types::coordinate::{Coordinate, Entry},
 };
+use lictor_core::{
+    fsm::{Command, CoordinateCommand},
+    state::State,
+};
+use lictor_membership::Pool;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use crate::{
-    fsm::{Command, CoordinateCommand},
-    gossip::Pool,
-    state::State,
-};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(15);

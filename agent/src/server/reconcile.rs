@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use lictor_api::contract::{CONSUL_SERVICE, SERF_CHECK_ID, SERF_CHECK_NAME};
 use lictor_api::{
     CONSUL_VERSION, CheckId, NodeName, ServiceId, ServiceName,
     types::{
@@ -16,6 +17,11 @@ use lictor_api::{
         health::{CheckStatus, HealthCheck},
     },
 };
+use lictor_core::{
+    fsm::Command,
+    state::{Catalog, catalog::fold},
+};
+use lictor_membership::{Member, MemberStatus};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -23,12 +29,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerError};
-use crate::{
-    fsm::Command,
-    gossip::{Member, MemberStatus},
-    local::anti_entropy::{CONSUL_SERVICE, SERF_CHECK},
-    state::{Catalog, catalog::fold},
-};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub fn plan(
     let known: BTreeSet<NodeName> =
         members.iter().map(|member| fold(&NodeName::from(member.name.as_str()))).collect();
     for node in catalog.nodes().filter(|node| !known.contains(&fold(&node.name))) {
-        let Some(check) = catalog.check(&node.name, SERF_CHECK) else { continue };
+        let Some(check) = catalog.check(&node.name, SERF_CHECK_ID) else { continue };
         let absent = absent(&fold(&node.name));
         if absent >= ABSENT_GONE {
             commands.push(deregister(&node.name));
@@ -83,7 +83,7 @@ fn step(member: &Member, catalog: &Catalog) -> Option<Command> {
         MemberStatus::Leaving => None,
         MemberStatus::Left => {
             let node = catalog.node(&name)?;
-            catalog.check(&name, SERF_CHECK)?;
+            catalog.check(&name, SERF_CHECK_ID)?;
             // The name may be another agent's by now.
             (node.id.is_empty() || node.id == member.node_id()).then(|| deregister(&name))
         }
@@ -98,7 +98,8 @@ fn register(member: &Member, catalog: &Catalog, alive: bool) -> Option<Command> 
         let known = catalog.service(&name, CONSUL_SERVICE);
         known.is_some_and(|known| known.same_registration(service))
     });
-    let has_check = catalog.check(&name, SERF_CHECK).is_some_and(|known| known.same_check(&check));
+    let has_check =
+        catalog.check(&name, SERF_CHECK_ID).is_some_and(|known| known.same_check(&check));
     if has_service && has_check {
         return None;
     }
@@ -138,8 +139,8 @@ fn consul_service(member: &Member) -> Option<NodeService> {
 fn serf_check(node: &NodeName, alive: bool) -> HealthCheck {
     HealthCheck {
         node: node.clone(),
-        check_id: CheckId::from(SERF_CHECK),
-        name: "Serf Health Status".to_owned(),
+        check_id: CheckId::from(SERF_CHECK_ID),
+        name: SERF_CHECK_NAME.to_owned(),
         status: if alive { CheckStatus::Passing } else { CheckStatus::Critical },
         output: if alive { ALIVE } else { DEAD }.to_owned(),
         ..HealthCheck::default()
@@ -228,7 +229,7 @@ async fn carry_out(server: &Server, commands: Vec<Command>) -> Result<(), Server
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use lictor_core::{
         fsm,
         state::{State, watch::Touched},
     };
@@ -256,7 +257,7 @@ mod tests {
     }
 
     fn status(state: &State, node: &str) -> Option<CheckStatus> {
-        state.catalog.check(node, SERF_CHECK).map(|check| check.status)
+        state.catalog.check(node, SERF_CHECK_ID).map(|check| check.status)
     }
 
     #[test]

@@ -10,12 +10,11 @@ use lictor_api::{
     query::Consistency,
     server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient},
 };
+use lictor_consensus::{Committed, ConsensusError, Leader, Peers, rounds::Rounds};
+use lictor_transport::{MAX_COMMAND_BYTES, connections::Connection};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use uuid::Uuid;
-
-use crate::raft::{Committed, ConsensusError, Leader, Peers, rounds::Rounds};
-use crate::rpc::{MAX_COMMAND, connections::Connection};
 
 /// How long the leader may take over a proposal. It gives up by itself after thirty seconds.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(31);
@@ -148,8 +147,8 @@ impl RemoteLeader {
     async fn client(&self, address: SocketAddr) -> Result<Client, ConsensusError> {
         match self.peers.connections.connect(address, &self.peers.datacenter).await {
             Ok(connection) => Ok(PeerClient::new(connection)
-                .max_decoding_message_size(MAX_COMMAND)
-                .max_encoding_message_size(MAX_COMMAND)),
+                .max_decoding_message_size(MAX_COMMAND_BYTES)
+                .max_encoding_message_size(MAX_COMMAND_BYTES)),
             Err(error) => {
                 tracing::debug!(%error, "leader cannot be reached");
                 Err(ConsensusError::NoLeader)

@@ -14,15 +14,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lictor_api::{query::Consistency, types::session::Session};
+use lictor_consensus::ConsensusError;
+use lictor_core::{
+    fsm::{Command, Expired, SessionCommand},
+    state::{State, Topic, WatchSet},
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerError};
-use crate::{
-    fsm::{Command, Expired, SessionCommand},
-    raft::ConsensusError,
-    state::{State, Topic, WatchSet},
-};
 
 /// A session ends after this many TTLs without renewal; COMPAT: as in Consul, so that a client that
 /// renews once per TTL never loses it to a delay.

@@ -1,7 +1,7 @@
 //! Saving the whole state as an archive, putting an archive in force, and saving on schedule.
 //!
 //! A restore is verified completely before anything changes; then it goes through the log in parts
-//! that come into force together ([`crate::fsm::restore`]), so all servers get it. It changes
+//! that come into force together ([`lictor_core::fsm::restore`]), so all servers get it. It changes
 //! neither Raft's log and membership nor who leads.
 
 mod schedule;
@@ -13,14 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use lictor_api::query::{Consistency, QueryMeta};
+use lictor_core::fsm::{Command, RestoreCommand};
 use tokio::task;
 use uuid::Uuid;
 
 use super::{Server, ServerError};
-use crate::{
-    archive::{self, Archive, ArchiveError, Member},
-    fsm::{Command, RestoreCommand},
-};
+use crate::archive::{self, Archive, ArchiveError, Member};
 pub use schedule::run;
 
 /// Bytes in one log entry of a restore: small beside what one message between servers may hold.

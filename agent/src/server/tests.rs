@@ -5,17 +5,16 @@ mod snapshots;
 
 use std::{net::SocketAddr, path::Path};
 
+use lictor_consensus::{LogWrites, Peer, Settings};
+use lictor_core::fsm::KvCommand;
+use lictor_transport::listener::{Bounds, serve};
+use lictor_transport::servers::{KnownServer, Servers};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
-use crate::{
-    fsm::KvCommand,
-    raft::{Peer, Settings},
-    rpc,
-    servers::{KnownServer, Servers},
-};
+use crate::rpc;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,7 +37,7 @@ impl Member {
     async fn start(name: &str, directory: &Arc<Servers>, data_dir: Option<&Path>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let peers = Peers { servers: directory.clone(), ..Peers::nobody() };
+        let peers = Peers { servers: directory.clone(), ..Peers::none("dc1") };
         let node_id = Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()).to_string();
         let settings = Settings {
             node_id: node_id.clone(),
@@ -47,7 +46,8 @@ impl Member {
             data_dir: data_dir.map(Path::to_owned),
             bootstrap_expect: 0,
             multiplier: 1,
-            compaction: crate::raft::Compaction::default(),
+            compaction: lictor_consensus::Compaction::default(),
+            log_writes: LogWrites::Thread,
             peers: peers.clone(),
         };
         let store = Arc::new(Store::default());
@@ -55,9 +55,9 @@ impl Member {
         let server = Arc::new(Server::new(store, consensus, peers, Duration::from_secs(7)));
         let shutdown = CancellationToken::new();
         let routes = rpc::consensus_services(&server);
-        let bounds = rpc::listener::Bounds { connections: 0, handshake: DEADLINE };
+        let bounds = Bounds { connections: 0, handshake: DEADLINE, open_path: "" };
         let tls = Arc::default();
-        let serving = rpc::listener::serve(listener, tls, routes, bounds, shutdown.clone());
+        let serving = serve(listener, tls, routes, bounds, shutdown.clone());
         let known = KnownServer {
             datacenter: "dc1".to_owned(),
             name: name.to_owned(),
@@ -282,7 +282,7 @@ async fn a_blocked_query_on_a_follower_wakes_when_another_writes() {
     let follower = cluster.members[cluster.follower_of(leader)].server.clone();
     cluster.members[leader].server.propose(set("k", "1")).await.unwrap();
     let read = |state: &State, topics: &mut WatchSet| {
-        topics.add(crate::state::Topic::KvKey("k".into()));
+        topics.add(lictor_core::state::Topic::KvKey("k".into()));
         state.kv.get("k").map(|pair| pair.value.clone())
     };
     let (first, _) = follower.query(&QueryOptions::default(), read).await.unwrap();

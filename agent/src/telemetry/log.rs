@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use lictor_config::runtime::Log;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -22,8 +23,6 @@ use tracing_subscriber::{
     reload,
     util::SubscriberInitExt,
 };
-
-use crate::config::runtime::Log;
 
 /// Changes the level of a running agent.
 #[derive(Clone)]

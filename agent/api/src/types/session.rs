@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::is_default;
 use crate::{CheckId, GoDuration, NodeName};
 
-/// The check that a session rests on when it names none.
-pub const DEFAULT_CHECK: &str = "serfHealth";
 /// How long a key stays locked after its session was lost, when the session does not say.
 pub const DEFAULT_LOCK_DELAY: Duration = Duration::from_secs(15);
 /// The longest lock-delay; a longer one counts as this.
@@ -139,7 +137,7 @@ pub mod lock_delay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire;
+    use crate::{contract::SERF_CHECK_ID, wire};
 
     #[test]
     fn json_is_as_consul_prints_it() {
@@ -147,7 +145,7 @@ mod tests {
             id: "s".to_owned(),
             node: "n".into(),
             lock_delay: DEFAULT_LOCK_DELAY,
-            node_checks: vec![DEFAULT_CHECK.into()],
+            node_checks: vec![SERF_CHECK_ID.into()],
             ..Session::default()
         };
         assert_eq!(

@@ -3,9 +3,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use lictor_membership::{Member, Pool};
 use tokio_util::sync::CancellationToken;
-
-use crate::gossip::{Member, Pool};
 
 /// Between two looks when nothing changes.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -51,7 +50,7 @@ fn missing(lan: &[Member], wan: &[Member]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gossip::MemberStatus;
+    use lictor_membership::MemberStatus;
 
     fn server(id: &str, status: MemberStatus) -> Member {
         let tags = [("role", "consul"), ("dc", "dc1"), ("id", id), ("wan_join_port", "8302")];

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use lictor_config::Source;
 use rcgen::CertificateParams;
 use rustls::{
     ClientConfig, ClientConnection, ServerConnection,
@@ -7,13 +8,10 @@ use rustls::{
 };
 
 use super::*;
-use crate::{
-    ca::{roots, tests::server},
-    config::{self, Source},
-};
+use crate::ca::tests::server;
 
 fn configured(edit: impl FnOnce(&mut RuntimeConfig)) -> RuntimeConfig {
-    let mut config = config::build(Source::default(), true, Vec::new()).unwrap();
+    let mut config = lictor_config::build(Source::default(), true, Vec::new()).unwrap();
     edit(&mut config);
     config
 }
@@ -75,7 +73,7 @@ async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
     });
 
     let serving = wait_for(&tls.grpc).await;
-    let trusted = roots::bundle_der(&authority.current().await.unwrap());
+    let trusted = authority.current().await.unwrap().bundle_der();
     for name in ["server.dc1.consul", "localhost", "lictor-server.mesh.svc"] {
         let name = ServerName::try_from(name).unwrap();
         assert_eq!(handshake(serving.clone(), &trusted, name).unwrap(), Some(b"h2".to_vec()));
@@ -91,7 +89,7 @@ async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
     let key = KeyPair::generate().unwrap().serialize_pem();
     let settings = authority.current().await.unwrap().config.clone();
     authority.configure(settings, Some(&key), None, true).await.unwrap();
-    let new_root = roots::bundle_der(&authority.current().await.unwrap()).pop().unwrap();
+    let new_root = authority.current().await.unwrap().bundle_der().pop().unwrap();
     let renewed = async {
         let name = ServerName::try_from("localhost").unwrap();
         while handshake(wait_for(&tls.grpc).await, std::slice::from_ref(&new_root), name.clone())

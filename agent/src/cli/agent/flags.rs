@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use lictor_api::GoDuration;
-
-use crate::config::{
+use lictor_config::{
     Source,
     source::{Ports, Secret},
 };
@@ -258,7 +257,7 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
 
     use super::*;
-    use crate::{cli::go_flags, config};
+    use crate::cli::go_flags;
 
     fn source(words: &[&str]) -> anyhow::Result<Source> {
         let command = Flags::augment_args(Command::new("agent"));
@@ -289,11 +288,11 @@ mod tests {
             "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=",
         ])
         .unwrap();
-        let flags = config::files::overlay(
+        let flags = lictor_config::files::overlay(
             Source { retry_join: vec!["a".into()], ..Source::default() },
             source,
         );
-        let config = config::build(flags, true, Vec::new()).unwrap();
+        let config = lictor_config::build(flags, true, Vec::new()).unwrap();
         assert_eq!(config.join.lan.targets, ["a", "10.0.0.2", "10.0.0.3:8301", "node1"]);
         assert_eq!((config.join.lan.interval.as_secs(), config.join.lan.max), (5, 3));
         assert_eq!(config.join.wan.targets, ["far"]);

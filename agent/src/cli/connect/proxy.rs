@@ -9,12 +9,13 @@ use lictor_api::{
     types::{agent::AgentService, catalog::ServiceKind},
     upstream::{self, Upstream},
 };
+use lictor_config::runtime::Log;
 use lictor_sidecar::config::{Config, Credential, Limits, Servers, Source, Subject, Upstreams};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Verb, api_flags::ApiFlags, output};
-use crate::{config::runtime::Log, telemetry::log};
+use crate::telemetry::log;
 
 /// Flags of `connect proxy`.
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use http::Uri;
 use lictor_api::client::{self, Client};
+use lictor_config::{Source, source::Ports};
 use lictor_sidecar::{
     Handle, Sidecar,
     config::{Config, Credential, Limits, Servers, Source as SidecarSource, Subject, Upstreams},
@@ -17,10 +18,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::app::{self, App};
-use crate::{
-    agent::Running,
-    config::{self, Source, source::Ports},
-};
+use crate::app::Running;
 
 /// Time for everything to come up; a slow machine needs a fraction of it.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,7 +96,7 @@ impl Stage {
             ..Ports::default()
         };
         let source = Source { ports, log_level: Some("error".to_owned()), ..Source::default() };
-        let config = config::build(source, true, Vec::new())?;
+        let config = lictor_config::build(source, true, Vec::new())?;
         self.agent = Some(Running::start(config).await?);
         (self.http, self.dns) = (Some(http), Some(dns));
         let client = self.client()?;

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
+use lictor_core::state::State;
 use serde::Serialize;
 
 use super::super::{Verb, output};
-use crate::{archive::Archive, state::State};
+use crate::archive::Archive;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -187,8 +188,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        archive,
+    use crate::archive;
+    use lictor_core::{
         fsm::{Command, KvCommand, apply},
         state::watch::Touched,
     };

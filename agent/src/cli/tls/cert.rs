@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use lictor_transport::tls::role::server_name;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -16,7 +17,6 @@ use super::{
     super::{Verb, output},
     Pair, check_name, params,
 };
-use crate::tls::role::server_name;
 
 /// What stands for the domain in the default names of the authority's files.
 const DOMAIN: &str = "#DOMAIN#";

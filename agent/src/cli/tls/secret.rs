@@ -7,13 +7,14 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
+use lictor_transport::tls::role::server_name;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::{
     super::{Verb, keygen, output},
     check_name, params,
 };
-use crate::{ca::install_crypto_provider, kubernetes, tls::role::server_name};
+use crate::{ca::install_crypto_provider, kubernetes};
 
 /// Flags of `tls secret create`.
 #[derive(Debug, clap::Args)]
@@ -95,10 +96,8 @@ mod tests {
     use rustls_pki_types::{CertificateDer, pem::PemObject};
 
     use super::*;
-    use crate::{
-        config::runtime::GossipKey,
-        tls::role::{self, Role},
-    };
+    use lictor_config::runtime::GossipKey;
+    use lictor_transport::tls::role::{self, Role};
 
     fn data(dc: &str) -> BTreeMap<String, String> {
         let verb = CreateVerb {

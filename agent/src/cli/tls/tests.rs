@@ -1,13 +1,11 @@
 use std::os::unix::fs::PermissionsExt;
 
 use clap::{Args, Command, FromArgMatches};
+use lictor_transport::tls::role::{self, Role};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::*;
-use crate::{
-    cli::go_flags,
-    tls::role::{self, Role},
-};
+use crate::cli::go_flags;
 
 fn parse<V: Args + FromArgMatches>(words: &[&str]) -> V {
     let command = V::augment_args(Command::new("tls"));

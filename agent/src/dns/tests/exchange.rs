@@ -8,14 +8,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use lictor_store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    dns::{Listeners, ServeError, Source, serve},
-    state::Store,
-};
+use crate::dns::{Listeners, ServeError, Source, serve};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// An address that no other test uses: its ports are free again when the test frees them.

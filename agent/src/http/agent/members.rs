@@ -2,12 +2,10 @@
 
 use http::StatusCode;
 use lictor_api::types::agent::Member as Row;
+use lictor_core::acl::Access;
+use lictor_membership::{Member, Pool, join::Target};
 
-use crate::{
-    acl::Access,
-    gossip::{Member, Pool, join::Target},
-    http::{Context, HttpError, Request, Response},
-};
+use crate::http::{Context, HttpError, Request, Response};
 
 /// `GET /v1/agent/members`; `?wan=1` for the WAN pool.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -29,7 +27,8 @@ pub(in crate::http) async fn join(cx: Context, request: Request) -> Result<Respo
     let config = cx.agent.config.load_full();
     let port = if wan { config.serf_wan_port } else { config.serf_lan_port };
     let target = Target::parse(request.tail(), port).map_err(|e| HttpError::Join(e.to_string()))?;
-    let addresses = target.resolve().await.map_err(HttpError::Join)?;
+    let resolver = &*cx.agent.pools.resolver;
+    let addresses = target.resolve(resolver).await.map_err(HttpError::Join)?;
     let joined = pool(&cx, &request)?.join(&addresses).await;
     joined.map_err(|error| HttpError::Join(error.to_string()))?;
     Ok(Response::empty(StatusCode::OK))

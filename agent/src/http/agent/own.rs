@@ -5,13 +5,13 @@
 use std::net::SocketAddr;
 
 use lictor_api::{CONSUL_VERSION, types::agent::Member};
+use lictor_config::RuntimeConfig;
+use lictor_core::acl::Access;
+use lictor_membership::{MemberStatus, Pool};
 use serde_json::{Value, json};
 
 use crate::{
-    acl::Access,
     agent::{Agent, pools},
-    config::RuntimeConfig,
-    gossip::{MemberStatus, Pool},
     http::{Context, HttpError, Request, Response},
 };
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lictor_api::contract::META_POD_UID;
 use lictor_api::{
     GoDuration, ServiceId,
     types::{
@@ -9,17 +10,14 @@ use lictor_api::{
         catalog::NodeService,
     },
 };
+use lictor_core::acl::Access;
 use tokio::time::{Instant, timeout_at};
 
 use super::{change, maintenance_reason};
 use crate::{
-    acl::Access,
     http::{Context, HttpError, Request, Response},
     local::{RegistrationError, Source},
 };
-
-/// Meta key of instances that stand for a Kubernetes pod.
-const POD_UID: &str = "pod-uid";
 
 /// `GET /v1/agent/services`: by ID.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -66,7 +64,7 @@ pub(in crate::http) async fn register(
     request: Request,
 ) -> Result<Response, HttpError> {
     let definition: ServiceDefinition = request.decode()?;
-    let of_pod = definition.meta.contains_key(POD_UID);
+    let of_pod = definition.meta.contains_key(META_POD_UID);
     cx.authorize(&Access::Service { name: &definition.name, write: true, of_pod })?;
     let replace = request
         .param("replace-existing-checks")
@@ -109,7 +107,11 @@ fn tail_id(request: &Request) -> Result<ServiceId, HttpError> {
 
 /// What reading or changing an instance asks for.
 pub(super) fn access(service: &NodeService, write: bool) -> Access<'_> {
-    Access::Service { name: &service.service, write, of_pod: service.meta.contains_key(POD_UID) }
+    Access::Service {
+        name: &service.service,
+        write,
+        of_pod: service.meta.contains_key(META_POD_UID),
+    }
 }
 
 /// An opaque text that changes when the answer does.

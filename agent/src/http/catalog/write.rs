@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use lictor_api::contract::{META_POD_UID, META_SYNTHETIC_NODE};
 use lictor_api::{
     NodeName,
     types::{
@@ -12,14 +13,9 @@ use lictor_api::{
         health::HealthCheckDefinition,
     },
 };
+use lictor_core::{acl::Access, fsm::Command, state::State};
 
 use super::{Context, HttpError, Request, Response};
-use crate::{acl::Access, fsm::Command, state::State};
-
-/// Service meta of an instance that stands for a Kubernetes pod.
-const POD_UID: &str = "pod-uid";
-/// Node meta of a node that the operator made.
-const SYNTHETIC_NODE: &str = "synthetic-node";
 
 /// Upserts a node, an instance and checks, all or nothing.
 pub(in crate::http) async fn register(
@@ -135,7 +131,7 @@ pub(in crate::http) fn written_node<'a>(
     node: &'a NodeName,
     meta: &BTreeMap<String, String>,
 ) -> Access<'a> {
-    let synthetic = meta.contains_key(SYNTHETIC_NODE) || is_synthetic(state, node);
+    let synthetic = meta.contains_key(META_SYNTHETIC_NODE) || is_synthetic(state, node);
     Access::Node { name: node, write: true, synthetic }
 }
 
@@ -146,7 +142,7 @@ pub(in crate::http) fn written_service<'a>(
     id: &str,
     service: &'a NodeService,
 ) -> Access<'a> {
-    let of_pod = service.meta.contains_key(POD_UID) || is_of_pod(state, node, id);
+    let of_pod = service.meta.contains_key(META_POD_UID) || is_of_pod(state, node, id);
     Access::Service { name: &service.service, write: true, of_pod }
 }
 
@@ -160,19 +156,19 @@ pub(in crate::http) fn existing<'a>(
         Some(service) => Access::Service {
             name: &service.service,
             write: true,
-            of_pod: service.meta.contains_key(POD_UID),
+            of_pod: service.meta.contains_key(META_POD_UID),
         },
         None => Access::Node { name: node, write: true, synthetic: is_synthetic(state, node) },
     }
 }
 
 fn is_synthetic(state: &State, node: &str) -> bool {
-    state.catalog.node(node).is_some_and(|node| node.meta.contains_key(SYNTHETIC_NODE))
+    state.catalog.node(node).is_some_and(|node| node.meta.contains_key(META_SYNTHETIC_NODE))
 }
 
 fn is_of_pod(state: &State, node: &str, service: &str) -> bool {
     let service = state.catalog.service(node, service);
-    service.is_some_and(|service| service.meta.contains_key(POD_UID))
+    service.is_some_and(|service| service.meta.contains_key(META_POD_UID))
 }
 
 #[cfg(test)]
@@ -180,7 +176,7 @@ mod tests {
     use lictor_api::wire;
 
     use super::*;
-    use crate::{
+    use lictor_core::{
         acl::{Authorizer, Caller},
         fsm,
         state::watch::Touched,

@@ -5,9 +5,9 @@ use lictor_api::{
     query::QueryMeta,
     types::connect::{AuthorizeRequest, AuthorizeResponse},
 };
+use lictor_core::{acl::Access, connect::intention};
 
 use super::super::{Context, HttpError, Request, Response};
-use crate::{acl::Access, connect::intention};
 
 /// `GET /v1/agent/connect/ca/leaf/:service`: certificate and key, blocking by `?index`.
 pub(in crate::http) async fn leaf(cx: Context, request: Request) -> Result<Response, HttpError> {

@@ -8,14 +8,14 @@ use lictor_api::{
     types::connect::{BuiltinCaConfig, CaConfiguration, CaRootList},
     wire,
 };
+use lictor_core::{
+    acl::Access,
+    state::{CertificateAuthority, Topic},
+};
 use serde_json::Value;
 
 use super::super::{Context, HttpError, Request, Response};
-use crate::{
-    acl::Access,
-    ca::{CaError, roots},
-    state::Topic,
-};
+use crate::ca::CaError;
 
 /// The name of the built-in authority.
 const PROVIDER: &str = "consul";
@@ -27,20 +27,21 @@ const IGNORED: &[&str] =
 pub(in crate::http) async fn roots(cx: Context, request: Request) -> Result<Response, HttpError> {
     super::authority(&cx).await?;
     if matches!(request.param("pem"), Some("" | "true" | "1")) {
-        let (meta, pem) = read(&cx, &request, roots::bundle_pem).await?;
+        let (meta, pem) = read(&cx, &request, CertificateAuthority::bundle_pem).await?;
         let response = Response::text(StatusCode::OK, pem);
         return Ok(response
             .with_header("content-type", "application/pem-certificate-chain")
             .with_meta(&meta));
     }
-    let (meta, list): (_, CaRootList) = read(&cx, &request, roots::list).await?;
+    let (meta, list): (_, CaRootList) =
+        read(&cx, &request, CertificateAuthority::root_list).await?;
     Ok(Response::json(&list)?.with_meta(&meta))
 }
 
 async fn read<T: Default>(
     cx: &Context,
     request: &Request,
-    show: impl Fn(&crate::state::CertificateAuthority) -> T,
+    show: impl Fn(&lictor_core::state::CertificateAuthority) -> T,
 ) -> Result<(QueryMeta, T), HttpError> {
     cx.read(request, |state, topics| {
         topics.add(Topic::Roots);

@@ -13,15 +13,15 @@ use lictor_api::{
     },
     wire::{self, DecodeError},
 };
-use serde_json::json;
-
-use super::super::{Context, HttpError, Request, Response};
-use crate::{
+use lictor_core::{
     acl::Access,
     connect::intention,
     fsm::{Command, IntentionCommand},
     state::{State, Topic},
 };
+use serde_json::json;
+
+use super::super::{Context, HttpError, Request, Response};
 
 /// `GET /v1/connect/intentions`.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {

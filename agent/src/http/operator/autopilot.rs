@@ -10,14 +10,14 @@ use lictor_api::{
         ServerHealth,
     },
 };
-
-use super::{Context, HttpError, Request, Response, by_leader};
-use crate::{
+use lictor_consensus::ConsensusError;
+use lictor_core::{
     acl::Access,
     fsm::{AutopilotCommand, Command},
-    raft::ConsensusError,
-    server::autopilot::{Report, health::Health},
 };
+
+use super::{Context, HttpError, Request, Response, by_leader};
+use crate::server::autopilot::{Report, health::Health};
 
 /// `GET /v1/operator/autopilot/configuration`.
 pub(in crate::http) async fn configuration(

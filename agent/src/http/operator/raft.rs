@@ -2,10 +2,12 @@
 
 use http::StatusCode;
 use lictor_api::types::operator::{RaftConfiguration, RaftServer};
+use lictor_consensus::Peer;
+use lictor_core::acl::Access;
 use serde_json::json;
 
 use super::{Context, HttpError, Request, Response, by_leader};
-use crate::{acl::Access, raft::Peer, server::ServerError};
+use crate::server::ServerError;
 
 /// `GET /v1/operator/raft/configuration`.
 pub(in crate::http) async fn configuration(

@@ -23,7 +23,7 @@ fn own_address() -> IpAddr {
 }
 
 async fn start(name: &str, encrypt: Option<&str>) -> TestAgent {
-    let encrypt = encrypt.map(|key| crate::config::runtime::GossipKey::from_base64(key).unwrap());
+    let encrypt = encrypt.map(|key| lictor_config::runtime::GossipKey::from_base64(key).unwrap());
     TestAgent::start_with(|config| {
         let address = own_address();
         config.node_name = name.into();

@@ -115,7 +115,7 @@ async fn http2_needs_no_upgrade() {
 async fn the_configured_times_bound_every_blocking_read() {
     let agent = TestAgent::start_with(|config| {
         let wait = Duration::from_millis(10);
-        config.queries = crate::config::runtime::Queries { default_wait: wait, max_wait: wait };
+        config.queries = lictor_config::runtime::Queries { default_wait: wait, max_wait: wait };
     })
     .await;
     assert_eq!(agent.send("PUT /v1/agent/service/register", r#"{"Name":"web"}"#).await.status, 200);

@@ -1,8 +1,7 @@
+use lictor_core::acl::Caller;
+
 use super::*;
-use crate::{
-    acl::Caller,
-    http::{Context, Peer, Request, TO_LEADER},
-};
+use crate::http::{Context, Peer, Request, TO_LEADER};
 
 #[tokio::test]
 async fn the_servers_of_raft_are_listed() {

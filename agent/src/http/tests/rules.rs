@@ -230,6 +230,6 @@ async fn ready_once_there_are_leader_and_roots() {
 
 #[tokio::test]
 async fn a_panic_is_one_requests_error() {
-    let answer = crate::http::guarded(async { panic!("a defect") }).await;
+    let answer = crate::http::dispatch::guarded(async { panic!("a defect") }).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (500, &b"internal error"[..]));
 }

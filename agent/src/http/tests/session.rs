@@ -189,7 +189,7 @@ async fn a_blocked_read_wakes_when_a_session_or_lock_is_lost() {
 
 #[tokio::test]
 async fn the_leader_ends_a_session_that_nobody_renews() {
-    use crate::fsm::{Command, SessionCommand};
+    use lictor_core::fsm::{Command, SessionCommand};
 
     let agent = agent().await;
     let server = agent.running.agent().server().unwrap().clone();
@@ -205,7 +205,7 @@ async fn the_leader_ends_a_session_that_nobody_renews() {
     server.submit(create).await.unwrap();
     agent.check("PUT /v1/kv/k?acquire=short", "", 200, &[], "true").await;
     let ended = server.store().wait_for(|state, topics| {
-        topics.add(crate::state::Topic::Sessions);
+        topics.add(lictor_core::state::Topic::Sessions);
         state.sessions.get("short").is_none().then_some(())
     });
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");

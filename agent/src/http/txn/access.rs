@@ -1,7 +1,6 @@
 //! What an operation of a transaction touches, for the one gate.
 
-use super::super::catalog::{existing, removed_node, written_node, written_service};
-use crate::{
+use lictor_core::{
     acl::Access,
     fsm::{
         Operation,
@@ -9,6 +8,8 @@ use crate::{
     },
     state::State,
 };
+
+use super::super::catalog::{existing, removed_node, written_node, written_service};
 
 /// Everything that has to be allowed.
 pub(super) fn touched<'a>(state: &'a State, operation: &'a Operation) -> Vec<Access<'a>> {
@@ -52,7 +53,7 @@ mod tests {
     use serde_json::json;
 
     use super::{super::operation::convert, *};
-    use crate::{
+    use lictor_core::{
         acl::{Authorizer, Caller},
         fsm::{self, Command, KvCommand},
         state::watch::Touched,

@@ -3,12 +3,12 @@
 //! What one operation lacks is that operation's error. COMPAT: the texts are Consul's.
 
 use lictor_api::types::txn::{KvTxnOp, TxnOp};
-
-use super::super::catalog::{check_type, validate_service};
-use crate::fsm::{
+use lictor_core::fsm::{
     Operation,
     txn::{CatalogVerb, KvOperation, KvVerb},
 };
+
+use super::super::catalog::{check_type, validate_service};
 
 /// The operation with its verb known and its defaults filled in.
 pub(super) fn convert(asked: TxnOp, datacenter: &str) -> Result<Operation, String> {

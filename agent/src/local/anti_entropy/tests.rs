@@ -4,13 +4,13 @@ use lictor_api::types::{
     agent::{CheckDefinition, ServiceDefinition},
     health::CheckStatus,
 };
-
-use super::*;
-use crate::{
+use lictor_core::{
     fsm,
-    local::{ScriptPolicy, Source},
     state::{State, watch::Touched},
 };
+
+use super::*;
+use crate::local::{ScriptPolicy, Source};
 
 const DEFER: Duration = Duration::from_secs(300);
 
@@ -140,7 +140,7 @@ fn a_full_sync_removes_what_others_wrote_but_not_what_leaders_keep() {
     pair.sync(Scope::Own);
     for id in ["consul", "foreign"] {
         let service = NodeService { id: id.into(), service: id.into(), ..NodeService::default() };
-        let check_id = if id == "consul" { SERF_CHECK } else { "foreign-check" };
+        let check_id = if id == "consul" { SERF_CHECK_ID } else { "foreign-check" };
         let check = HealthCheck {
             node: "n1".into(),
             check_id: check_id.into(),
@@ -158,7 +158,7 @@ fn a_full_sync_removes_what_others_wrote_but_not_what_leaders_keep() {
     assert!(pair.sync(Scope::Own).is_empty(), "a change of ours does not remove theirs");
     assert_eq!(pair.sync(Scope::Everything), ["-foreign", "-check foreign-check"]);
     assert!(pair.state.catalog.service("n1", "consul").is_some());
-    assert!(pair.state.catalog.check("n1", SERF_CHECK).is_some());
+    assert!(pair.state.catalog.check("n1", SERF_CHECK_ID).is_some());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use lictor_api::types::operator::AutopilotConfiguration;
+use lictor_consensus::{Consensus, ConsensusError};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +17,7 @@ use super::{
     plan::{Action, plan},
     servers,
 };
-use crate::{
-    gossip,
-    raft::{Consensus, ConsensusError},
-    server::Server,
-};
+use crate::server::Server;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +34,7 @@ pub struct Cluster {
     /// Its datacenter.
     pub datacenter: String,
     /// What gossip says.
-    pub members: watch::Receiver<Arc<Vec<gossip::Member>>>,
+    pub members: watch::Receiver<Arc<Vec<lictor_membership::Member>>>,
     /// The settings while no operator has set any.
     pub defaults: AutopilotConfiguration,
 }

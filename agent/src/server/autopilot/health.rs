@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lictor_api::types::operator::AutopilotConfiguration;
+use lictor_consensus::Peer;
 
 use super::{Contact, Liveness, View, quorum};
-use crate::raft::Peer;
 
 /// How one member of Raft is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use lictor_api::types::operator::AutopilotConfiguration;
+use lictor_consensus::Peer;
 
 use super::{Liveness, Member, View, health::Health, quorum};
-use crate::raft::Peer;
 
 /// How long gossip must not know a peer before it counts as dead: after a start of the whole
 /// cluster the pool comes together later than Raft.

@@ -1,7 +1,10 @@
 use lictor_api::types::catalog::RegisterRequest;
+use lictor_core::{
+    fsm::{self, KvCommand},
+    state::watch::Touched,
+};
 
 use super::*;
-use crate::{fsm, fsm::KvCommand, state::watch::Touched};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -14,14 +14,12 @@ use std::{
 
 use jiff::Timestamp;
 use lictor_api::query::Consistency;
+use lictor_config::runtime::Snapshots;
 use tokio::{task, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, SnapshotError};
-use crate::{
-    archive::{self, ArchiveError},
-    config::runtime::Snapshots,
-};
+use crate::archive::{self, ArchiveError};
 
 const PREFIX: &str = "lictor-";
 const SUFFIX: &str = ".snap";

@@ -3,7 +3,7 @@
 //!
 //! What runs is what ships, from `Server` down to the bytes of HTTP/2: Raft, forwarding to the
 //! leader, its duty for sessions, files of the log. What is not simulated: the disk. A log is
-//! written where it is told to and takes no time ([`AT_ONCE`]), because virtual time does not wait
+//! written where it is told to and takes no time ([`LogWrites::Inline`]), because virtual time does not wait
 //! for the thread that does it otherwise. A seed fixes faults and latencies, not everything: the
 //! engine's election timeouts are drawn from elsewhere, so a seed that failed may need a few more
 //! runs to fail again. Everything is on one thread: races between threads are not found here.
@@ -15,20 +15,23 @@ mod writes;
 
 use std::{
     collections::VecDeque,
+    io,
+    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::future::BoxFuture;
+use lictor_consensus::{Compaction, LogWrites, StartError};
+use lictor_transport::{
+    connections::Connections,
+    network::{Accept, Io, Listener, Network},
+};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
 use self::faults::{Event, Fault};
 use super::*;
-use crate::{
-    raft::{AT_ONCE, Compaction, StartError},
-    rpc::{connections::Connections, transport::Listener},
-};
 
 const PORT: u16 = 8300;
 const TICK: Duration = Duration::from_millis(5);
@@ -40,6 +43,30 @@ const SETTLED: Duration = Duration::from_secs(8);
 type Job = Box<dyn FnOnce(Arc<Server>) -> BoxFuture<'static, ()> + Send>;
 /// What runs on a server's host for as long as the server does: `(place, server)`.
 type Workload = Arc<dyn Fn(usize, Arc<Server>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The simulated network.
+struct Simulated;
+
+impl Network for Simulated {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Io>>> {
+        Box::pin(async move {
+            let stream = turmoil::net::TcpStream::connect(address).await?;
+            Ok(Box::new(stream) as Box<dyn Io>)
+        })
+    }
+}
+
+/// A port of a simulated host.
+struct Port(turmoil::net::TcpListener);
+
+impl Accept for Port {
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, address) = self.0.accept().await?;
+            Ok((Box::new(stream) as Box<dyn Io>, address))
+        })
+    }
+}
 
 /// What is shared by the servers that run on a host one after another.
 struct Host {
@@ -89,6 +116,7 @@ impl Host {
                 multiplier: 1,
                 // Whoever is away for long misses entries and gets a snapshot.
                 compaction: Compaction { threshold: 40, ..Compaction::default() },
+                log_writes: LogWrites::Inline,
                 peers: peers(directory),
             };
             match Consensus::start(settings, store.clone()).await {
@@ -111,11 +139,11 @@ impl Host {
         let server = Arc::new(Server::new(store, consensus, peers(&directory), HOLD_TIMEOUT));
         let listener = turmoil::net::TcpListener::bind(("0.0.0.0", PORT)).await?;
         let shutdown = CancellationToken::new();
-        tokio::spawn(rpc::listener::serve(
-            Listener::Simulated(listener),
+        tokio::spawn(serve(
+            Listener::Other(Box::new(Port(listener))),
             Arc::default(),
             rpc::consensus_services(&server),
-            rpc::listener::Bounds { connections: 0, handshake: DEADLINE },
+            Bounds { connections: 0, handshake: DEADLINE, open_path: "" },
             shutdown.clone(),
         ));
         let leading = server.clone();
@@ -143,8 +171,8 @@ fn data_dir() -> tempfile::TempDir {
 }
 
 fn peers(directory: &Arc<Servers>) -> Peers {
-    let connections = Arc::new(Connections::simulated());
-    Peers { connections, servers: directory.clone(), ..Peers::nobody() }
+    let connections = Arc::new(Connections::over(Arc::new(Simulated)));
+    Peers { connections, servers: directory.clone(), ..Peers::none("dc1") }
 }
 
 fn peer(known: &KnownServer) -> Peer {
@@ -163,7 +191,6 @@ impl Simulation {
         until: Duration,
         workload: impl Fn(usize, Arc<Server>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Self {
-        AT_ONCE.set(true);
         let random = SmallRng::seed_from_u64(seed);
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -290,11 +317,5 @@ impl Simulation {
         while self.submit(place, command.clone()) != Ok(Response::Applied(true)) {
             assert!(self.now() < limit, "a write does not succeed");
         }
-    }
-}
-
-impl Drop for Simulation {
-    fn drop(&mut self) {
-        AT_ONCE.set(false);
     }
 }

@@ -1,14 +1,12 @@
 //! Snapshots and autopilot among several servers.
 
 use lictor_api::types::operator::AutopilotConfiguration;
+use lictor_membership::MemberStatus;
 
 use tokio::sync::watch;
 
 use super::*;
-use crate::{
-    gossip::{self, MemberStatus},
-    server::autopilot,
-};
+use crate::server::autopilot;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_asked_of_a_follower_reaches_every_server() {
@@ -39,7 +37,7 @@ async fn a_restore_asked_of_a_follower_reaches_every_server() {
 }
 
 /// What gossip would say about these servers.
-fn pool(members: &[&Member], status: MemberStatus) -> Vec<gossip::Member> {
+fn pool(members: &[&Member], status: MemberStatus) -> Vec<lictor_membership::Member> {
     let member = |member: &&Member| {
         let tags = [
             ("role", "consul".to_owned()),
@@ -47,7 +45,7 @@ fn pool(members: &[&Member], status: MemberStatus) -> Vec<gossip::Member> {
             ("id", member.known.id.clone()),
             ("port", member.known.address.port().to_string()),
         ];
-        gossip::Member {
+        lictor_membership::Member {
             name: member.known.name.clone(),
             address: member.known.address,
             status,

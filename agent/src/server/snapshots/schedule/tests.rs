@@ -1,8 +1,8 @@
+use lictor_consensus::{Consensus, LogWrites, Peers};
+use lictor_core::state::State;
+use lictor_store::Store;
+
 use super::*;
-use crate::{
-    raft::{self, Consensus, Peers},
-    state::{State, Store},
-};
 
 fn settings(path: &Path) -> Snapshots {
     Snapshots { interval: Duration::from_secs(3600), retain: 2, path: path.join("snapshots") }
@@ -14,18 +14,19 @@ fn at(second: i64) -> Timestamp {
 
 async fn server() -> Arc<Server> {
     let store = Arc::new(Store::default());
-    let settings = raft::Settings {
+    let settings = lictor_consensus::Settings {
         node_id: "1b4e28ba-2fa1-11d2-883f-0016d3cca427".to_owned(),
         node_name: "alpha".to_owned(),
         address: ([127, 0, 0, 1], 8300).into(),
         data_dir: None,
         bootstrap_expect: 1,
         multiplier: 1,
-        compaction: crate::raft::Compaction::default(),
-        peers: Peers::nobody(),
+        compaction: lictor_consensus::Compaction::default(),
+        log_writes: LogWrites::Thread,
+        peers: Peers::none("dc1"),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();
-    Arc::new(Server::new(store, consensus, Peers::nobody(), Duration::from_secs(7)))
+    Arc::new(Server::new(store, consensus, Peers::none("dc1"), Duration::from_secs(7)))
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A session that is renewed and others that are not, while leaders come and go.
 
 use lictor_api::types::{catalog::RegisterRequest, session::Session};
+use lictor_core::fsm::SessionCommand;
 
 use super::*;
-use crate::fsm::SessionCommand;
 
 const TTL: Duration = Duration::from_secs(4);
 const LOCK_DELAY: Duration = Duration::from_secs(3);

@@ -1,7 +1,8 @@
 //! Blocking queries on every server, while their key and another one change.
 
+use lictor_core::state::Topic;
+
 use super::*;
-use crate::state::Topic;
 
 /// What a query on each server answered: index and value.
 type Seen = Arc<Mutex<[Vec<(u64, u64)>; 3]>>;

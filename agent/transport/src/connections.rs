@@ -1,0 +1,255 @@
+//! Connections to servers: one per address, HTTP/2, shared by everything that is said to it.
+//!
+//! INVARIANT: [`Connections::connect`] fails before anything was sent, so that whoever asks may
+//! try elsewhere; a request on a connection that breaks may or may not have been carried out. A
+//! connection that stopped answering is [dropped](Connections::forget), never waited for: after a
+//! partition its TCP timers would be far apart.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::{
+    HeaderValue,
+    uri::{Authority, Scheme, Uri},
+};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tonic::{body::Body, codegen::Service};
+
+use crate::{
+    network::{self, Dialer, Network, Stream},
+    tls::InternalRpc,
+};
+
+/// Time for TCP, TLS and the HTTP/2 preface together. A lost SYN is sent again after a second, a
+/// new attempt is sooner.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
+/// How often a silent peer is asked for a sign of life, and how long it may take.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes that may be under way on one stream and on one connection.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Relayed blocking queries are streams too.
+pub(super) const MAX_STREAMS: u32 = 16_384;
+
+/// Why a server was not reached. Nothing was sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// No answer in time.
+    #[error("connecting to {0}: no answer within {CONNECT_TIMEOUT:?}")]
+    Timeout(SocketAddr),
+    /// TCP, TLS or HTTP/2 refused.
+    #[error("connecting to {address}: {source}")]
+    Refused {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+}
+
+/// What the generated clients call.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    sender: http2::SendRequest<Body>,
+    /// What HTTP/2 requires in every request; the servers do not look at it.
+    authority: Authority,
+    /// The ID of the server that calls are for, where it matters.
+    addressee: Option<HeaderValue>,
+}
+
+/// The header with a call's addressee.
+pub const ADDRESSEE: &str = "lictor-server-id";
+
+impl Connection {
+    /// The same connection for calls that only this server may answer.
+    pub fn addressed_to(mut self, id: HeaderValue) -> Self {
+        self.addressee = Some(id);
+        self
+    }
+}
+
+/// All connections to servers.
+pub struct Connections {
+    tls: Arc<InternalRpc>,
+    dialer: Dialer,
+    open: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
+}
+
+/// One address. The lock is held while connecting, so that one attempt serves all who wait, also
+/// when it fails.
+#[derive(Default)]
+struct Slot(tokio::sync::Mutex<Attempt>);
+
+/// What came of the last attempt.
+#[derive(Default)]
+struct Attempt {
+    open: Option<Connection>,
+    failed: Option<(Instant, ConnectError)>,
+}
+
+impl Connections {
+    /// No connection yet.
+    pub fn new(tls: Arc<InternalRpc>) -> Self {
+        Self { tls, dialer: Dialer::default(), open: Mutex::default() }
+    }
+
+    /// No connection yet; those to come are made over another network than TCP, in plain text.
+    pub fn over(network: Arc<dyn Network>) -> Self {
+        Self { dialer: Dialer::Other(network), ..Self::new(Arc::default()) }
+    }
+
+    /// The connection to a server of a datacenter, made if there is none.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        datacenter: &str,
+    ) -> Result<Connection, ConnectError> {
+        let (slot, asked) = (self.slot(address), Instant::now());
+        let mut last = slot.0.lock().await;
+        if let Some(open) = last.open.as_ref().filter(|open| !open.sender.is_closed()) {
+            return Ok(open.clone());
+        }
+        if let Some((_, error)) = last.failed.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(error.clone());
+        }
+        let attempt = timeout(CONNECT_TIMEOUT, self.open(address, datacenter)).await;
+        let result = match attempt {
+            Ok(opened) => {
+                opened.map_err(|source| ConnectError::Refused { address, source: Arc::new(source) })
+            }
+            Err(_) => Err(ConnectError::Timeout(address)),
+        };
+        *last = Attempt {
+            open: result.clone().ok(),
+            failed: result.clone().err().map(|error| (Instant::now(), error)),
+        };
+        result
+    }
+
+    /// A connection of its own to a server of a datacenter, without a certificate: of no use but to
+    /// ask for one (`auto_encrypt`).
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent.
+    pub async fn connect_anonymous(
+        &self,
+        address: SocketAddr,
+        datacenter: &str,
+    ) -> Result<Connection, ConnectError> {
+        match timeout(CONNECT_TIMEOUT, self.open_anonymous(address, datacenter)).await {
+            Ok(opened) => {
+                opened.map_err(|source| ConnectError::Refused { address, source: Arc::new(source) })
+            }
+            Err(_) => Err(ConnectError::Timeout(address)),
+        }
+    }
+
+    /// Makes the next [`Connections::connect`] open a new connection. Those who use the old one go
+    /// on until it ends.
+    pub fn forget(&self, address: SocketAddr) {
+        self.lock().remove(&address);
+    }
+
+    fn slot(&self, address: SocketAddr) -> Arc<Slot> {
+        self.lock().entry(address).or_default().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Slot>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open_anonymous(
+        &self,
+        address: SocketAddr,
+        datacenter: &str,
+    ) -> io::Result<Connection> {
+        let Some((config, name)) = self.tls.anonymous_connector(datacenter) else {
+            return Err(io::Error::other("server RPC is in plain text"));
+        };
+        let authority = address.to_string().parse().map_err(io::Error::other)?;
+        let stream = network::connect(address).await?;
+        let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+        // With TLS 1.3 a server that wants a certificate says so after the handshake; one that does
+        // not speaks first, too: HTTP/2 begins with its settings.
+        stream.fill_buf().await?;
+        handshake(stream, authority).await
+    }
+
+    async fn open(&self, address: SocketAddr, datacenter: &str) -> io::Result<Connection> {
+        if self.tls.awaits_certificate() {
+            return Err(io::Error::other("no certificate from a server yet (auto_encrypt.tls)"));
+        }
+        let authority = address.to_string().parse().map_err(io::Error::other)?;
+        match self.dialer.connect(address).await? {
+            Stream::Tcp(stream) => match self.tls.connector(datacenter) {
+                None => handshake(stream, authority).await,
+                Some((config, name)) => {
+                    let stream = TlsConnector::from(config).connect(name, stream).await?;
+                    handshake(stream, authority).await
+                }
+            },
+            Stream::Other(stream) => handshake(stream, authority).await,
+        }
+    }
+}
+
+async fn handshake<S>(stream: S, authority: Authority) -> io::Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
+        .keep_alive_while_idle(true);
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "server connection ended");
+        }
+    });
+    Ok(Connection { sender, authority, addressee: None })
+}
+
+impl Service<http::Request<Body>> for Connection {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.sender.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        // Scheme, authority and the client's path are always a URI.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        if let Some(addressee) = &self.addressee {
+            request.headers_mut().insert(ADDRESSEE, addressee.clone());
+        }
+        let mut sender = self.sender.clone();
+        Box::pin(async move { sender.send_request(request).await })
+    }
+}

@@ -1,0 +1,93 @@
+//! What server RPC travels on: TCP, or a network that a test simulates.
+//!
+//! INVARIANT: what runs on TCP runs on tokio's own types; which of both it is, is decided once per
+//! connection.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+
+/// How long a peer's kernel may leave what was sent to it unacknowledged: without a limit, requests
+/// to a machine that is gone would wait for many retransmissions. A process that is only slow does
+/// not count, its kernel answers.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A stream of bytes that is not TCP.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A network other than TCP, always in plain text: the simulated one of tests.
+pub trait Network: Send + Sync {
+    /// Opens a connection.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Io>>>;
+}
+
+/// A port of a [`Network`].
+pub trait Accept: Send + Sync {
+    /// Waits for the next connection.
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>>;
+}
+
+/// A connection that was made or accepted.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Other(Box<dyn Io>),
+}
+
+/// Where connections are accepted.
+pub enum Listener {
+    /// A socket.
+    Tcp(TcpListener),
+    /// A port of another network.
+    Other(Box<dyn Accept>),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl Listener {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, address)| (Stream::Tcp(stream), address))
+            }
+            Self::Other(listener) => {
+                listener.accept().await.map(|(stream, address)| (Stream::Other(stream), address))
+            }
+        }
+    }
+}
+
+/// How connections are made.
+#[derive(Clone, Default)]
+pub(super) enum Dialer {
+    #[default]
+    Tcp,
+    Other(Arc<dyn Network>),
+}
+
+impl Dialer {
+    pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        match self {
+            Self::Tcp => connect(address).await.map(Stream::Tcp),
+            Self::Other(network) => network.connect(address).await.map(Stream::Other),
+        }
+    }
+}
+
+/// Over TCP.
+pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
+    Ok(stream)
+}

@@ -1,0 +1,324 @@
+//! TLS of server RPC: one object for both directions, swapped as a whole.
+//!
+//! A server that has a certificate accepts TLS; unless `verify_incoming` is set it goes on accepting
+//! plain text on the same port, told apart by the first byte ([`is_tls`]), so that a cluster can be
+//! moved to TLS agent by agent. `verify_outgoing` makes an agent speak TLS to servers and to nobody
+//! without it (CVE-2018-19653); `verify_server_hostname` insists on the server's name
+//! (CVE-2019-9764).
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use lictor_config::{RuntimeConfig, runtime::TlsProtocol};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, client::Resumption, server::NoServerSessionStorage,
+};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+
+use super::{
+    TlsError,
+    material::{self, Identity, provider, versions},
+    role::{self, Role},
+    verify::{Agents, Servers},
+};
+
+/// First byte of every TLS connection: a record with a handshake message. HTTP/2 begins with `P`.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// TLS of server RPC; see the module's words. The default is plain text in both directions.
+#[derive(Default)]
+pub struct InternalRpc {
+    current: ArcSwap<Current>,
+    parts: Mutex<Parts>,
+}
+
+/// What connections begin with.
+#[derive(Default)]
+struct Current {
+    domain: String,
+    verify_incoming: bool,
+    hands_out: bool,
+    awaits_certificate: bool,
+    acceptor: Option<Arc<ServerConfig>>,
+    connector: Option<Arc<ClientConfig>>,
+    /// The same without a certificate; where one is asked for only.
+    unknown: Option<Arc<ClientConfig>>,
+}
+
+/// What [`Current`] is made from; files, mesh and issued certificate change independently.
+#[derive(Default)]
+struct Parts {
+    files: Files,
+    mesh: Vec<CertificateDer<'static>>,
+    issued: Option<Identity>,
+}
+
+/// What the configuration says, loaded.
+#[derive(Clone)]
+pub struct Files {
+    settings: TlsProtocol,
+    check_name: bool,
+    domain: String,
+    server: bool,
+    /// Whether agents without a certificate may connect to ask for one.
+    hands_out: bool,
+    /// Whether this agent asks the servers for its certificate.
+    asks: bool,
+    authorities: Arc<RootCertStore>,
+    identity: Option<Identity>,
+}
+
+// === impl InternalRpc ===
+
+impl InternalRpc {
+    /// Loads what the configuration names.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the key or the file.
+    pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
+        let rpc = Self::default();
+        rpc.adopt(Files::load(config)?)?;
+        Ok(rpc)
+    }
+
+    /// How to accept; `None` accepts plain text only.
+    pub fn acceptor(&self) -> Option<Arc<ServerConfig>> {
+        self.current.load().acceptor.clone()
+    }
+
+    /// Whether a connection in plain text is accepted beside TLS.
+    pub fn accepts_plain_text(&self) -> bool {
+        !self.current.load().verify_incoming
+    }
+
+    /// How to speak to a server of `datacenter`, and its name; `None` speaks plain text.
+    pub fn connector(&self, datacenter: &str) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let current = self.current.load();
+        Some((current.connector.clone()?, current.server_name(datacenter)))
+    }
+
+    /// The same without showing a certificate, to ask for one (`auto_encrypt.tls`); `None` on agents
+    /// that ask for none.
+    pub fn anonymous_connector(
+        &self,
+        datacenter: &str,
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let current = self.current.load();
+        Some((current.unknown.clone()?, current.server_name(datacenter)))
+    }
+
+    /// Whether this agent is still to get the certificate that it needs to be heard.
+    pub fn awaits_certificate(&self) -> bool {
+        self.current.load().awaits_certificate
+    }
+
+    /// Whether agents without a certificate are let in to ask for one (`auto_encrypt.allow_tls`).
+    pub fn hands_out(&self) -> bool {
+        self.current.load().hands_out
+    }
+
+    /// Who is on the other side of a connection that was accepted, from the certificates it showed.
+    pub fn role(&self, certificates: &[CertificateDer<'_>]) -> Role {
+        let current = self.current.load();
+        if !current.verify_incoming {
+            return Role::Open;
+        }
+        role::of_certificates(certificates, &current.domain)
+    }
+
+    /// Puts loaded files in force. Open connections go on as they are.
+    ///
+    /// # Errors
+    /// [`TlsError`]; nothing is changed.
+    pub fn adopt(&self, files: Files) -> Result<(), TlsError> {
+        self.change(|parts| parts.files = files)
+    }
+
+    /// Trusts the client agents of the mesh's authority (`auto_encrypt.allow_tls`).
+    ///
+    /// # Errors
+    /// [`TlsError`]; nothing is changed.
+    pub fn trust_mesh(&self, roots: Vec<CertificateDer<'static>>) -> Result<(), TlsError> {
+        self.change(|parts| parts.mesh = roots)
+    }
+
+    /// Shows servers this certificate from now on (`auto_encrypt.tls`).
+    ///
+    /// # Errors
+    /// [`TlsError`]; nothing is changed.
+    pub fn show(&self, issued: Identity) -> Result<(), TlsError> {
+        self.change(|parts| parts.issued = Some(issued))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<(), TlsError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Parts {
+            files: parts.files.clone(),
+            mesh: parts.mesh.clone(),
+            issued: parts.issued.clone(),
+        };
+        change(&mut changed);
+        let current = changed.compile()?;
+        *parts = changed;
+        self.current.store(Arc::new(current));
+        Ok(())
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    fn server_name(&self, datacenter: &str) -> ServerName<'static> {
+        let name = role::server_name(datacenter, &self.domain);
+        // A datacenter that cannot stand in a name is nobody's: the verifier then finds no match.
+        ServerName::try_from(name)
+            .unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])))
+    }
+}
+
+// === impl Files ===
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            settings: TlsProtocol::default(),
+            check_name: false,
+            domain: String::new(),
+            server: false,
+            hands_out: false,
+            asks: false,
+            authorities: Arc::new(RootCertStore::empty()),
+            identity: None,
+        }
+    }
+}
+
+impl Files {
+    /// Reads and checks; nothing is put in force.
+    pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
+        let settings = &config.tls.internal_rpc;
+        let authorities = material::authorities(settings)?;
+        let needs = [
+            ("verify_incoming", settings.verify_incoming && config.server),
+            ("verify_server_hostname", config.tls.verify_server_hostname),
+            ("verify_outgoing", settings.verify_outgoing),
+        ];
+        for (key, set) in needs {
+            if set && authorities.is_empty() {
+                return Err(TlsError::NoAuthorities { protocol: "internal_rpc", key });
+            }
+        }
+        let identity = material::identity(settings)?;
+        if settings.verify_incoming && identity.is_none() && !config.auto_encrypt.tls {
+            return Err(TlsError::NoCertificate);
+        }
+        let files = Self {
+            settings: settings.clone(),
+            check_name: config.tls.verify_server_hostname,
+            domain: config.domain.clone(),
+            server: config.server,
+            hands_out: config.auto_encrypt.allow_tls,
+            asks: config.auto_encrypt.tls,
+            authorities: Arc::new(authorities),
+            identity,
+        };
+        // Certificate and key must fit each other before anything is swapped.
+        Parts { files: files.clone(), ..Parts::default() }.compile()?;
+        Ok(files)
+    }
+
+    fn blame(&self, source: rustls::Error) -> TlsError {
+        match &self.settings.cert_file {
+            Some(path) => TlsError::Certificate { path: path.clone(), source },
+            None => TlsError::Settings(source),
+        }
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    fn compile(&self) -> Result<Current, TlsError> {
+        let files = &self.files;
+        let identity = self.issued.as_ref().or(files.identity.as_ref());
+        let connector = |identity| {
+            let connector = self.connector(identity).map_err(|error| files.blame(error));
+            Ok(connector?.map(Arc::new))
+        };
+        Ok(Current {
+            domain: files.domain.clone(),
+            verify_incoming: files.server && files.settings.verify_incoming,
+            hands_out: files.server && files.hands_out,
+            awaits_certificate: files.asks && identity.is_none(),
+            acceptor: self.acceptor().map_err(|error| files.blame(error))?.map(Arc::new),
+            connector: connector(identity)?,
+            unknown: if files.asks { connector(None)? } else { None },
+        })
+    }
+
+    fn acceptor(&self) -> Result<Option<ServerConfig>, rustls::Error> {
+        let files = &self.files;
+        let Some(identity) = files.identity.clone().filter(|_| files.server) else {
+            return Ok(None);
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(files.settings.min_version))?;
+        let builder = if files.settings.verify_incoming {
+            let mut mesh = RootCertStore::empty();
+            mesh.add_parsable_certificates(self.mesh.iter().cloned());
+            let agents = Agents::new(files.authorities.clone(), mesh, files.hands_out)?;
+            builder.with_client_cert_verifier(Arc::new(agents))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(identity.chain, identity.key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Some(config))
+    }
+
+    fn connector(
+        &self,
+        identity: Option<&Identity>,
+    ) -> Result<Option<ClientConfig>, rustls::Error> {
+        let files = &self.files;
+        if !files.settings.verify_outgoing {
+            return Ok(None);
+        }
+        let servers = Servers {
+            roots: RootCertStore::clone(&files.authorities),
+            domain: files.domain.clone(),
+            check_name: files.check_name,
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(files.settings.min_version))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(servers));
+        let mut config = match identity.cloned() {
+            Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Some(config))
+    }
+}
+
+/// Whether a connection that was just accepted begins as TLS does. Waits for its first byte and
+/// takes nothing from it; the caller bounds the wait.
+///
+/// # Errors
+/// The connection broke.
+pub async fn is_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    Ok(read == 1 && first[0] == TLS_HANDSHAKE)
+}
+
+#[cfg(test)]
+mod tests;
