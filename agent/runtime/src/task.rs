@@ -1,0 +1,286 @@
+//! Long-lived work has a name and an owner: [`Tasks`].
+//!
+//! INVARIANT: a task never dies unnoticed. A panic, or an end that nothing asked for, is logged at
+//! error with the task's name, and then does what the task was started for: it fails the process
+//! ([`Tasks::spawn`], [`Tasks::thread`]), the task starts again ([`Tasks::restart`]), or nothing
+//! else depends on it ([`Tasks::spawn_transient`]).
+//!
+//! A failure does not end the process by itself: its `main` waits for [`Tasks::failed`] beside its
+//! signals, gives back what it leads, and exits with the [`TaskFailed`] as its last line.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{backoff::Backoff, panics};
+
+/// Pause before a task that died is started again, doubled up to the longest.
+const MIN_RESTART_PAUSE: Duration = Duration::from_secs(1);
+const MAX_RESTART_PAUSE: Duration = Duration::from_secs(30);
+/// A task that lived this long is healthy: its next restart comes after the shortest pause.
+const HEALTHY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long tasks that were aborted may take to be gone. Only one that blocks its thread needs it.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A task without which the process cannot go on is gone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("task {name:?} {cause}")]
+pub struct TaskFailed {
+    /// The task's name.
+    pub name: &'static str,
+    /// How it ended.
+    pub cause: Cause,
+}
+
+/// How a task ended that should have lived until shutdown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// It panicked with this message.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// It returned.
+    #[error("ended unexpectedly")]
+    Ended,
+}
+
+/// The tasks of one process, or of one agent in a test. Clones are handles of the same tasks.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    shutdown: CancellationToken,
+    /// Drops what did not end in time.
+    abort: CancellationToken,
+    tracker: TaskTracker,
+    failed: watch::Sender<Option<TaskFailed>>,
+    /// How many tasks of each name run.
+    running: Mutex<BTreeMap<&'static str, usize>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Tasks {
+    /// Returns an owner without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the token that is cancelled when the tasks are to end.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.0.shutdown
+    }
+
+    /// Returns the tracker of every task, for servers that wait for their connections themselves.
+    /// What is spawned there directly has no name.
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.0.tracker
+    }
+
+    /// Starts a task that must live until shutdown, and then ends by itself in its own time. If it
+    /// panics, or ends before shutdown began, it is reported by [`Tasks::failed`].
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.clone();
+        self.run(name, async move {
+            let outcome = caught(name, task).await;
+            tasks.end(name, outcome);
+        });
+    }
+
+    /// Starts a task that must live until shutdown, and has nothing to finish then: it is dropped
+    /// where it waits. Otherwise as [`Tasks::spawn`].
+    pub fn spawn_until_shutdown(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shutdown = self.0.shutdown.clone();
+        self.spawn(name, async move {
+            shutdown.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    /// Starts a task that is safe to start again, by `make`. After a panic or an unexpected end it
+    /// is started again, after 1 s at first and 30 s at most. At shutdown it is dropped where it
+    /// waits.
+    pub fn restart<F>(&self, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.0.shutdown.clone();
+        let ending = shutdown.clone();
+        let restarts = async move {
+            let mut backoff = Backoff::new(MIN_RESTART_PAUSE, MAX_RESTART_PAUSE);
+            loop {
+                let started = Instant::now();
+                let outcome = caught(name, async { make().await }).await;
+                if ending.is_cancelled() {
+                    return;
+                }
+                if started.elapsed() >= HEALTHY_INTERVAL {
+                    backoff.reset();
+                }
+                let pause = backoff.next_pause();
+                if outcome.is_ok() {
+                    tracing::error!(task = name, "task ended unexpectedly");
+                }
+                tracing::info!(task = name, ?pause, "task starts again after a pause");
+                sleep(pause).await;
+            }
+        };
+        self.run(name, async move {
+            shutdown.run_until_cancelled_owned(restarts).await;
+        });
+    }
+
+    /// Starts a task that may end at any time: a connection, a request, a job. A panic is logged
+    /// and counted, and has no other effect.
+    pub fn spawn_transient(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.run(name, async move {
+            // A panic was logged, and that is all that it does here.
+            drop(caught(name, task).await);
+        });
+    }
+
+    /// Starts a thread that must live until shutdown, and then ends by itself. Its panic or early
+    /// end is reported by [`Tasks::failed`].
+    ///
+    /// # Errors
+    /// The system refused another thread; nothing was started.
+    pub fn thread(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let (tasks, tracked) = (self.clone(), self.0.tracker.token());
+        let running = Running::enter(&self.0, name);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(body))
+                .map_err(|payload| panics::caught(name, &*payload));
+            tasks.end(name, outcome);
+            drop(running);
+            drop(tracked);
+        })?;
+        lock(&self.0.threads).push(thread);
+        Ok(())
+    }
+
+    /// Waits for the first task that failed the process; for ever if none does.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a failure is kept, and each caller receives the same one.
+    pub async fn failed(&self) -> TaskFailed {
+        let mut failed = self.0.failed.subscribe();
+        let failure = match failed.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone(),
+            Err(_) => None,
+        };
+        match failure {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Begins shutdown, waits until all tasks and threads have ended, and joins the threads. After
+    /// `grace` the remaining tasks are dropped where they wait. Returns the names of those that
+    /// had not ended until then.
+    pub async fn stop(&self, grace: Duration) -> Vec<&'static str> {
+        let inner = &self.0;
+        inner.shutdown.cancel();
+        inner.tracker.close();
+        let mut late = Vec::new();
+        if timeout(grace, inner.tracker.wait()).await.is_err() {
+            late = lock(&inner.running).keys().copied().collect();
+            tracing::warn!(tasks = late.join(" "), "tasks did not end in time");
+            inner.abort.cancel();
+            if timeout(ABORT_TIMEOUT, inner.tracker.wait()).await.is_err() {
+                tracing::warn!("some tasks block their thread and cannot be ended");
+            }
+        }
+        for thread in std::mem::take(&mut *lock(&inner.threads)) {
+            // Waiting for one that still runs would block; a panic was reported where it happened.
+            if late.is_empty() || thread.is_finished() {
+                drop(thread.join());
+            }
+        }
+        late
+    }
+
+    /// Runs a wrapped task under its name, until it ends or is aborted.
+    fn run(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let running = Running::enter(&self.0, name);
+        // The tracker waits for the task, and the wrapper has its outcome.
+        drop(self.0.tracker.spawn(async move {
+            running.inner.abort.run_until_cancelled(task).await;
+        }));
+    }
+
+    /// Reports the end of a task that should have lived until shutdown.
+    fn end(&self, name: &'static str, outcome: Result<(), String>) {
+        let cause = match outcome {
+            Err(message) => Cause::Panicked(message),
+            Ok(()) if self.0.shutdown.is_cancelled() => return,
+            Ok(()) => {
+                tracing::error!(task = name, "task ended unexpectedly");
+                Cause::Ended
+            }
+        };
+        self.0.failed.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(TaskFailed { name, cause });
+            is_first
+        });
+    }
+}
+
+/// Runs `task`; a panic is logged, counted, and returned as its message.
+async fn caught(name: &'static str, task: impl Future<Output = ()>) -> Result<(), String> {
+    AssertUnwindSafe(task).catch_unwind().await.map_err(|payload| panics::caught(name, &*payload))
+}
+
+/// One running task or thread.
+struct Running {
+    inner: Arc<Inner>,
+    name: &'static str,
+}
+
+impl Running {
+    fn enter(inner: &Arc<Inner>, name: &'static str) -> Self {
+        *lock(&inner.running).entry(name).or_default() += 1;
+        Self { inner: Arc::clone(inner), name }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = lock(&self.inner.running);
+        if let Some(count) = running.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.name);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
