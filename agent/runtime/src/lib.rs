@@ -10,9 +10,11 @@ pub mod backoff;
 pub mod files;
 #[cfg(test)]
 mod capture;
+pub mod log;
 pub mod panic_hook;
 pub mod panics;
 pub mod task;
 
 pub use backoff::Backoff;
+pub use log::LogHandle;
 pub use task::{TaskFailed, Tasks};
