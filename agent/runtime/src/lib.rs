@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod backoff;
 pub mod files;
 #[cfg(test)]
