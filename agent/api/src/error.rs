@@ -15,7 +15,7 @@ pub const NO_DATACENTER: &str = "No path to datacenter";
 
 /// Returns the text of `error` and of its sources, joined by `: `. A source that the text before
 /// it repeats is left out, because libraries often print theirs themselves.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut previous = text.clone();
     for cause in iter::successors(error.source(), |&cause| cause.source()) {

@@ -9,6 +9,7 @@ pub mod client;
 pub mod contract;
 pub mod duration;
 pub mod error;
+pub mod go;
 pub mod mesh;
 pub mod names;
 pub mod query;

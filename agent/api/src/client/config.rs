@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use http::{HeaderName, HeaderValue, header};
 
 use super::ClientError;
+use crate::go::parse_bool;
 
 /// Settings of a [`super::Client`].
 #[derive(Debug, Clone, Default)]
@@ -113,9 +114,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::File`] for an unreadable token file.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let is = |name: &str, expected: &[&str]| {
-            var(name).is_some_and(|value| expected.contains(&value.as_str()))
-        };
+        let flag = |name: &str| var(name).and_then(|value| parse_bool(&value));
         let token = match (var("CONSUL_HTTP_TOKEN"), var("CONSUL_HTTP_TOKEN_FILE")) {
             (Some(token), _) => Token::Acl(token),
             (None, Some(file)) => Self::token_from_file(file.into())?,
@@ -123,13 +122,13 @@ impl Config {
         };
         Ok(Self {
             address: var("CONSUL_HTTP_ADDR").unwrap_or_default(),
-            tls: is("CONSUL_HTTP_SSL", &["1", "t", "true", "TRUE", "True"]),
+            tls: flag("CONSUL_HTTP_SSL") == Some(true),
             token,
             ca_file: var("CONSUL_CACERT").map(PathBuf::from),
             client_cert: var("CONSUL_CLIENT_CERT").map(PathBuf::from),
             client_key: var("CONSUL_CLIENT_KEY").map(PathBuf::from),
             tls_server_name: var("CONSUL_TLS_SERVER_NAME"),
-            tls_skip_verify: is("CONSUL_HTTP_SSL_VERIFY", &["0", "f", "false", "FALSE", "False"]),
+            tls_skip_verify: flag("CONSUL_HTTP_SSL_VERIFY") == Some(false),
             ..Self::default()
         })
     }
