@@ -13,8 +13,12 @@ pub mod go;
 pub mod mesh;
 pub mod names;
 pub mod query;
+#[cfg(feature = "resolve")]
+pub mod resolve;
 pub mod server;
 pub mod spiffe;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod types;
 pub mod upstream;
 pub mod wire;

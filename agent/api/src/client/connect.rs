@@ -1,10 +1,10 @@
-//! Connections: TCP with names looked up by hickory-resolver, Unix sockets, TLS around either.
+//! Connections: TCP with names looked up by [`crate::resolve`], Unix sockets, TLS around either.
 
 use std::{
     error::Error,
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use hickory_resolver::TokioResolver;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -20,12 +19,8 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs},
-};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
@@ -33,6 +28,10 @@ use tokio::{
 use tower_service::Service;
 
 use super::{Config, ConfigError};
+use crate::{
+    resolve::{LookupError, lookup},
+    tls::AnyServer,
+};
 
 /// Time for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,8 +111,8 @@ enum DialError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("dial unix {}: connect: {}", path.display(), go_text(.source))]
     Unix { path: PathBuf, source: io::Error },
-    #[error("dial tcp: lookup {0}: no such host")]
-    NoSuchHost(String),
+    #[error("dial tcp: lookup {host}: {}", go_lookup_text(.source))]
+    Lookup { host: String, source: LookupError },
 }
 
 fn go_text(error: &io::Error) -> String {
@@ -123,6 +122,13 @@ fn go_text(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+fn go_lookup_text(error: &LookupError) -> String {
+    match error {
+        LookupError::NoSuchHost(_) => "no such host".to_owned(),
+        LookupError::Failed { source, .. } => source.to_string(),
     }
 }
 
@@ -157,8 +163,9 @@ async fn unix(path: &Path) -> Result<Stream, DialError> {
 async fn tcp(uri: &Uri) -> Result<Stream, DialError> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    let mut failed = DialError::NoSuchHost(host.to_owned());
-    for ip in lookup(host).await {
+    let unknown = |source| DialError::Lookup { host: host.to_owned(), source };
+    let mut failed = unknown(LookupError::NoSuchHost(host.to_owned()));
+    for ip in lookup(host).await.map_err(unknown)? {
         let address = SocketAddr::new(ip, port);
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -172,22 +179,6 @@ async fn tcp(uri: &Uri) -> Result<Stream, DialError> {
         }
     }
     Err(failed)
-}
-
-/// A host's addresses; `localhost` is known without any file or server.
-async fn lookup(host: &str) -> Vec<IpAddr> {
-    if let Ok(ip) = host.parse() {
-        return vec![ip];
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    }
-    let Ok(resolver) =
-        TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
-    else {
-        return Vec::new();
-    };
-    resolver.lookup_ip(host).await.map(|found| found.iter().collect()).unwrap_or_default()
 }
 
 /// A TCP or Unix connection.
@@ -245,11 +236,11 @@ impl Write for Stream {
 /// The TLS settings; roots are those given, else the system's.
 fn tls(config: &Config) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ConfigError::Tls(error.to_string()))?;
     let builder = if config.tls_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer))
     } else {
         builder.with_root_certificates(roots(config)?)
     };
@@ -296,53 +287,4 @@ fn read_pem(
     certificates
         .and_then(Iterator::collect)
         .map_err(|error| ConfigError::File { path: path.to_owned(), problem: error.to_string() })
-}
-
-/// Accepts any certificate, for `CONSUL_HTTP_SSL_VERIFY=false`; signatures are still checked.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
