@@ -6,21 +6,26 @@
 //! forge a line: control characters are escaped in every form ([`fields`]).
 
 mod fields;
+mod monitor;
 mod writer;
 
 use std::{io, sync::Arc, time::Duration};
 
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Registry,
     filter::ParseError,
     fmt::MakeWriter,
     layer::{Layer, SubscriberExt as _},
+    registry::LookupSpan,
     reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+pub use self::monitor::LogLines;
 use self::{
     fields::{ComponentLines, QuotedFields},
+    monitor::{MonitorFilter, Monitors},
     writer::LineWriter,
 };
 
@@ -69,7 +74,7 @@ pub enum StartError {
     AlreadyStarted(#[source] TryInitError),
 }
 
-/// Why a level could not be changed; the one before stays in force.
+/// Why a filter was not put in force; the one before stays.
 #[derive(Debug, thiserror::Error)]
 pub enum SetLevelError {
     /// The filter has no meaning.
@@ -90,6 +95,8 @@ pub enum SetLevelError {
 #[derive(Clone)]
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
+    monitor: MonitorFilter,
+    monitors: Monitors,
     writer: Arc<FlushAtEnd>,
 }
 
@@ -102,6 +109,17 @@ impl LogHandle {
         let parsed = EnvFilter::try_new(filter)
             .map_err(|source| SetLevelError::Filter { filter: filter.to_owned(), source })?;
         self.filter.reload(parsed).map_err(SetLevelError::Unused)
+    }
+
+    /// Copies lines from now on, for one reader: those up to `level` that `filter` lets through,
+    /// whatever level the log itself has.
+    ///
+    /// # Errors
+    /// The filter has no meaning.
+    pub fn subscribe(&self, level: Level, filter: &str) -> Result<LogLines, SetLevelError> {
+        EnvFilter::try_new(filter)
+            .map_err(|source| SetLevelError::Filter { filter: filter.to_owned(), source })?;
+        Ok(self.monitors.add(&self.monitor, level, filter))
     }
 
     /// Returns how many lines were dropped because nobody read them in time.
@@ -135,12 +153,27 @@ pub fn start(filter: &str, format: Format, output: Output) -> Result<LogHandle, 
         Output::Stdout => LineWriter::start(io::stdout(), report_dropped),
         Output::Stderr => LineWriter::start(io::stderr(), report_dropped),
     };
-    let writer = writer.map_err(StartError::Thread)?;
+    let (subscriber, log) = assemble(filter, format, writer.map_err(StartError::Thread)?);
+    subscriber.try_init().map_err(StartError::AlreadyStarted)?;
+    Ok(log)
+}
+
+/// Returns what receives events, and the handle to change it.
+fn assemble(
+    filter: EnvFilter,
+    format: Format,
+    writer: LineWriter,
+) -> (impl Subscriber + Send + Sync, LogHandle) {
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = layer(format, writer.clone());
-    let registry = tracing_subscriber::registry().with(filter).with(lines);
-    registry.try_init().map_err(StartError::AlreadyStarted)?;
-    Ok(LogHandle { filter: handle, writer: Arc::new(FlushAtEnd(writer)) })
+    let (monitor_filter, monitor) = reload::Layer::new(monitor::off());
+    let monitors = Monitors::default();
+    let layers = vec![
+        layer(format, writer.clone()).with_filter(filter),
+        layer(format, monitors.clone()).with_filter(monitor_filter),
+    ];
+    let writer = Arc::new(FlushAtEnd(writer));
+    let log = LogHandle { filter: handle, monitor, monitors, writer };
+    (tracing_subscriber::registry().with(layers), log)
 }
 
 fn report_dropped(lines: u64) {
@@ -150,7 +183,7 @@ fn report_dropped(lines: u64) {
 /// Returns the layer that writes events in this form.
 fn layer<S, W>(format: Format, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);

@@ -171,17 +171,107 @@ fn an_output_that_fails_stops_nobody() {
     assert!(writer.flush(LONG));
 }
 
-/// The one test that starts the process's own log: levels, and that it is started once.
+/// Returns a log that is not the process's.
+fn log(filter: &str) -> (Lines, Dispatch, LogHandle) {
+    let lines = Lines::default();
+    let writer = LineWriter::start(lines.clone(), report_dropped).unwrap();
+    let (subscriber, log) = assemble(EnvFilter::new(filter), AGENT, writer);
+    (lines, Dispatch::new(subscriber), log)
+}
+
+/// Returns the messages of lines.
+fn messages(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.rsplit_once(": ")).map(|(_, message)| message).collect()
+}
+
 #[test]
 fn the_level_can_be_changed_while_the_process_runs() {
-    assert!(matches!(start("no[level", AGENT, Output::Stderr), Err(StartError::Filter { .. })));
-    let log = start("warn", AGENT, Output::Stderr).unwrap();
-    assert!(!tracing::enabled!(tracing::Level::INFO));
-    log.set_level("info").unwrap();
-    assert!(tracing::enabled!(tracing::Level::INFO));
-    assert!(matches!(log.set_level("no[level"), Err(SetLevelError::Filter { .. })));
-    assert!(tracing::enabled!(tracing::Level::INFO));
-    assert!(matches!(start("warn", AGENT, Output::Stderr), Err(StartError::AlreadyStarted(_))));
-    log.set_level("off").unwrap();
+    let (lines, subscriber, log) = log("warn");
+    with_default(&subscriber, || {
+        tracing::info!("before");
+        log.set_level("info").unwrap();
+        tracing::info!("after");
+        let refused = log.set_level("no[level");
+        assert!(matches!(refused, Err(SetLevelError::Filter { .. })));
+        tracing::info!("still");
+    });
+    assert!(log.flush(LONG));
+    assert_eq!(messages(&lines.text()), ["after", "still"]);
+}
+
+#[test]
+fn the_end_of_the_last_handle_waits_for_the_lines() {
+    let (lines, subscriber, log) = log("info");
+    with_default(&subscriber, || tracing::info!("last words"));
+    drop(log);
+    assert_eq!(messages(&lines.text()), ["last words"]);
+}
+
+/// Counts how often it is formatted.
+#[derive(Default)]
+struct Counted(std::cell::Cell<u32>);
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.set(self.0.get() + 1);
+        f.write_str("formatted")
+    }
+}
+
+#[test]
+fn a_reader_has_a_level_of_its_own_and_costs_nothing_when_it_is_gone() {
+    let formatted = Counted::default();
+    let (lines, subscriber, log) = log("warn");
+    let read = |copy: &mut LogLines| {
+        let text: String =
+            std::iter::from_fn(|| futures_util::FutureExt::now_or_never(copy.next())?)
+                .map(|line| line.to_string())
+                .collect();
+        messages(&text).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    with_default(&subscriber, || {
+        tracing::debug!(value = ?formatted, "unread");
+        let mut debug = log.subscribe(Level::DEBUG, "debug").unwrap();
+        let mut info = log.subscribe(Level::INFO, "info").unwrap();
+        tracing::debug!("detail");
+        tracing::info!("change");
+        tracing::error!("failure");
+        assert_eq!(read(&mut debug), ["detail", "change", "failure"]);
+        assert_eq!(read(&mut info), ["change", "failure"]);
+        drop(debug);
+        tracing::debug!(value = ?formatted, "unread");
+        assert_eq!(formatted.0.get(), 0);
+        tracing::info!(value = ?formatted, "read");
+        assert_eq!(formatted.0.get(), 1);
+        drop(info);
+        tracing::info!(value = ?formatted, "unread");
+        assert_eq!(formatted.0.get(), 1);
+        assert!(log.subscribe(Level::INFO, "no[level").is_err());
+    });
+    assert!(log.flush(LONG));
+    assert_eq!(messages(&lines.text()), ["failure"]);
+}
+
+#[test]
+fn a_reader_that_does_not_keep_up_loses_lines_and_is_told() {
+    let (_, subscriber, log) = log("off");
+    with_default(&subscriber, || {
+        let copy = log.subscribe(Level::INFO, "info").unwrap();
+        for line in 0..1000 {
+            tracing::info!(line, "many");
+        }
+        assert_eq!(copy.take_dropped(), 1000 - 512);
+        assert_eq!(copy.take_dropped(), 0);
+    });
+}
+
+/// The one test that starts the process's own log.
+#[test]
+fn a_log_is_started_once() {
+    let unknown = start("no[level", AGENT, Output::Stderr);
+    assert!(matches!(unknown, Err(StartError::Filter { .. })));
+    let log = start("off", AGENT, Output::Stderr).unwrap();
+    let again = start("off", AGENT, Output::Stderr);
+    assert!(matches!(again, Err(StartError::AlreadyStarted(_))));
     assert!(log.flush(LONG));
 }
