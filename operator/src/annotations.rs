@@ -1,36 +1,29 @@
 //! Annotations and labels under their two prefixes.
 //!
-//! `lictor.dev/NAME` and `consul.hashicorp.com/NAME` mean the same; where both are set, the first
-//! wins key by key and [`conflicts`] names the pair. Values are read by Go's rules where Consul's
-//! users write them by Go's rules (booleans, tag lists).
+//! Pure. `lictor.dev/NAME` and `consul.hashicorp.com/NAME` mean the same; where both are set, the
+//! first wins key by key and [`conflicts`] names the pair. Values are read by Go's rules where
+//! Consul's users write them by Go's rules (booleans, tag lists).
 
 use std::collections::BTreeMap;
 
-/// lictor's own prefix; it wins.
-pub const LICTOR: &str = "lictor.dev/";
-/// The prefix of Consul on Kubernetes.
-pub const CONSUL: &str = "consul.hashicorp.com/";
-/// Written by the webhook, annotation and label: `injected`.
-pub const STATUS: &str = "connect-inject-status";
-/// Value of [`STATUS`].
-pub const INJECTED: &str = "injected";
-/// Label written by the webhook: who registers the pod.
-pub const MANAGED_BY: &str = "connect-inject-managed-by";
+use lictor_api::contract::{CONSUL_PREFIX, LICTOR_PREFIX};
+
+use crate::contract::POD_NAME_VARIABLE;
 
 /// Annotations or labels of an object.
 pub type Pairs = BTreeMap<String, String>;
 
-/// The value of `name` under either prefix.
+/// Returns the value of `name` under either prefix.
 pub fn get<'a>(pairs: &'a Pairs, name: &str) -> Option<&'a str> {
     let under = |prefix: &str| pairs.get(&format!("{prefix}{name}"));
-    under(LICTOR).or_else(|| under(CONSUL)).map(String::as_str)
+    under(LICTOR_PREFIX).or_else(|| under(CONSUL_PREFIX)).map(String::as_str)
 }
 
-/// All values whose name starts with `stem`, by the rest of the name.
+/// Returns all values whose name starts with `stem`, by the rest of the name.
 pub fn starting_with<'a>(pairs: &'a Pairs, stem: &str) -> BTreeMap<&'a str, &'a str> {
     let mut found = BTreeMap::new();
     // The winner is inserted last.
-    for prefix in [CONSUL, LICTOR] {
+    for prefix in [CONSUL_PREFIX, LICTOR_PREFIX] {
         for (key, value) in pairs {
             let rest = key.strip_prefix(prefix).and_then(|name| name.strip_prefix(stem));
             if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
@@ -41,20 +34,23 @@ pub fn starting_with<'a>(pairs: &'a Pairs, stem: &str) -> BTreeMap<&'a str, &'a 
     found
 }
 
-/// One sentence for each name whose two prefixes carry different values.
+/// Returns one sentence for each name whose two prefixes carry different values.
 pub fn conflicts(pairs: &Pairs) -> Vec<String> {
     let both = pairs.iter().filter_map(|(key, ours)| {
-        let name = key.strip_prefix(LICTOR)?;
-        let theirs = pairs.get(&format!("{CONSUL}{name}"))?;
+        let name = key.strip_prefix(LICTOR_PREFIX)?;
+        let theirs = pairs.get(&format!("{CONSUL_PREFIX}{name}"))?;
         (ours != theirs).then_some((name, ours, theirs))
     });
     both.map(|(name, ours, theirs)| {
-        format!("{LICTOR}{name} is {ours:?} and wins over {CONSUL}{name}, which is {theirs:?}")
+        format!(
+            "{LICTOR_PREFIX}{name} is {ours:?} and wins over {CONSUL_PREFIX}{name}, which is \
+             {theirs:?}"
+        )
     })
     .collect()
 }
 
-/// Go's `strconv.ParseBool`.
+/// Parses a boolean as Go's `strconv.ParseBool` does.
 pub fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
@@ -63,7 +59,7 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// The value of `service-tags`: items between commas, `\,` is a comma, blanks are trimmed, empty
+/// Parses the value of `service-tags`: items between commas, `\,` is a comma, blanks are trimmed, empty
 /// items are dropped, and an item that is exactly `$POD_NAME` is the pod's name.
 pub fn parse_tags(text: &str, pod_name: &str) -> Vec<String> {
     let mut items = vec![String::new()];
@@ -76,7 +72,7 @@ pub fn parse_tags(text: &str, pod_name: &str) -> Vec<String> {
         }
     }
     let tag = |item: &String| match item.trim() {
-        "$POD_NAME" => pod_name.to_owned(),
+        POD_NAME_VARIABLE => pod_name.to_owned(),
         tag => tag.to_owned(),
     };
     items.iter().map(tag).filter(|tag| !tag.is_empty()).collect()

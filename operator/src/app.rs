@@ -2,14 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client, runtime::reflector::Store};
+use kube::Client;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,13 +17,13 @@ use crate::{
     metrics::LEADER,
     net,
     servers::http::HttpServers,
-    watch::{Tasks, named, reflect},
-    webhook::{certs::ServedLeaf, keeper, mutate::ROOTS, server::Webhook},
+    watch::Tasks,
+    webhook::{certs::ServedLeaf, keeper, server::Webhook},
 };
 
-/// After SIGTERM the webhook goes on for so long: the API server still sends requests here until
-/// the Service's endpoints have changed everywhere.
-const LINGER: Duration = Duration::from_secs(3);
+/// How long the webhook goes on after SIGTERM: the API server still sends requests here until the
+/// Service's endpoints have changed everywhere.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +33,7 @@ pub struct BindError {
     pub address: SocketAddr,
     /// What it is for.
     pub what: &'static str,
-    /// The system's answer.
+    /// The system's error.
     pub source: std::io::Error,
 }
 
@@ -48,7 +44,7 @@ async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, Bi
 /// Runs the operator until `stop`.
 ///
 /// # Errors
-/// A listener cannot be opened; everything else is tried again.
+/// A listener cannot be opened; everything else is retried.
 pub async fn run(
     client: Client,
     config: Arc<Config>,
@@ -68,7 +64,7 @@ pub async fn run(
     tasks.tracker.spawn(net::serve(health, None, handler, tasks.stop.clone()));
 
     lead(&client, &config, &stop).await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(LINGER_TIMEOUT).await;
     tasks.end().await;
     Ok(())
 }
@@ -88,7 +84,7 @@ async fn lead(client: &Client, config: &Arc<Config>, stop: &CancellationToken) {
             gauge!(LEADER).set(1.0);
             let tasks = Tasks::under(&CancellationToken::new());
             start_controllers(&tasks, client, config);
-            // An error means the same: nobody leads any more.
+            // An error means the same: the election has ended.
             drop(leading.wait_for(|leads| !*leads).await);
             tasks.end().await;
             gauge!(LEADER).set(0.0);
@@ -98,38 +94,17 @@ async fn lead(client: &Client, config: &Arc<Config>, stop: &CancellationToken) {
 }
 
 fn start_controllers(tasks: &Tasks, client: &Client, config: &Arc<Config>) {
-    let mut roots = watch_roots(tasks, client, config);
-    let servers = HttpServers::new(Arc::clone(config), roots.clone());
+    let mut mesh_roots = roots::watch_source(tasks, client, config);
+    let servers = HttpServers::new(Arc::clone(config), mesh_roots.clone());
     let context = Arc::new(Context::new(client.clone(), Arc::clone(config), servers));
     roots::start(tasks, &context);
     coredns::start(tasks, &context);
     let later = tasks.clone();
     tasks.spawn(async move {
-        // Before the servers have written the roots, nothing can be asked of them.
-        if roots.wait_for(Option::is_some).await.is_ok() {
+        // Without the roots, which the servers write, no server can be trusted.
+        if mesh_roots.wait_for(Option::is_some).await.is_ok() {
             pods::start(&later, &context);
             config_entries::start(&later, &context);
         }
     });
-}
-
-/// The mesh roots that the servers wrote, kept current.
-pub fn watch_roots(
-    tasks: &Tasks,
-    client: &Client,
-    config: &Config,
-) -> watch::Receiver<Option<String>> {
-    let changed = Arc::new(Notify::new());
-    let api = Api::<ConfigMap>::namespaced(client.clone(), &config.namespace);
-    let store: Store<ConfigMap> = reflect(tasks, api, named(ROOTS), &changed);
-    let (sender, receiver) = watch::channel(None);
-    tasks.spawn(async move {
-        loop {
-            changed.notified().await;
-            let current =
-                store.state().first().and_then(|found| roots::roots(found).map(Into::into));
-            sender.send_if_modified(|known| std::mem::replace(known, current.clone()) != current);
-        }
-    });
-    receiver
 }

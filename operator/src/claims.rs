@@ -1,4 +1,6 @@
-//! Which service a pod belongs to, and whether it may say so.
+//! Which service a pod belongs to, and whether it may use that name.
+//!
+//! Pure. What the caller keeps between two runs is [`Ownership`].
 //!
 //! **Name**, first that applies: annotation `connect-service`; annotation `kubernetes-service`;
 //! the Service that selects the pod; label `app.kubernetes.io/name`; the controlling workload; the
@@ -6,8 +8,9 @@
 //!
 //! **Claim.** The pod's ServiceAccount has the service's name, or a Service of that name in the
 //! pod's namespace selects the pod and no other namespace owns the name. First come: a name belongs
-//! to the namespace whose pods were registered under it ([`Ownership`]). A refused claim means no registration, and
-//! so no certificate and no DNS answer; otherwise anybody could receive the traffic of `payments`.
+//! to the namespace whose pods were registered under it ([`Ownership`]). A refused claim means no
+//! registration, and so no certificate and no DNS answer; otherwise any pod could receive the
+//! traffic of `payments`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +24,13 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use crate::{annotations, webhook::validate::resolve_port};
+use lictor_api::contract::ANNOTATION_SERVICE;
+
+use crate::{
+    annotations,
+    contract::{APP_NAME_LABEL, KUBERNETES_SERVICE, SERVICE_IGNORE, SERVICE_PORT},
+    pod::{self, resolve_port},
+};
 
 /// The service of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +64,7 @@ pub enum ClaimError {
     Taken {
         /// The name asked for.
         service: String,
-        /// Who has it.
+        /// The namespace that has it.
         owner: String,
     },
 }
@@ -63,28 +72,30 @@ pub enum ClaimError {
 /// Namespaces by the service name they own.
 pub type Owners = BTreeMap<String, BTreeSet<String>>;
 
-/// A name without a Service is kept for its namespace for so long after its last pod.
-const KEPT: Duration = Duration::from_secs(600);
+/// How long a name without a Service stays its namespace's after its last pod.
+const OWNERSHIP_TTL: Duration = Duration::from_secs(600);
 
-/// Who had a name, and when last. It outlives the pods: otherwise a namespace could take a name
-/// over while the owner's pods restart.
+/// Namespaces by service name, with the time of their last pod. It outlives the pods: otherwise a
+/// namespace could take a name over while the owner's pods restart.
 #[derive(Debug, Default)]
 pub struct Ownership(BTreeMap<(String, String), Instant>);
 
 impl Ownership {
-    /// Pods of `namespace` are registered as `service`.
+    /// Records that pods of `namespace` are registered as `service`.
     pub fn saw(&mut self, service: &str, namespace: &str, now: Instant) {
         self.0.insert((service.to_owned(), namespace.to_owned()), now);
     }
 
-    /// The owners at `now`. A namespace gives a name up when it has had neither a Service of that
-    /// name nor a pod under it for a while.
+    /// Returns the owners at `now`. A namespace gives a name up when it has had neither a Service of
+    /// that name nor a pod under it for [`OWNERSHIP_TTL`].
     pub fn owners(&mut self, services: &[Arc<Service>], now: Instant) -> Owners {
         let names: BTreeSet<_> = services
             .iter()
             .map(|service| (service.name_any(), service.namespace().unwrap_or_default()))
             .collect();
-        self.0.retain(|owner, seen| names.contains(owner) || now.duration_since(*seen) < KEPT);
+        self.0.retain(|owner, seen| {
+            names.contains(owner) || now.duration_since(*seen) < OWNERSHIP_TTL
+        });
         let mut owners = Owners::new();
         for (service, namespace) in self.0.keys().cloned() {
             owners.entry(service).or_default().insert(namespace);
@@ -93,7 +104,7 @@ impl Ownership {
     }
 }
 
-/// The Services that select a pod, without ignored ones, by name.
+/// Returns the Services that select a pod, without ignored ones, by name.
 pub fn selecting<'a>(pod: &Pod, services: impl Iterator<Item = &'a Service>) -> Vec<&'a Service> {
     let mut found: Vec<_> = services.filter(|service| selects(service, pod)).collect();
     found.sort_by_key(|service| service.name_any());
@@ -101,7 +112,7 @@ pub fn selecting<'a>(pod: &Pod, services: impl Iterator<Item = &'a Service>) -> 
 }
 
 fn selects(service: &Service, pod: &Pod) -> bool {
-    let ignored = annotations::get(service.labels(), "service-ignore") == Some("true");
+    let ignored = annotations::get(service.labels(), SERVICE_IGNORE) == Some("true");
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let Some(selector) = selector.filter(|selector| !selector.is_empty() && !ignored) else {
         return false;
@@ -110,12 +121,12 @@ fn selects(service: &Service, pod: &Pod) -> bool {
         && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
 }
 
-/// The pod's service name; `selecting` are the Services that select it.
+/// Returns the pod's service name; `selecting` are the Services that select it.
 pub fn name(pod: &Pod, selecting: &[&Service]) -> Name {
     let known = |name: &str| {
         selecting.iter().any(|service| service.name_any() == name).then(|| name.to_owned())
     };
-    for annotation in ["connect-service", "kubernetes-service"] {
+    for annotation in [ANNOTATION_SERVICE, KUBERNETES_SERVICE] {
         if let Some(service) = annotations::get(pod.annotations(), annotation) {
             let (service, kubernetes_service) = (service.to_owned(), known(service));
             return Name { service, kubernetes_service, ambiguous: Vec::new() };
@@ -126,14 +137,16 @@ pub fn name(pod: &Pod, selecting: &[&Service]) -> Name {
         let ambiguous = if selecting.len() > 1 { names } else { Vec::new() };
         return Name { service: service.clone(), kubernetes_service: Some(service), ambiguous };
     }
-    let labeled = pod.labels().get("app.kubernetes.io/name").cloned();
-    let service = labeled.or_else(|| workload(pod)).unwrap_or_else(|| pod.name_any());
+    let labeled = pod.labels().get(APP_NAME_LABEL).cloned();
+    let workload = || pod::workload(pod).map(ToOwned::to_owned);
+    let service = labeled.or_else(workload).unwrap_or_else(|| pod.name_any());
     Name { service, kubernetes_service: None, ambiguous: Vec::new() }
 }
 
-/// Of several Services, the one whose target port is the annotated one, else the first by name.
+/// Returns, of several Services, the one whose target port is the annotated one, else the first by
+/// name.
 fn pick(pod: &Pod, selecting: &[&Service]) -> Option<String> {
-    let wanted = annotations::get(pod.annotations(), "connect-service-port");
+    let wanted = annotations::get(pod.annotations(), SERVICE_PORT);
     let wanted = wanted.and_then(|port| resolve_port(pod, port));
     let matches = |service: &&&Service| {
         let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
@@ -148,14 +161,6 @@ fn pick(pod: &Pod, selecting: &[&Service]) -> Option<String> {
     Some(chosen.name_any())
 }
 
-/// The controller's name; for a ReplicaSet, that of its Deployment.
-fn workload(pod: &Pod) -> Option<String> {
-    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
-    let hash = pod.labels().get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
-    Some(deployment.unwrap_or(&owner.name).to_owned())
-}
-
 /// Decides whether the pod may use `name`.
 ///
 /// # Errors
@@ -166,8 +171,7 @@ pub fn claim(
     selecting: &[&Service],
     owners: &Owners,
 ) -> Result<(), ClaimError> {
-    let spec = pod.spec.as_ref();
-    let account = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
+    let account = pod::service_account(pod);
     if account == name.service {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 //! `lictor-operator cleanup`: takes back everything that outlives the chart's own objects.
 //!
 //! A Helm hook runs it before the release is deleted. First the running operator is ended, so that
-//! nothing is put back. What the servers hold goes with a short patience, because they may be gone
-//! already; what Kubernetes holds must go, or the command fails and names it.
+//! nothing is put back. What the servers hold is removed within a short timeout, because they may
+//! be gone already; what Kubernetes holds must go, or the command fails and names it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,25 +15,25 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams},
 };
+use lictor_api::contract::ROOTS_CONFIG_MAP;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::watch_roots,
     config::Config,
     controllers::{config_entries, coredns, roots},
     crds::service_intentions::{FINALIZER, ServiceIntentions},
-    plan::{self, Instances},
+    plan::{self, Instances, Plan},
     servers::{Servers, ServersError, http::HttpServers},
     watch::Tasks,
-    webhook::mutate::ROOTS,
 };
 
 /// For the running operator to end.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(40);
-const POLL: Duration = Duration::from_millis(250);
+const OPERATOR_TIMEOUT: Duration = Duration::from_secs(40);
+/// Between two looks whether it has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// For all requests to the servers together.
-const SERVERS_PATIENCE: Duration = Duration::from_secs(20);
+const SERVERS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Something is left behind in Kubernetes.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ fn failed(
     CleanupError { what, source: error.into() }
 }
 
-/// Deletes an object; one that is not there is fine.
+/// Deletes an object; one that does not exist is no error.
 async fn delete<K>(api: &Api<K>, name: &str, parameters: &DeleteParams) -> Result<(), kube::Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
@@ -106,20 +106,20 @@ async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Erro
     delete(&api, &name, &DeleteParams::foreground()).await?;
     let gone = async {
         while api.get_opt(&name).await?.is_some() {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     };
-    timeout(OPERATOR_PATIENCE, gone).await.unwrap_or_else(|_| {
+    timeout(OPERATOR_TIMEOUT, gone).await.unwrap_or_else(|_| {
         tracing::warn!(deployment = name, "the operator has not ended, going on without");
         Ok(())
     })
 }
 
-/// Removes this cluster's instances and config entries from the servers, as far as they answer.
+/// Removes this cluster's instances and config entries from the servers; a failure is logged.
 async fn forget(client: &Client, config: &Arc<Config>) {
     let tasks = Tasks::under(&CancellationToken::new());
-    let mut current = watch_roots(&tasks, client, config);
+    let mut current = roots::watch_source(&tasks, client, config);
     let servers = HttpServers::new(Arc::clone(config), current.clone());
     let work = async {
         // An error would mean that the watch ended, and the requests below report that.
@@ -127,7 +127,7 @@ async fn forget(client: &Client, config: &Arc<Config>) {
         forget_entries(&servers, config).await?;
         forget_instances(&servers, config).await
     };
-    match timeout(SERVERS_PATIENCE, work).await {
+    match timeout(SERVERS_TIMEOUT, work).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             let error: &dyn std::error::Error = &error;
@@ -149,8 +149,13 @@ async fn forget_entries(servers: &impl Servers, config: &Config) -> Result<(), S
 
 async fn forget_instances(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
     let actual = servers.actual(&config.cluster).await?;
-    for write in plan::plan(&Instances::new(), &actual) {
-        servers.write(&write).await?;
+    // No instance is desired, so none is registered.
+    let Plan { register: _, deregister, remove_nodes } = plan::plan(&Instances::new(), &actual);
+    for removal in deregister {
+        servers.deregister(&removal).await?;
+    }
+    for node in remove_nodes {
+        servers.remove_node(&node).await?;
     }
     Ok(())
 }
@@ -175,7 +180,7 @@ async fn release_intentions(client: &Client) -> Result<(), kube::Error> {
 
 async fn remove_roots(client: &Client, config: &Config) -> Result<(), kube::Error> {
     let all = Api::<ConfigMap>::all(client.clone());
-    let named = ListParams::default().fields(&format!("metadata.name={ROOTS}"));
+    let named = ListParams::default().fields(&format!("metadata.name={ROOTS_CONFIG_MAP}"));
     for copy in all.list(&named).await? {
         let namespace = copy.namespace().unwrap_or_default();
         if namespace != config.namespace && roots::is_copy(&copy) {

@@ -5,6 +5,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use lictor_api::contract::{
+    DEFAULT_DATACENTER, DEFAULT_DOMAIN, GRPC_TLS_PORT, TOKEN_AUDIENCE, server_name,
+};
 
 /// The Kubernetes operator of lictor: sidecar injection, pod registration, cluster DNS.
 #[derive(Debug, Parser)]
@@ -73,7 +76,7 @@ pub struct Config {
     #[arg(long, env = "LICTOR_HEALTH_LISTEN", default_value = "0.0.0.0:8080")]
     pub health_listen: SocketAddr,
     /// Audience of the sidecars' projected tokens.
-    #[arg(long, env = "LICTOR_AUDIENCE", default_value = "lictor")]
+    #[arg(long, env = "LICTOR_AUDIENCE", default_value = TOKEN_AUDIENCE)]
     pub audience: String,
     /// DNS Service of the release; the managed CoreDNS block forwards to its cluster address.
     #[arg(long, env = "LICTOR_DNS_SERVICE", default_value = "")]
@@ -90,10 +93,10 @@ pub struct Config {
     #[arg(long, env = "LICTOR_CLUSTER", default_value = "kubernetes")]
     pub cluster: String,
     /// The servers' datacenter.
-    #[arg(long, env = "LICTOR_DATACENTER", default_value = "dc1")]
+    #[arg(long, env = "LICTOR_DATACENTER", default_value = DEFAULT_DATACENTER)]
     pub datacenter: String,
     /// The servers' DNS domain.
-    #[arg(long, env = "LICTOR_DOMAIN", default_value = "consul")]
+    #[arg(long, env = "LICTOR_DOMAIN", default_value = DEFAULT_DOMAIN)]
     pub domain: String,
     /// Namespaces that are never injected, separated by commas. The Kubernetes system namespaces
     /// and the release's own are always among them.
@@ -122,8 +125,9 @@ impl Config {
             }
         };
         let name = &self.fullname;
-        fill(&mut self.server_name, format!("server.{}.{}", self.datacenter, self.domain));
-        fill(&mut self.server_grpc, format!("{name}-server.{}.svc:8503", self.namespace));
+        fill(&mut self.server_name, server_name(&self.datacenter, &self.domain));
+        let server_grpc = format!("{name}-server.{}.svc:{GRPC_TLS_PORT}", self.namespace);
+        fill(&mut self.server_grpc, server_grpc);
         fill(&mut self.webhook_service, format!("{name}-webhook"));
         let configuration = format!("{}-{name}-injector", self.namespace);
         fill(&mut self.webhook_configuration, configuration);
@@ -131,29 +135,29 @@ impl Config {
         self
     }
 
-    /// Whether pods of `namespace` are never injected.
+    /// Returns whether pods of `namespace` are never injected.
     pub fn excludes(&self, namespace: &str) -> bool {
         namespace == self.namespace
             || SYSTEM_NAMESPACES.contains(&namespace)
             || self.excluded_namespaces.iter().any(|excluded| excluded == namespace)
     }
 
-    /// Name of the lease that the leader holds.
+    /// Returns the name of the lease that the leader holds.
     pub fn lease_name(&self) -> String {
         format!("{}-operator", self.fullname)
     }
 
-    /// Name of the Secret that the chart's Job made for the servers.
+    /// Returns the name of the Secret that the chart's Job made for the servers.
     pub fn server_keys(&self) -> String {
         format!("{}-server-keys", self.fullname)
     }
 
-    /// Name of the Secret with the webhook's authority.
+    /// Returns the name of the Secret with the webhook's authority.
     pub fn webhook_secret(&self) -> String {
         format!("{}-operator-webhook-ca", self.fullname)
     }
 
-    /// Configuration for tests.
+    /// Returns the defaults, for tests.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Cli::parse_from(["lictor-operator", "--servers=127.0.0.1:8501"]).config.with_defaults()

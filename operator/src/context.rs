@@ -7,8 +7,9 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use lictor_api::contract::OPERATOR;
 
-use crate::{config::Config, registration::MANAGER};
+use crate::config::Config;
 
 /// What every controller is given.
 pub struct Context<S> {
@@ -22,14 +23,14 @@ pub struct Context<S> {
 }
 
 impl<S> Context<S> {
-    /// A context of its own.
+    /// Returns a context with a recorder of Events.
     pub fn new(client: Client, config: Arc<Config>, servers: S) -> Self {
         let instance = Some(config.pod_name.clone());
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance };
+        let reporter = Reporter { controller: OPERATOR.to_owned(), instance };
         Self { recorder: Recorder::new(client.clone(), reporter), client, config, servers }
     }
 
-    /// Raises a warning about an object. Failing to do so is only logged.
+    /// Raises a warning Event about an object; a failure to do so is only logged.
     pub async fn warn(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         let name = about.name.as_deref().unwrap_or_default();
         let namespace = about.namespace.as_deref().unwrap_or_default();

@@ -1,19 +1,35 @@
 //! What the leader keeps true, one file per duty.
+//!
+//! A controller compares what should be with what is and writes the difference: after a change, and
+//! at least every [`RESYNC_INTERVAL`]. A pass that fails is counted, logged and tried again.
 
 pub mod config_entries;
 pub mod coredns;
 pub mod pods;
 pub mod roots;
 
+#[cfg(test)]
+mod api_server;
+
 use std::time::Duration;
 
-/// Changes come in bursts; this long after the first, all of them are looked at together. Short,
-/// because a pod that is not ready must leave DNS at once.
-const DEBOUNCE: Duration = Duration::from_millis(50);
-/// Everything is compared anew at least so often.
-const RESYNC: Duration = Duration::from_secs(300);
+use metrics::counter;
 
-/// Waits from 0.25 s after the first failure to 10 s after many.
+use crate::metrics::FAILURES;
+
+/// From the first change of a burst to the pass that takes them all. Short, because a pod that is
+/// not ready must leave DNS at once.
+const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two passes when nothing changes.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Counts a failed pass of `controller`, which is the name of its module.
+fn count_failure(controller: &'static str) {
+    counter!(FAILURES, "controller" => controller).increment(1);
+}
+
+/// Returns how long to wait before the next attempt: from 0.25 s after the first failure to 10 s
+/// after many.
 fn backoff(failures: u32) -> Duration {
     Duration::from_millis(250 << failures.min(6)).min(Duration::from_secs(10))
 }

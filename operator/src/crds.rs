@@ -2,7 +2,8 @@
 //!
 //! Existing manifests of Consul on Kubernetes apply unchanged; validation is CEL in the schema, so
 //! no webhook stands between `kubectl apply` and the API server. The chart carries the output of
-//! `crdgen`.
+//! `crdgen`. Besides tests, this is the one module that uses `serde_yaml`: the chart's file is what
+//! people review and diff, and definitions are read as YAML everywhere.
 
 pub mod service_intentions;
 
@@ -11,7 +12,7 @@ use kube::CustomResourceExt as _;
 /// First line of the file in the chart.
 const HEADER: &str = "# Generated: cargo run -p lictor-operator --bin crdgen\n";
 
-/// All definitions as YAML.
+/// Returns all definitions as YAML.
 ///
 /// # Errors
 /// A definition that YAML cannot express, which a test would have found.

@@ -6,26 +6,46 @@
 //!              the mesh's domain -> CoreDNS (the leader)
 //! ```
 //!
-//! Pure cores: [`webhook::validate`], [`webhook::mutate`], [`claims`], [`registration`], [`plan`].
+//! The modules stand in floor order, highest first: a module imports only modules that stand on
+//! lower floors, and only `main` imports [`app`] and [`cleanup`]. Pure cores:
+//! [`registration`], [`claims`], [`injection`], [`pod`], [`annotations`], [`plan`], [`corefile`].
+//! They know neither tokio nor the network.
+//!
 //! The operator only writes; losing it stops neither traffic nor DNS.
 
 #![forbid(unsafe_code)]
 
-pub mod annotations;
+// What `main` runs.
 pub mod app;
-pub mod claims;
 pub mod cleanup;
-pub mod config;
-pub mod context;
+
+// Duties: of every replica, and of the leader.
 pub mod controllers;
+pub mod webhook;
+
+// What a duty is given: the desired catalog, the servers, the API server, probes.
+pub mod context;
+pub mod health;
+pub mod registration;
+pub mod servers;
+
+// Decisions about one pod.
+pub mod claims;
+pub mod injection;
+
+// Reading a pod.
+pub mod pod;
+
+// Tools, each for one thing.
+pub mod annotations;
 pub mod corefile;
 pub mod crds;
 pub mod election;
-pub mod health;
-pub mod metrics;
 pub mod net;
 pub mod plan;
-pub mod registration;
-pub mod servers;
 pub mod watch;
-pub mod webhook;
+
+// Settings, metrics and spellings.
+pub mod config;
+pub mod contract;
+pub mod metrics;

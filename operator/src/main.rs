@@ -1,5 +1,7 @@
 //! The operator's process: settings, logs, signals, exit code.
 
+#![forbid(unsafe_code)]
+
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;

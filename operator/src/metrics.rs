@@ -11,6 +11,9 @@ pub const WRITES: &str = "lictor_operator_catalog_writes_total";
 pub const RECONCILE: &str = "lictor_operator_catalog_reconcile_seconds";
 /// Instances that the catalog should hold.
 pub const INSTANCES: &str = "lictor_operator_catalog_instances";
+/// Passes of the leader's controllers that failed, by `controller`: `pods`, `config_entries`,
+/// `roots`, `coredns`.
+pub const FAILURES: &str = "lictor_operator_controller_failures_total";
 /// 1 on the replica that writes.
 pub const LEADER: &str = "lictor_operator_leader";
 
@@ -29,6 +32,17 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(WRITES, "catalog writes, by kind and result");
     describe_histogram!(RECONCILE, Unit::Seconds, "time from a change to the end of its writes");
     describe_gauge!(INSTANCES, "instances that the catalog should hold");
+    describe_counter!(FAILURES, "failed passes of the leader's controllers, by controller");
     describe_gauge!(LEADER, "1 on the replica that writes");
     Ok(handle)
+}
+
+/// Runs `work` on a runtime of its own, and returns the metrics that it moved as Prometheus text.
+#[cfg(test)]
+pub(crate) fn moved_by(work: impl Future<Output = ()>) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime on this thread");
+    metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    recorder.handle().render()
 }

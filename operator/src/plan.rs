@@ -1,14 +1,15 @@
 //! Desired catalog minus actual catalog = writes.
 //!
-//! Pure. Only what carries this cluster's name is ever in [`Actual::instances`], so nothing of
-//! another cluster, an agent or consul-k8s can be removed. A removal names the pod's UID it saw;
-//! whoever carries it out compares it again, because an ID is reused by the next pod of a
+//! Pure. Only what carries this cluster's name ([`is_own`]) is ever in [`Actual::instances`], so
+//! nothing of another cluster, an agent or consul-k8s can be removed. A removal names the pod's UID
+//! it saw; the servers' client compares it again, because an ID is reused by the next pod of a
 //! StatefulSet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lictor_api::{
     NodeName, ServiceId,
+    contract::{META_K8S_CLUSTER, META_MANAGED_BY, META_POD_UID, OPERATOR},
     types::{catalog::NodeService, health::HealthCheck},
 };
 
@@ -37,42 +38,54 @@ pub struct Instance {
 pub struct Actual {
     /// This cluster's instances.
     pub instances: Instances,
-    /// Virtual nodes of this cluster on which nobody else has an instance.
+    /// Virtual nodes of this cluster without instances that are not.
     pub nodes: BTreeSet<NodeName>,
     /// Virtual nodes that are not this cluster's.
     pub foreign_nodes: BTreeSet<NodeName>,
 }
 
-/// One change of the catalog.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Write {
-    /// Create or replace an instance.
-    Register(Box<Instance>),
-    /// Remove an instance if it is still that pod's.
-    Deregister {
-        /// The node it is on.
-        node: NodeName,
-        /// Its ID.
-        service_id: ServiceId,
-        /// The pod it was registered for.
-        pod_uid: String,
-    },
-    /// Remove a virtual node that holds nothing any more.
-    RemoveNode(NodeName),
+/// The writes that lead from the actual catalog to the desired one, each kind to be carried out
+/// after the one before it. Callers take it apart field by field, so that a kind added here does
+/// not compile until each of them writes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Instances to create or replace: first, so that a pod that moves is always in some place.
+    pub register: Vec<Instance>,
+    /// Instances to remove.
+    pub deregister: Vec<Removal>,
+    /// Virtual nodes to remove, which hold nothing any more by then.
+    pub remove_nodes: Vec<NodeName>,
+}
+
+/// The removal of an instance if it is still that pod's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The node it is on.
+    pub node: NodeName,
+    /// Its ID.
+    pub service_id: ServiceId,
+    /// UID of the pod it was registered for, or empty.
+    pub pod_uid: String,
+}
+
+/// Returns whether an instance in the catalog is this cluster's.
+pub fn is_own(service: &NodeService, cluster: &str) -> bool {
+    let meta = |key: &str| service.meta.get(key).map(String::as_str);
+    meta(META_MANAGED_BY) == Some(OPERATOR) && meta(META_K8S_CLUSTER) == Some(cluster)
 }
 
 impl Instance {
-    /// Its place.
+    /// Returns its place.
     pub fn key(&self) -> Key {
         (self.node.clone(), self.service.id.clone())
     }
 
-    /// UID of its pod, or empty.
+    /// Returns the UID of its pod, or an empty string.
     pub fn pod_uid(&self) -> &str {
-        self.service.meta.get("pod-uid").map_or("", String::as_str)
+        self.service.meta.get(META_POD_UID).map_or("", String::as_str)
     }
 
-    /// Equal in everything the operator sets; the server fills in the rest.
+    /// Compares everything that the operator sets; the server fills in the rest.
     fn same(&self, other: &Self) -> bool {
         let (a, b) = (&self.service, &other.service);
         let (c, d) = (&self.check, &other.check);
@@ -83,39 +96,40 @@ impl Instance {
     }
 }
 
-/// The writes that lead from `actual` to `desired`: registrations first, so that a pod that moves
-/// is never in neither place; empty nodes last.
-pub fn plan(desired: &Instances, actual: &Actual) -> Vec<Write> {
-    let changed = desired
-        .iter()
-        .filter(|(key, instance)| {
-            actual.instances.get(*key).is_none_or(|known| !known.same(instance))
-        })
-        .map(|(_, instance)| Write::Register(Box::new(instance.clone())));
+impl Actual {
+    /// Records that `instance` was registered.
+    pub fn register(&mut self, instance: &Instance) {
+        self.nodes.insert(instance.node.clone());
+        self.instances.insert(instance.key(), instance.clone());
+    }
+
+    /// Records that an instance was removed.
+    pub fn deregister(&mut self, removal: &Removal) {
+        self.instances.remove(&(removal.node.clone(), removal.service_id.clone()));
+    }
+
+    /// Records that a virtual node was removed.
+    pub fn remove_node(&mut self, node: &NodeName) {
+        self.nodes.remove(node);
+    }
+}
+
+/// Returns the writes that lead from `actual` to `desired`.
+pub fn plan(desired: &Instances, actual: &Actual) -> Plan {
+    let changed = desired.iter().filter(|(key, instance)| {
+        actual.instances.get(*key).is_none_or(|known| !known.same(instance))
+    });
     let gone = actual.instances.iter().filter(|(key, _)| !desired.contains_key(*key));
-    let gone = gone.map(|((node, service_id), instance)| Write::Deregister {
+    let gone = gone.map(|((node, service_id), instance)| Removal {
         node: node.clone(),
         service_id: service_id.clone(),
         pod_uid: instance.pod_uid().to_owned(),
     });
     let used: BTreeSet<_> = desired.keys().map(|(node, _)| node).collect();
-    let empty = actual.nodes.iter().filter(|node| !used.contains(node));
-    changed.chain(gone).chain(empty.cloned().map(Write::RemoveNode)).collect()
-}
-
-/// What the catalog holds once `write` succeeded.
-pub fn apply(actual: &mut Actual, write: &Write) {
-    match write {
-        Write::Register(instance) => {
-            actual.nodes.insert(instance.node.clone());
-            actual.instances.insert(instance.key(), (**instance).clone());
-        }
-        Write::Deregister { node, service_id, .. } => {
-            actual.instances.remove(&(node.clone(), service_id.clone()));
-        }
-        Write::RemoveNode(node) => {
-            actual.nodes.remove(node);
-        }
+    Plan {
+        register: changed.map(|(_, instance)| instance.clone()).collect(),
+        deregister: gone.collect(),
+        remove_nodes: actual.nodes.iter().filter(|node| !used.contains(node)).cloned().collect(),
     }
 }
 
@@ -129,7 +143,7 @@ mod tests {
     fn instance(node: u8, id: u8, uid: u8, passing: bool) -> Instance {
         let mut instance = Instance { node: format!("n{node}").into(), ..Instance::default() };
         instance.service.id = format!("web-{id}").into();
-        instance.service.meta.insert("pod-uid".into(), uid.to_string());
+        instance.service.meta.insert(META_POD_UID.into(), uid.to_string());
         instance.check.status = if passing { CheckStatus::Passing } else { CheckStatus::Critical };
         instance
     }
@@ -149,11 +163,12 @@ mod tests {
         ) {
             let nodes = before.keys().map(|(node, _)| node.clone()).collect();
             let mut actual = Actual { instances: before, nodes, ..Actual::default() };
-            for write in plan(&desired, &actual) {
-                apply(&mut actual, &write);
-            }
+            let Plan { register, deregister, remove_nodes } = plan(&desired, &actual);
+            register.iter().for_each(|instance| actual.register(instance));
+            deregister.iter().for_each(|removal| actual.deregister(removal));
+            remove_nodes.iter().for_each(|node| actual.remove_node(node));
             prop_assert_eq!(&actual.instances, &desired);
-            prop_assert_eq!(plan(&desired, &actual), vec![]);
+            prop_assert_eq!(plan(&desired, &actual), Plan::default());
         }
     }
 
@@ -166,7 +181,7 @@ mod tests {
             ..Actual::default()
         };
         let desired = Instances::from([(new.key(), new.clone())]);
-        assert_eq!(plan(&desired, &actual), [Write::Register(Box::new(new))]);
+        assert_eq!(plan(&desired, &actual), Plan { register: vec![new], ..Plan::default() });
     }
 
     #[test]

@@ -11,6 +11,11 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use lictor_api::{
     NodeName,
+    contract::{
+        K8S_CHECK_NAME, K8S_CHECK_TYPE, META_K8S_CLUSTER, META_K8S_NAMESPACE,
+        META_K8S_SERVICE_NAME, META_MANAGED_BY, META_POD_NAME, META_POD_UID, META_SYNTHETIC_NODE,
+        OPERATOR, POD_PROXY_PORT, SIDECAR_PROXY_SUFFIX,
+    },
     types::{
         catalog::{ConnectProxyConfig, NodeService, ServiceKind},
         health::{CheckStatus, HealthCheck},
@@ -20,19 +25,13 @@ use lictor_api::{
 use crate::{
     annotations,
     claims::{self, Name, Owners},
+    contract::{POD_NAME_VARIABLE, SERVICE_META, SERVICE_TAGS, VIRTUAL_NODE_SUFFIX},
+    injection::validate::validate,
     plan::{Actual, Instance, Instances},
-    webhook::validate::{containers, resolve_port, validate},
+    pod,
 };
 
-/// Value of the meta key `managed-by`, and of the label `connect-inject-managed-by`.
-pub const MANAGER: &str = "lictor-operator";
-/// Meta keys that only the operator sets.
-pub const RESERVED_META: [&str; 6] =
-    ["pod-name", "pod-uid", "k8s-namespace", "k8s-service-name", "managed-by", "k8s-cluster"];
-/// Public port of the sidecar in a pod.
-const PROXY_PORT: u16 = 20000;
-
-/// Something that whoever owns the pod should know.
+/// Something that the pod's owner should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Reason of the Event.
@@ -50,8 +49,8 @@ pub struct Desired {
     pub notices: Vec<(Arc<Pod>, Notice)>,
 }
 
-/// Computes what the catalog should hold for these pods. `owners` is who has a name already;
-/// `actual` says which virtual nodes are somebody else's.
+/// Computes what the catalog should hold for these pods. `owners` are the namespaces that have a
+/// name already; `actual` says which virtual nodes belong to another cluster.
 pub fn desired(
     mut pods: Vec<Arc<Pod>>,
     services: &[Arc<Service>],
@@ -83,7 +82,7 @@ pub fn desired(
         }
         let [instance, proxy] = place.instances(&pod, &name, cluster);
         if let Some(other) = desired.instances.get(&instance.key()) {
-            let other = &other.service.meta["k8s-namespace"];
+            let other = &other.service.meta[META_K8S_NAMESPACE];
             let note = format!("instance {} belongs to namespace {other:?}", instance.service.id);
             desired.notice(&pod, "ServiceNameTaken", note);
             continue;
@@ -116,17 +115,17 @@ struct Place {
 impl Place {
     fn of(pod: &Pod, actual: &Actual, cluster: &str) -> Option<Self> {
         let status = pod.status.as_ref()?;
-        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        if pod::is_finished(pod) {
             return None;
         }
         let address = status.pod_ip.clone().filter(|address| !address.is_empty())?;
         let kubernetes_node = pod.spec.as_ref()?.node_name.as_deref()?;
-        let mut node = NodeName::from(format!("{kubernetes_node}-virtual"));
+        let mut node = NodeName::from(format!("{kubernetes_node}{VIRTUAL_NODE_SUFFIX}"));
         if actual.foreign_nodes.contains(&node) {
-            node = NodeName::from(format!("{kubernetes_node}-{cluster}-virtual"));
+            node = NodeName::from(format!("{kubernetes_node}-{cluster}{VIRTUAL_NODE_SUFFIX}"));
         }
         let node_address = status.host_ip.clone().unwrap_or_else(|| address.clone());
-        let status = if is_ready(pod) { CheckStatus::Passing } else { CheckStatus::Critical };
+        let status = if pod::is_ready(pod) { CheckStatus::Passing } else { CheckStatus::Critical };
         Some(Self { node, node_address, address, status })
     }
 
@@ -137,17 +136,17 @@ impl Place {
         let service = NodeService {
             id: format!("{pod_name}-{}", name.service).into(),
             service: name.service.as_str().into(),
-            tags: annotations::parse_tags(annotation("service-tags").unwrap_or(""), &pod_name),
+            tags: annotations::parse_tags(annotation(SERVICE_TAGS).unwrap_or(""), &pod_name),
             address: self.address.clone(),
-            port: service_port(pod),
+            port: pod::service_port(pod),
             meta: meta(pod, name, cluster),
             ..NodeService::default()
         };
         let proxy = NodeService {
             kind: ServiceKind::ConnectProxy,
-            id: format!("{}-sidecar-proxy", service.id).into(),
-            service: format!("{}-sidecar-proxy", service.service).into(),
-            port: PROXY_PORT,
+            id: format!("{}{SIDECAR_PROXY_SUFFIX}", service.id).into(),
+            service: format!("{}{SIDECAR_PROXY_SUFFIX}", service.service).into(),
+            port: POD_PROXY_PORT,
             proxy: ConnectProxyConfig {
                 destination_service_name: service.service.to_string(),
                 destination_service_id: service.id.to_string(),
@@ -169,16 +168,16 @@ impl Place {
         let check = HealthCheck {
             node: self.node.clone(),
             check_id: format!("{namespace}/{}", service.id).into(),
-            name: "Kubernetes Readiness Check".to_owned(),
+            name: K8S_CHECK_NAME.to_owned(),
             status: self.status,
             output,
             service_id: service.id.clone(),
             service_name: service.service.clone(),
             service_tags: service.tags.clone(),
-            check_type: "kubernetes-readiness".to_owned(),
+            check_type: K8S_CHECK_TYPE.to_owned(),
             ..HealthCheck::default()
         };
-        let node_meta = [("synthetic-node", "true"), ("k8s-cluster", cluster)];
+        let node_meta = [(META_SYNTHETIC_NODE, "true"), (META_K8S_CLUSTER, cluster)];
         Instance {
             node: self.node.clone(),
             node_address: self.node_address.clone(),
@@ -189,48 +188,24 @@ impl Place {
     }
 }
 
-/// A terminating pod is not ready, whatever its condition says: peers stop sending at once.
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    ready && pod.metadata.deletion_timestamp.is_none()
-}
-
-/// The first annotated port, else the first port of the first container, else 0.
-fn service_port(pod: &Pod) -> u16 {
-    if let Some(ports) = annotations::get(pod.annotations(), "connect-service-port") {
-        let first = ports.split(',').next().unwrap_or_default().trim();
-        return resolve_port(pod, first).unwrap_or_default();
-    }
-    let mut first = containers(pod).take(1).flat_map(|container| container.ports.iter().flatten());
-    let port = first.next().and_then(|port| u16::try_from(port.container_port).ok());
-    port.unwrap_or_default()
-}
-
 fn meta(pod: &Pod, name: &Name, cluster: &str) -> BTreeMap<String, String> {
     let pod_name = pod.name_any();
-    let given = annotations::starting_with(pod.annotations(), "service-meta-");
+    let given = annotations::starting_with(pod.annotations(), SERVICE_META);
     let given = given.into_iter().map(|(key, value)| {
-        let value = if value == "$POD_NAME" { &pod_name } else { value };
+        let value = if value == POD_NAME_VARIABLE { &pod_name } else { value };
         (key.to_owned(), value.to_owned())
     });
     let kubernetes_service = name.kubernetes_service.as_ref().unwrap_or(&name.service);
     let own = [
-        ("pod-name", pod_name.clone()),
-        ("pod-uid", pod.uid().unwrap_or_default()),
-        ("k8s-namespace", pod.namespace().unwrap_or_default()),
-        ("k8s-service-name", kubernetes_service.clone()),
-        ("managed-by", MANAGER.to_owned()),
-        ("k8s-cluster", cluster.to_owned()),
+        (META_POD_NAME, pod_name.clone()),
+        (META_POD_UID, pod.uid().unwrap_or_default()),
+        (META_K8S_NAMESPACE, pod.namespace().unwrap_or_default()),
+        (META_K8S_SERVICE_NAME, kubernetes_service.clone()),
+        (META_MANAGED_BY, OPERATOR.to_owned()),
+        (META_K8S_CLUSTER, cluster.to_owned()),
     ];
     // Chained last: the operator's keys replace what an annotation might forge.
     given.chain(own.map(|(key, value)| (key.to_owned(), value))).collect()
-}
-
-/// Whether an instance in the catalog is this cluster's.
-pub fn is_own(service: &NodeService, cluster: &str) -> bool {
-    let meta = |key: &str| service.meta.get(key).map(String::as_str);
-    meta("managed-by") == Some(MANAGER) && meta("k8s-cluster") == Some(cluster)
 }
 
 #[cfg(test)]

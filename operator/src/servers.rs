@@ -3,19 +3,19 @@
 //! The trait is the seam where controllers are tested against servers in memory; [`http`]
 //! is the real thing.
 
-use lictor_api::types::intention::ServiceIntentions;
+use lictor_api::{NodeName, types::intention::ServiceIntentions};
 
-use crate::plan::{Actual, Write};
+use crate::plan::{Actual, Instance, Removal};
 
 pub mod http;
 #[cfg(test)]
 pub(crate) mod memory;
 
-/// The servers could not do what was asked. Every one may be tried again; `Changed` after reading
-/// the catalog anew.
+/// The servers failed or rejected a request. Each may be tried again; `Changed` after the catalog
+/// was read again.
 #[derive(Debug, thiserror::Error)]
 pub enum ServersError {
-    /// No server could be reached, or it did not answer.
+    /// No server could be reached, or none answered in time.
     #[error("servers not reachable for {what}")]
     Unreachable {
         /// What was asked.
@@ -40,20 +40,32 @@ pub enum ServersError {
 
 /// The servers, as far as the operator uses them.
 pub trait Servers: Send + Sync + 'static {
-    /// What the catalog holds of `cluster`.
+    /// Reads what the catalog holds of `cluster`.
     fn actual(&self, cluster: &str) -> impl Future<Output = Result<Actual, ServersError>> + Send;
 
-    /// Carries out one change; a removal only if the instance is still that pod's, and the node
-    /// still empty.
-    fn write(&self, write: &Write) -> impl Future<Output = Result<(), ServersError>> + Send;
+    /// Creates or replaces an instance.
+    fn register(
+        &self,
+        instance: &Instance,
+    ) -> impl Future<Output = Result<(), ServersError>> + Send;
 
-    /// The intentions of one destination.
+    /// Removes an instance, if it is still that pod's.
+    fn deregister(
+        &self,
+        removal: &Removal,
+    ) -> impl Future<Output = Result<(), ServersError>> + Send;
+
+    /// Removes a virtual node, if it is still empty.
+    fn remove_node(&self, node: &NodeName)
+    -> impl Future<Output = Result<(), ServersError>> + Send;
+
+    /// Reads the intentions of one destination.
     fn intentions(
         &self,
         destination: &str,
     ) -> impl Future<Output = Result<Option<ServiceIntentions>, ServersError>> + Send;
 
-    /// The intentions of all destinations.
+    /// Reads the intentions of all destinations.
     fn all_intentions(
         &self,
     ) -> impl Future<Output = Result<Vec<ServiceIntentions>, ServersError>> + Send;

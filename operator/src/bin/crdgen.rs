@@ -1,5 +1,7 @@
 //! Prints the custom resource definitions that the chart carries.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write as _;
 
 fn main() -> anyhow::Result<()> {

@@ -123,9 +123,9 @@ fn a_name_outlives_its_pods() {
     let mut ownership = Ownership::default();
     ownership.saw("web", "shop", start);
     let services = [Arc::new(service("web", json!({})))];
-    let later = start + KEPT * 100;
+    let later = start + OWNERSHIP_TTL * 100;
     assert_eq!(ownership.owners(&services, later), owned_by("shop"), "the Service is still there");
     ownership.saw("web", "shop", later);
-    assert_eq!(ownership.owners(&[], later + KEPT / 2), owned_by("shop"));
-    assert_eq!(ownership.owners(&[], later + KEPT), Owners::new());
+    assert_eq!(ownership.owners(&[], later + OWNERSHIP_TTL / 2), owned_by("shop"));
+    assert_eq!(ownership.owners(&[], later + OWNERSHIP_TTL), Owners::new());
 }

@@ -14,29 +14,30 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{Controller, controller::Action, watcher},
 };
-use lictor_api::types::intention::{ServiceIntentions as Entry, SourceIntention as EntrySource};
+use lictor_api::{
+    contract::{CONSUL_PREFIX, META_K8S_CLUSTER, SOURCE_TYPE_CONSUL},
+    types::intention::{ServiceIntentions as Entry, SourceIntention as EntrySource},
+};
 use serde_json::json;
 
-use super::{RESYNC, backoff};
+use super::{RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
-    annotations::{self, CONSUL},
+    annotations,
     config::Config,
     context::Context,
+    contract::{
+        ABANDON, KUBERNETES, META_EXTERNAL_SOURCE, META_RESOURCE, META_SOURCE_DATACENTER,
+        MIGRATE_ENTRY,
+    },
     crds::service_intentions::{Condition, FINALIZER, ServiceIntentions},
     servers::{Servers, ServersError},
     watch::Tasks,
 };
 
-/// Meta key that Consul on Kubernetes sets on its entries too.
-const SOURCE: &str = "external-source";
-const SOURCE_KUBERNETES: &str = "kubernetes";
-/// Meta key with the cluster that made the entry.
-const CLUSTER: &str = "k8s-cluster";
-/// Meta key with the object that made the entry, `namespace/name`.
-const RESOURCE: &str = "k8s-resource";
-/// The finalizer waits so long for servers that do not answer.
-const PATIENCE: Duration = Duration::from_secs(120);
-const RETRY: Duration = Duration::from_secs(2);
+/// How long a deleted object waits for servers that do not remove its entry.
+const FINALIZER_TIMEOUT: Duration = Duration::from_secs(120);
+/// From a failed pass to the next one for the same object.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One reconciliation did not end well; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +71,10 @@ pub fn start<S: Servers>(tasks: &Tasks, context: &Arc<Context<S>>) {
     }));
 }
 
+/// Counts the failed pass; the object's next one follows after [`RETRY_INTERVAL`].
 fn retry<S>(_: Arc<ServiceIntentions>, _: &ReconcileError, _: Arc<Context<S>>) -> Action {
-    Action::requeue(RETRY)
+    count_failure("config_entries");
+    Action::requeue(RETRY_INTERVAL)
 }
 
 async fn reconcile<S: Servers>(
@@ -85,7 +88,7 @@ async fn reconcile<S: Servers>(
     match sync(&object, &context).await {
         Ok(Ok(wrote)) => {
             report(&object, &context, ("True", "Synced", ""), wrote).await?;
-            Ok(Action::requeue(RESYNC))
+            Ok(Action::requeue(RESYNC_INTERVAL))
         }
         Ok(Err(conflict)) => {
             let (reason, text) = (conflict.reason(), conflict.to_string());
@@ -104,7 +107,7 @@ async fn reconcile<S: Servers>(
     }
 }
 
-/// Writes the entry if it differs; true if it was written.
+/// Writes the entry if it differs; returns whether it was written.
 async fn sync<S: Servers>(
     object: &ServiceIntentions,
     context: &Context<S>,
@@ -141,10 +144,11 @@ async fn finalize<S: Servers>(
     }
     if let Err(error) = remove(object, context).await {
         let since = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        let waited = since.map_or(PATIENCE, |since| {
+        let waited = since.map_or(FINALIZER_TIMEOUT, |since| {
             Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default()
         });
-        if waited < PATIENCE && annotations::get(object.annotations(), "abandon") != Some("true") {
+        let abandoned = annotations::get(object.annotations(), ABANDON) == Some("true");
+        if waited < FINALIZER_TIMEOUT && !abandoned {
             return Err(error.into());
         }
         let text = format!("config entry left behind: {error}");
@@ -169,21 +173,21 @@ async fn remove<S: Servers>(
     Ok(())
 }
 
-/// The config entry of an object.
+/// Returns the config entry of an object.
 fn entry(object: &ServiceIntentions, config: &Config) -> Entry {
     let source = |source: &crate::crds::service_intentions::Source| EntrySource {
         name: source.name.clone(),
         action: source.action.map(Into::into),
         permissions: source.permissions.iter().map(permission).collect(),
-        source_type: "consul".to_owned(),
+        source_type: SOURCE_TYPE_CONSUL.to_owned(),
         description: source.description.clone(),
         ..EntrySource::default()
     };
     let meta = [
-        (SOURCE.to_owned(), SOURCE_KUBERNETES.to_owned()),
-        (format!("{CONSUL}source-datacenter"), config.datacenter.clone()),
-        (CLUSTER.to_owned(), config.cluster.clone()),
-        (RESOURCE.to_owned(), resource(object)),
+        (META_EXTERNAL_SOURCE.to_owned(), KUBERNETES.to_owned()),
+        (format!("{CONSUL_PREFIX}{META_SOURCE_DATACENTER}"), config.datacenter.clone()),
+        (META_K8S_CLUSTER.to_owned(), config.cluster.clone()),
+        (META_RESOURCE.to_owned(), resource(object)),
     ];
     Entry {
         name: object.spec.destination.name.clone(),
@@ -193,7 +197,7 @@ fn entry(object: &ServiceIntentions, config: &Config) -> Entry {
     }
 }
 
-/// A permission in the API's spelling.
+/// Returns a permission in the API's spelling.
 fn permission(permission: &crate::crds::service_intentions::Permission) -> serde_json::Value {
     let http = &permission.http;
     let header = |header: &crate::crds::service_intentions::HeaderMatch| {
@@ -241,23 +245,24 @@ fn permission(permission: &crate::crds::service_intentions::Permission) -> serde
 enum Owner<'a> {
     /// An object of this cluster, `namespace/name`.
     Object(&'a str),
-    /// Somebody else.
+    /// Another cluster, or no Kubernetes object.
     Elsewhere,
 }
 
 fn owner<'a>(entry: &'a Entry, config: &Config) -> Owner<'a> {
     let meta = |key: &str| entry.meta.get(key).map(String::as_str);
-    let here = meta(SOURCE) == Some(SOURCE_KUBERNETES) && meta(CLUSTER) == Some(&config.cluster);
-    meta(RESOURCE).filter(|_| here).map_or(Owner::Elsewhere, Owner::Object)
+    let here = meta(META_EXTERNAL_SOURCE) == Some(KUBERNETES)
+        && meta(META_K8S_CLUSTER) == Some(&config.cluster);
+    meta(META_RESOURCE).filter(|_| here).map_or(Owner::Elsewhere, Owner::Object)
 }
 
-/// Whether this cluster made an entry.
+/// Returns whether this cluster made an entry.
 pub fn is_own(entry: &Entry, config: &Config) -> bool {
     owner(entry, config) != Owner::Elsewhere
 }
 
 fn adopts(object: &ServiceIntentions) -> bool {
-    annotations::get(object.annotations(), "migrate-entry") == Some("true")
+    annotations::get(object.annotations(), MIGRATE_ENTRY) == Some("true")
 }
 
 fn resource(object: &ServiceIntentions) -> String {
@@ -270,12 +275,12 @@ async fn exists<S>(context: &Context<S>, resource: &str) -> Result<bool, kube::E
     Ok(api.get_opt(name).await?.is_some())
 }
 
-/// An entry without what the server sets, its sources in one order.
+/// Returns an entry without what the server sets, its sources in one order.
 fn normal(entry: &Entry) -> Entry {
     let mut entry = Entry { create_index: 0, modify_index: 0, ..entry.clone() };
     for source in &mut entry.sources {
         source.precedence = 0;
-        "consul".clone_into(&mut source.source_type);
+        SOURCE_TYPE_CONSUL.clone_into(&mut source.source_type);
         source.legacy_id.clear();
     }
     entry.sources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -296,7 +301,10 @@ async fn set_finalizer<S>(
     patch_finalizers(&context.client, object, finalizers).await
 }
 
-/// Replaces the finalizers, unless the object changed in the meantime or is gone.
+/// Replaces the finalizers; an object that is gone needs none.
+///
+/// # Errors
+/// The API server's, among them a conflict if the object changed after it was read.
 pub async fn patch_finalizers(
     client: &kube::Client,
     object: &ServiceIntentions,
@@ -313,7 +321,7 @@ pub async fn patch_finalizers(
     }
 }
 
-/// Sets the condition `Synced` if it changed or the entry was `written`; true if it did.
+/// Sets the condition `Synced` if it changed or the entry was `written`; returns whether it did.
 async fn report<S>(
     object: &ServiceIntentions,
     context: &Context<S>,

@@ -1,15 +1,15 @@
 //! Cluster DNS answers for the mesh's domain: the managed block in `kube-system/coredns`.
 //!
-//! Runs only when the chart's user opted in. The block is put back when somebody removes it, and
-//! follows the DNS Service's address.
+//! Runs only when the chart's user opted in. The block is put back when it is removed, and follows
+//! the DNS Service's address.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::{Api, api::PostParams, runtime::reflector::Store};
 use tokio::sync::Notify;
 
-use super::{DEBOUNCE, RESYNC, backoff};
+use super::{DEBOUNCE_INTERVAL, RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
     context::Context,
     corefile,
@@ -23,9 +23,12 @@ const KEY: &str = "Corefile";
 /// The block could not be put into place.
 #[derive(Debug, thiserror::Error)]
 pub enum CorednsError {
-    /// The ConfigMap could not be read or written.
-    #[error("configmap {NAMESPACE}/{NAME} not updated")]
-    Api(#[from] kube::Error),
+    /// The ConfigMap could not be read; nothing was changed.
+    #[error("configmap {NAMESPACE}/{NAME} not read")]
+    Read(#[source] kube::Error),
+    /// The ConfigMap could not be replaced, perhaps because it changed after it was read.
+    #[error("configmap {NAMESPACE}/{NAME} not replaced")]
+    Replace(#[source] kube::Error),
     /// Cluster DNS is no CoreDNS, or configured elsewhere.
     #[error("configmap {NAMESPACE}/{NAME} has no key {KEY}")]
     NoCorefile,
@@ -58,29 +61,31 @@ async fn run<S: Send + Sync + 'static>(
     let mut failures = 0;
     loop {
         let address = services.state().first().and_then(|service| address(service));
-        let pause: Duration = match address {
-            None => RESYNC,
-            Some(address) => {
-                let block = corefile::block(&context.config.domain, &address);
-                match set(&context.client, Some(&block)).await {
-                    Ok(()) => {
-                        failures = 0;
-                        RESYNC
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, failures, "cluster dns not configured");
-                        backoff(failures)
-                    }
-                }
+        let pause = match pass(&context, address).await {
+            Ok(()) => {
+                failures = 0;
+                RESYNC_INTERVAL
+            }
+            Err(error) => {
+                failures += 1;
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, failures, "cluster dns not configured");
+                backoff(failures)
             }
         };
         tokio::select! {
-            () = changed.notified() => tokio::time::sleep(DEBOUNCE).await,
+            () = changed.notified() => tokio::time::sleep(DEBOUNCE_INTERVAL).await,
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Sets the block for the DNS Service's `address`. Without one there is nothing to forward to, and
+/// the Corefile stays as it is.
+async fn pass<S>(context: &Context<S>, address: Option<String>) -> Result<(), CorednsError> {
+    let Some(address) = address else { return Ok(()) };
+    let block = corefile::block(&context.config.domain, &address);
+    set(&context.client, Some(&block)).await.inspect_err(|_| count_failure("coredns"))
 }
 
 fn address(service: &Service) -> Option<String> {
@@ -91,10 +96,10 @@ fn address(service: &Service) -> Option<String> {
 /// Sets or removes the block; writes only if something changes.
 ///
 /// # Errors
-/// The ConfigMap cannot be read or written, or is not CoreDNS's.
+/// The ConfigMap cannot be read or replaced, or is not CoreDNS's.
 pub async fn set(client: &kube::Client, block: Option<&str>) -> Result<(), CorednsError> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
-    let mut found = api.get(NAME).await?;
+    let mut found = api.get(NAME).await.map_err(CorednsError::Read)?;
     let data = found.data.get_or_insert_default();
     let corefile = data.get_mut(KEY).ok_or(CorednsError::NoCorefile)?;
     let edited = corefile::edit(corefile, block);
@@ -102,8 +107,12 @@ pub async fn set(client: &kube::Client, block: Option<&str>) -> Result<(), Cored
         return Ok(());
     }
     *corefile = edited;
-    // The resource version that was read makes a change by somebody else a conflict.
-    api.replace(NAME, &PostParams::default(), &found).await?;
+    // The resource version that was read makes a change in between a conflict.
+    let replaced = api.replace(NAME, &PostParams::default(), &found).await;
+    replaced.map_err(CorednsError::Replace)?;
     tracing::info!(managed = block.is_some(), "cluster dns configured");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

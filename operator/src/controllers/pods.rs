@@ -16,28 +16,30 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     runtime::{reflector::Store, watcher},
 };
+use lictor_api::contract::{LICTOR_PREFIX, META_K8S_NAMESPACE};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::Notify;
 
-use super::{DEBOUNCE, RESYNC, backoff};
+use super::{DEBOUNCE_INTERVAL, RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
-    annotations::{INJECTED, LICTOR, STATUS},
     claims::Ownership,
     context::Context,
+    contract::{INJECT_STATUS, INJECTED},
     metrics::{INSTANCES, RECONCILE, WRITES},
-    plan::{self, Actual, Instances, Write},
+    plan::{self, Actual, Instances, Plan},
     registration::{self, Notice},
     servers::{Servers, ServersError},
     watch::{Tasks, reflect},
 };
 
-/// Writes under way at once.
-const CONCURRENT_WRITES: usize = 16;
+/// Catalog writes in flight at once.
+const MAX_CONCURRENT_WRITES: usize = 16;
 
 /// Starts the controller.
 pub fn start<S: Servers>(tasks: &Tasks, context: &Arc<Context<S>>) {
     let changed = Arc::new(Notify::new());
-    let injected = watcher::Config::default().labels(&format!("{LICTOR}{STATUS}={INJECTED}"));
+    let injected =
+        watcher::Config::default().labels(&format!("{LICTOR_PREFIX}{INJECT_STATUS}={INJECTED}"));
     let pods = reflect(tasks, Api::<Pod>::all(context.client.clone()), injected, &changed);
     let services = Api::<Service>::all(context.client.clone());
     let services = reflect(tasks, services, watcher::Config::default(), &changed);
@@ -62,7 +64,7 @@ async fn run<S: Servers>(
         histogram!(RECONCILE).record(started.elapsed());
         announce(&context, notices, &mut announced).await;
         tokio::select! {
-            () = changed.notified() => tokio::time::sleep(DEBOUNCE).await,
+            () = changed.notified() => tokio::time::sleep(DEBOUNCE_INTERVAL).await,
             () = tokio::time::sleep(registrar.pause()) => {}
         }
     }
@@ -99,12 +101,12 @@ impl<'a, S: Servers> Registrar<'a, S> {
         Self { servers, cluster, actual: None, ownership: Ownership::default(), failures: 0 }
     }
 
-    /// How long to wait when nothing changes.
+    /// Returns how long to wait when nothing changes.
     fn pause(&self) -> Duration {
-        if self.failures > 0 { backoff(self.failures - 1) } else { RESYNC }
+        if self.failures > 0 { backoff(self.failures - 1) } else { RESYNC_INTERVAL }
     }
 
-    /// One comparison and its writes; returns what the pods' owners should know.
+    /// Compares once and writes the difference; returns what the pods' owners should know.
     async fn reconcile(&mut self, pods: Vec<Arc<Pod>>, services: &[Arc<Service>]) -> Notices {
         let mut actual = match self.read().await {
             Ok(actual) => actual,
@@ -129,7 +131,7 @@ impl<'a, S: Servers> Registrar<'a, S> {
     }
 
     async fn read(&mut self) -> Result<(Actual, Instant), ServersError> {
-        match self.actual.take().filter(|(_, at)| at.elapsed() < RESYNC) {
+        match self.actual.take().filter(|(_, at)| at.elapsed() < RESYNC_INTERVAL) {
             Some(known) => Ok(known),
             None => {
                 let actual = self.servers.actual(self.cluster).await?;
@@ -143,7 +145,7 @@ impl<'a, S: Servers> Registrar<'a, S> {
     fn saw(&mut self, instances: &Instances) {
         let now = Instant::now();
         for service in instances.values().map(|instance| &instance.service) {
-            if let Some(namespace) = service.meta.get("k8s-namespace") {
+            if let Some(namespace) = service.meta.get(META_K8S_NAMESPACE) {
                 self.ownership.saw(&service.service, namespace, now);
             }
         }
@@ -151,46 +153,56 @@ impl<'a, S: Servers> Registrar<'a, S> {
 
     fn failed(&mut self, error: &ServersError, what: &str) {
         self.failures = self.failures.saturating_add(1);
+        count_failure("pods");
         let error: &dyn std::error::Error = error;
         tracing::warn!(error, what, failures = self.failures, "catalog out of date");
     }
 
-    /// Carries the plan out, each kind of write after the one before it.
+    /// Carries the plan out, each kind of write after the one before it, and records in `actual`
+    /// what succeeded.
     ///
     /// # Errors
     /// The first failure, after everything else was tried.
     async fn write(&self, desired: &Instances, actual: &mut Actual) -> Result<(), ServersError> {
+        let Plan { register, deregister, remove_nodes } = plan::plan(desired, actual);
         let mut failure = None;
-        let plan = plan::plan(desired, actual);
-        for kind in ["register", "deregister", "remove_node"] {
-            let writes = plan.iter().filter(|write| write.kind() == kind);
-            let writes =
-                writes.map(|write| async move { (write, self.servers.write(write).await) });
-            // Collected first: a lazy closure in the stream would not be provably `Send`.
-            let writes: Vec<_> = writes.collect();
-            let results = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES);
-            let results: Vec<_> = results.collect().await;
-            for (write, result) in results {
-                let label = if result.is_ok() { "ok" } else { "error" };
-                counter!(WRITES, "kind" => kind, "result" => label).increment(1);
-                match result {
-                    Ok(()) => plan::apply(actual, write),
-                    Err(error) => failure = failure.or(Some(error)),
-                }
-            }
+        let writes = register.iter().map(|one| (one, self.servers.register(one))).collect();
+        for instance in carry_out("register", writes, &mut failure).await {
+            actual.register(instance);
+        }
+        let writes = deregister.iter().map(|one| (one, self.servers.deregister(one))).collect();
+        for removal in carry_out("deregister", writes, &mut failure).await {
+            actual.deregister(removal);
+        }
+        let writes = remove_nodes.iter().map(|one| (one, self.servers.remove_node(one))).collect();
+        for node in carry_out("remove_node", writes, &mut failure).await {
+            actual.remove_node(node);
         }
         failure.map_or(Ok(()), Err)
     }
 }
 
-impl Write {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Register(_) => "register",
-            Self::Deregister { .. } => "deregister",
-            Self::RemoveNode(_) => "remove_node",
+/// Carries out the writes of one kind, several at once; returns those that succeeded. The first
+/// failure of all kinds stays in `failure`. The writes are a list because a lazy iterator in the
+/// stream would not be provably `Send`.
+async fn carry_out<T>(
+    kind: &'static str,
+    writes: Vec<(T, impl Future<Output = Result<(), ServersError>>)>,
+    failure: &mut Option<ServersError>,
+) -> Vec<T> {
+    let writes = writes.into_iter().map(|(item, write)| async move { (item, write.await) });
+    let results = stream::iter(writes).buffer_unordered(MAX_CONCURRENT_WRITES);
+    let results: Vec<_> = results.collect().await;
+    let mut done = Vec::new();
+    for (item, result) in results {
+        let label = if result.is_ok() { "ok" } else { "error" };
+        counter!(WRITES, "kind" => kind, "result" => label).increment(1);
+        match result {
+            Ok(()) => done.push(item),
+            Err(error) => *failure = failure.take().or(Some(error)),
         }
     }
+    done
 }
 
 #[cfg(test)]

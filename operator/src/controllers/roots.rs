@@ -13,20 +13,16 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams},
     runtime::{reflector::Store, watcher},
 };
-use tokio::sync::Notify;
+use lictor_api::contract::{OPERATOR, ROOTS_CONFIG_MAP, ROOTS_KEY};
+use tokio::sync::{Notify, watch};
 
-use super::{DEBOUNCE, RESYNC, backoff};
+use super::{DEBOUNCE_INTERVAL, RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
     config::Config,
     context::Context,
-    registration::MANAGER,
+    contract::MANAGED_BY_LABEL,
     watch::{Tasks, named, reflect},
-    webhook::mutate::ROOTS,
 };
-
-/// Key of the roots in the ConfigMap.
-pub const KEY: &str = "roots.pem";
-const LABEL: &str = "app.kubernetes.io/managed-by";
 
 /// What one namespace needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +38,7 @@ pub fn start<S: Send + Sync + 'static>(tasks: &Tasks, context: &Arc<Context<S>>)
     let changed = Arc::new(Notify::new());
     let client = &context.client;
     let copies = Api::<ConfigMap>::all(client.clone());
-    let copies = reflect(tasks, copies, named(ROOTS), &changed);
+    let copies = reflect(tasks, copies, named(ROOTS_CONFIG_MAP), &changed);
     let namespaces = Api::<Namespace>::all(client.clone());
     let namespaces = reflect(tasks, namespaces, watcher::Config::default(), &changed);
     tasks.spawn(run(Arc::clone(context), copies, namespaces, changed));
@@ -59,24 +55,57 @@ async fn run<S: Send + Sync + 'static>(
     }
     let mut failures = 0;
     loop {
-        let mut failed = false;
-        for (namespace, step) in plan(&context.config, &namespaces.state(), &copies.state()) {
-            if let Err(error) = take(&context.client, &namespace, &step).await {
-                failed = true;
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, namespace, "mesh roots not copied");
-            }
-        }
-        failures = if failed { failures + 1 } else { 0 };
-        let pause = if failed { backoff(failures) } else { RESYNC };
+        let complete = pass(&context, &namespaces.state(), &copies.state()).await;
+        failures = if complete { 0 } else { failures + 1 };
+        let pause = if complete { RESYNC_INTERVAL } else { backoff(failures) };
         tokio::select! {
-            () = changed.notified() => tokio::time::sleep(DEBOUNCE).await,
+            () = changed.notified() => tokio::time::sleep(DEBOUNCE_INTERVAL).await,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// What each namespace needs. Nothing as long as the servers have not written any roots.
+/// Gives each namespace what it needs; false if one did not get it, after the others were tried.
+async fn pass<S>(
+    context: &Context<S>,
+    namespaces: &[Arc<Namespace>],
+    copies: &[Arc<ConfigMap>],
+) -> bool {
+    let mut complete = true;
+    for (namespace, step) in plan(&context.config, namespaces, copies) {
+        if let Err(error) = take(&context.client, &namespace, &step).await {
+            complete = false;
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, namespace, "mesh roots not copied");
+        }
+    }
+    if !complete {
+        count_failure("roots");
+    }
+    complete
+}
+
+/// Watches the roots that the servers write; `None` until they have.
+pub fn watch_source(
+    tasks: &Tasks,
+    client: &Client,
+    config: &Config,
+) -> watch::Receiver<Option<String>> {
+    let changed = Arc::new(Notify::new());
+    let api = Api::<ConfigMap>::namespaced(client.clone(), &config.namespace);
+    let store = reflect(tasks, api, named(ROOTS_CONFIG_MAP), &changed);
+    let (sender, receiver) = watch::channel(None);
+    tasks.spawn(async move {
+        loop {
+            changed.notified().await;
+            let current = store.state().first().and_then(|found| roots(found).map(Into::into));
+            sender.send_if_modified(|known| std::mem::replace(known, current.clone()) != current);
+        }
+    });
+    receiver
+}
+
+/// Computes what each namespace needs: nothing until the servers have written roots.
 pub fn plan(
     config: &Config,
     namespaces: &[Arc<Namespace>],
@@ -101,15 +130,15 @@ pub fn plan(
     steps.collect()
 }
 
-/// The roots in a ConfigMap.
+/// Returns the roots in a ConfigMap, if it has any.
 pub fn roots(config_map: &ConfigMap) -> Option<&str> {
-    let text = config_map.data.as_ref()?.get(KEY)?;
+    let text = config_map.data.as_ref()?.get(ROOTS_KEY)?;
     (!text.is_empty()).then_some(text)
 }
 
-/// Whether a ConfigMap is one of the operator's copies.
+/// Returns whether a ConfigMap is one of the operator's copies.
 pub fn is_copy(config_map: &ConfigMap) -> bool {
-    config_map.labels().get(LABEL).is_some_and(|manager| manager == MANAGER)
+    config_map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
 }
 
 /// Carries one step out.
@@ -122,17 +151,17 @@ pub async fn take(client: &Client, namespace: &str, step: &Step) -> Result<(), k
         Step::Write(roots) => {
             let copy = ConfigMap {
                 metadata: ObjectMeta {
-                    name: Some(ROOTS.to_owned()),
-                    labels: Some([(LABEL.to_owned(), MANAGER.to_owned())].into()),
+                    name: Some(ROOTS_CONFIG_MAP.to_owned()),
+                    labels: Some([(MANAGED_BY_LABEL.to_owned(), OPERATOR.to_owned())].into()),
                     ..ObjectMeta::default()
                 },
-                data: Some([(KEY.to_owned(), roots.clone())].into()),
+                data: Some([(ROOTS_KEY.to_owned(), roots.clone())].into()),
                 ..ConfigMap::default()
             };
-            let parameters = PatchParams::apply(MANAGER).force();
-            api.patch(ROOTS, &parameters, &Patch::Apply(copy)).await?;
+            let parameters = PatchParams::apply(OPERATOR).force();
+            api.patch(ROOTS_CONFIG_MAP, &parameters, &Patch::Apply(copy)).await?;
         }
-        Step::Remove => match api.delete(ROOTS, &DeleteParams::default()).await {
+        Step::Remove => match api.delete(ROOTS_CONFIG_MAP, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             other => {
                 other?;
@@ -143,57 +172,4 @@ pub async fn take(client: &Client, namespace: &str, step: &Step) -> Result<(), k
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn namespace(name: &str) -> Arc<Namespace> {
-        Arc::new(serde_json::from_value(json!({"metadata": {"name": name}})).unwrap())
-    }
-
-    fn copy(namespace: &str, roots: &str, manager: &str) -> Arc<ConfigMap> {
-        let copy = json!({
-            "metadata": {"name": ROOTS, "namespace": namespace, "labels": {LABEL: manager}},
-            "data": {KEY: roots},
-        });
-        Arc::new(serde_json::from_value(copy).unwrap())
-    }
-
-    #[test]
-    fn every_namespace_gets_the_current_roots_and_excluded_ones_lose_them() {
-        let config = Config { excluded_namespaces: vec!["ci".into()], ..Config::for_tests() };
-        let namespaces =
-            ["lictor", "kube-system", "new", "stale", "fresh", "ci"].map(namespace).to_vec();
-        let copies = [
-            copy("lictor", "R2", "lictor"),
-            copy("stale", "R1", MANAGER),
-            copy("fresh", "R2", MANAGER),
-            copy("ci", "R2", MANAGER),
-            copy("kube-system", "x", "somebody"),
-        ];
-        let write = || Step::Write("R2".to_owned());
-        let expect = [
-            ("ci".to_owned(), Step::Remove),
-            ("new".to_owned(), write()),
-            ("stale".to_owned(), write()),
-        ];
-        assert_eq!(plan(&config, &namespaces, &copies), expect.into());
-    }
-
-    #[test]
-    fn nothing_happens_before_the_servers_wrote_roots() {
-        let namespaces = [namespace("lictor"), namespace("shop")];
-        let empty = [copy("lictor", "", "lictor"), copy("shop", "R1", MANAGER)];
-        assert_eq!(plan(&Config::for_tests(), &namespaces, &empty), BTreeMap::new());
-    }
-
-    #[test]
-    fn a_namespace_that_is_going_away_is_left_alone() {
-        let mut going = Namespace::clone(&namespace("shop"));
-        going.metadata.deletion_timestamp =
-            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        let copies = [copy("lictor", "R1", "lictor")];
-        assert_eq!(plan(&Config::for_tests(), &[Arc::new(going)], &copies), BTreeMap::new());
-    }
-}
+mod tests;

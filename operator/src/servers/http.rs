@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 use lictor_api::{
     NodeName,
     client::{Answer, Client, ClientError, Config as ClientConfig, ConfigError, Token},
+    contract::{META_K8S_CLUSTER, META_POD_UID, META_SYNTHETIC_NODE},
     types::{
         catalog::{DeregisterRequest, Node, NodeService, NodeServiceList, RegisterRequest},
         config_entry::{ConfigEntry, SERVICE_INTENTIONS},
@@ -31,8 +32,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{Servers, ServersError};
 use crate::{
     config::Config,
-    plan::{Actual, Instance, Write},
-    registration::is_own,
+    plan::{Actual, Instance, Removal, is_own},
 };
 
 /// For one request to one server.
@@ -56,7 +56,7 @@ struct Clients {
 // === impl HttpServers ===
 
 impl HttpServers {
-    /// Servers as `config` names them, trusted by the current `roots`.
+    /// Returns the servers that `config` names, trusted by the current `roots`.
     pub fn new(config: Arc<Config>, roots: watch::Receiver<Option<String>>) -> Self {
         Self { config, roots, clients: Mutex::new(None), preferred: AtomicUsize::new(0) }
     }
@@ -119,7 +119,7 @@ impl HttpServers {
         Err(ServersError::Unreachable { what, source: failure })
     }
 
-    /// Reads a document; none if there is none.
+    /// Reads a document; `None` if the server has none.
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -146,11 +146,11 @@ impl HttpServers {
         accepted(answer, what).map(|_| ())
     }
 
-    async fn deregister(&self, request: DeregisterRequest) -> Result<(), ServersError> {
+    async fn put_deregistration(&self, request: DeregisterRequest) -> Result<(), ServersError> {
         self.put("/v1/catalog/deregister", &request).await
     }
 
-    /// A virtual node's instances, each with its check.
+    /// Reads a virtual node's instances, each with its check.
     async fn instances(&self, node: &Node) -> Result<Vec<Instance>, ServersError> {
         let checks: Option<Vec<HealthCheck>> =
             self.get(&format!("/v1/health/node/{}", node.name), &[]).await?;
@@ -179,11 +179,12 @@ impl HttpServers {
 
 impl Servers for HttpServers {
     async fn actual(&self, cluster: &str) -> Result<Actual, ServersError> {
-        let query = [("node-meta", "synthetic-node:true")];
+        let synthetic = format!("{META_SYNTHETIC_NODE}:true");
+        let query = [("node-meta", synthetic.as_str())];
         let nodes: Option<Vec<Node>> = self.get("/v1/catalog/nodes", &query).await?;
         let mut actual = Actual::default();
         for node in nodes.unwrap_or_default() {
-            if node.meta.get("k8s-cluster").is_none_or(|owner| owner != cluster) {
+            if node.meta.get(META_K8S_CLUSTER).is_none_or(|owner| owner != cluster) {
                 actual.foreign_nodes.insert(node.name);
                 continue;
             }
@@ -198,42 +199,38 @@ impl Servers for HttpServers {
         Ok(actual)
     }
 
-    async fn write(&self, write: &Write) -> Result<(), ServersError> {
-        match write {
-            Write::Register(instance) => {
-                let request = RegisterRequest {
-                    node: instance.node.clone(),
-                    address: instance.node_address.clone(),
-                    node_meta: instance.node_meta.clone(),
-                    service: Some(instance.service.clone()),
-                    check: Some(instance.check.clone()),
-                    ..RegisterRequest::default()
-                };
-                self.put("/v1/catalog/register", &request).await
-            }
-            Write::Deregister { node, service_id, pod_uid } => {
-                let services = self.services(node).await?;
-                let Some(found) = services.iter().find(|service| service.id == *service_id) else {
-                    return Ok(());
-                };
-                if found.meta.get("pod-uid") != Some(pod_uid) {
-                    return Err(ServersError::Changed(service_id.to_string()));
-                }
-                let request = DeregisterRequest {
-                    node: node.clone(),
-                    service_id: service_id.clone(),
-                    ..DeregisterRequest::default()
-                };
-                self.deregister(request).await
-            }
-            Write::RemoveNode(node) => {
-                if !self.services(node).await?.is_empty() {
-                    return Err(ServersError::Changed(node.to_string()));
-                }
-                let node = node.clone();
-                self.deregister(DeregisterRequest { node, ..DeregisterRequest::default() }).await
-            }
+    async fn register(&self, instance: &Instance) -> Result<(), ServersError> {
+        let request = RegisterRequest {
+            node: instance.node.clone(),
+            address: instance.node_address.clone(),
+            node_meta: instance.node_meta.clone(),
+            service: Some(instance.service.clone()),
+            check: Some(instance.check.clone()),
+            ..RegisterRequest::default()
+        };
+        self.put("/v1/catalog/register", &request).await
+    }
+
+    async fn deregister(&self, removal: &Removal) -> Result<(), ServersError> {
+        let Removal { node, service_id, pod_uid } = removal;
+        let services = self.services(node).await?;
+        let Some(found) = services.iter().find(|service| service.id == *service_id) else {
+            return Ok(());
+        };
+        if found.meta.get(META_POD_UID) != Some(pod_uid) {
+            return Err(ServersError::Changed(service_id.to_string()));
         }
+        let (node, service_id) = (node.clone(), service_id.clone());
+        let request = DeregisterRequest { node, service_id, ..DeregisterRequest::default() };
+        self.put_deregistration(request).await
+    }
+
+    async fn remove_node(&self, node: &NodeName) -> Result<(), ServersError> {
+        if !self.services(node).await?.is_empty() {
+            return Err(ServersError::Changed(node.to_string()));
+        }
+        let node = node.clone();
+        self.put_deregistration(DeregisterRequest { node, ..DeregisterRequest::default() }).await
     }
 
     async fn intentions(

@@ -1,59 +1,83 @@
-//! Servers in memory, for tests: they keep what is written and fail when told to.
+//! Servers in memory, for tests: they keep what is written, note each write in order, and fail when
+//! told to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::*;
-use crate::plan;
 
 /// Servers in memory.
 #[derive(Default)]
-pub(crate) struct MemoryServers {
+pub(crate) struct MemoryServers(Mutex<State>);
+
+/// What the servers hold, and what they were asked.
+#[derive(Default)]
+pub(crate) struct State {
     /// The catalog.
-    pub(crate) catalog: Mutex<Actual>,
+    pub(crate) catalog: Actual,
     /// Config entries by destination.
-    pub(crate) entries: Mutex<BTreeMap<String, ServiceIntentions>>,
-    /// Instances whose writes fail.
-    pub(crate) broken: Mutex<BTreeSet<String>>,
-    /// How many writes were asked for.
-    pub(crate) writes: Mutex<usize>,
+    pub(crate) entries: BTreeMap<String, ServiceIntentions>,
+    /// What fails: `catalog`, an instance's ID, a node's name or a destination.
+    pub(crate) broken: BTreeSet<String>,
+    /// The catalog writes that were asked for, as `register ID`, `deregister ID`, `remove NODE`.
+    pub(crate) writes: Vec<String>,
 }
 
 impl MemoryServers {
+    /// Locks the state. A test that panicked while it held the lock has failed anyway.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
     fn fail_if_broken(&self, what: &str) -> Result<(), ServersError> {
-        match self.broken.lock().unwrap().contains(what) {
-            true => {
-                let source = "told to fail".into();
-                Err(ServersError::Unreachable { what: what.to_owned(), source })
-            }
-            false => Ok(()),
+        if !self.broken.contains(what) {
+            return Ok(());
         }
+        let source = "told to fail".into();
+        Err(ServersError::Unreachable { what: what.to_owned(), source })
     }
 }
 
 impl Servers for MemoryServers {
     async fn actual(&self, _: &str) -> Result<Actual, ServersError> {
-        self.fail_if_broken("catalog")?;
-        Ok(self.catalog.lock().unwrap().clone())
+        let state = self.state();
+        state.fail_if_broken("catalog")?;
+        Ok(state.catalog.clone())
     }
 
-    async fn write(&self, write: &Write) -> Result<(), ServersError> {
-        *self.writes.lock().unwrap() += 1;
-        match write {
-            Write::Register(instance) => self.fail_if_broken(&instance.service.id)?,
-            Write::Deregister { service_id, .. } => self.fail_if_broken(service_id)?,
-            Write::RemoveNode(node) => self.fail_if_broken(node)?,
+    async fn register(&self, instance: &Instance) -> Result<(), ServersError> {
+        let mut state = self.state();
+        state.writes.push(format!("register {}", instance.service.id));
+        state.fail_if_broken(&instance.service.id)?;
+        state.catalog.register(instance);
+        Ok(())
+    }
+
+    async fn deregister(&self, removal: &Removal) -> Result<(), ServersError> {
+        let mut state = self.state();
+        state.writes.push(format!("deregister {}", removal.service_id));
+        state.fail_if_broken(&removal.service_id)?;
+        let key = (removal.node.clone(), removal.service_id.clone());
+        let known = state.catalog.instances.get(&key);
+        if known.is_some_and(|known| known.pod_uid() != removal.pod_uid) {
+            return Err(ServersError::Changed(removal.service_id.to_string()));
         }
-        let mut catalog = self.catalog.lock().unwrap();
-        if let Write::Deregister { node, service_id, pod_uid } = write {
-            let known = catalog.instances.get(&(node.clone(), service_id.clone()));
-            if known.is_some_and(|known| known.pod_uid() != pod_uid) {
-                return Err(ServersError::Changed(service_id.to_string()));
-            }
+        state.catalog.deregister(removal);
+        Ok(())
+    }
+
+    async fn remove_node(&self, node: &NodeName) -> Result<(), ServersError> {
+        let mut state = self.state();
+        state.writes.push(format!("remove {node}"));
+        state.fail_if_broken(node)?;
+        if state.catalog.instances.keys().any(|(used, _)| used == node) {
+            return Err(ServersError::Changed(node.to_string()));
         }
-        plan::apply(&mut catalog, write);
+        state.catalog.remove_node(node);
         Ok(())
     }
 
@@ -61,22 +85,24 @@ impl Servers for MemoryServers {
         &self,
         destination: &str,
     ) -> Result<Option<ServiceIntentions>, ServersError> {
-        self.fail_if_broken(destination)?;
-        Ok(self.entries.lock().unwrap().get(destination).cloned())
+        let state = self.state();
+        state.fail_if_broken(destination)?;
+        Ok(state.entries.get(destination).cloned())
     }
 
     async fn all_intentions(&self) -> Result<Vec<ServiceIntentions>, ServersError> {
-        Ok(self.entries.lock().unwrap().values().cloned().collect())
+        Ok(self.state().entries.values().cloned().collect())
     }
 
     async fn put_intentions(&self, entry: &ServiceIntentions) -> Result<(), ServersError> {
-        self.entries.lock().unwrap().insert(entry.name.clone(), entry.clone());
+        self.state().entries.insert(entry.name.clone(), entry.clone());
         Ok(())
     }
 
     async fn delete_intentions(&self, destination: &str) -> Result<(), ServersError> {
-        self.fail_if_broken(destination)?;
-        self.entries.lock().unwrap().remove(destination);
+        let mut state = self.state();
+        state.fail_if_broken(destination)?;
+        state.entries.remove(destination);
         Ok(())
     }
 }

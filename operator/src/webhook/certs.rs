@@ -122,9 +122,10 @@ impl Authorities {
             text.ok_or(CertsError::Field(name))
         };
         let current = Authority { certificate: field("ca.crt")?, key: field("ca.key")? };
-        let next = match data.contains_key("next.crt") {
-            true => Some(Authority { certificate: field("next.crt")?, key: field("next.key")? }),
-            false => None,
+        let next = if data.contains_key("next.crt") {
+            Some(Authority { certificate: field("next.crt")?, key: field("next.key")? })
+        } else {
+            None
         };
         Ok(Self { current, next })
     }

@@ -27,11 +27,13 @@ use crate::{
     watch::{Tasks, named, reflect},
 };
 
-/// A new leaf is made at half of its life.
-const LEAF_AGE: Duration = Duration::from_secs(12 * 3600);
-/// Everything is looked at again at least so often.
-const PERIOD: Duration = Duration::from_secs(600);
-const RETRY: Duration = Duration::from_secs(2);
+/// Between two leaves: half of a leaf's life.
+const LEAF_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+/// Between two steps when nothing changes.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
+/// From a failed step to the next.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// Apart from the operator's other field manager, so that neither takes back what the other set.
 const FIELD_MANAGER: &str = "lictor-operator-webhook";
 
 /// The webhook is not callable yet.
@@ -101,12 +103,12 @@ impl Keeper {
                         tracing::info!("webhook ready");
                     }
                     readiness.set(true);
-                    PERIOD
+                    RESYNC_INTERVAL
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(error, "webhook not set up");
-                    RETRY
+                    RETRY_INTERVAL
                 }
             };
             tokio::select! {
@@ -119,10 +121,9 @@ impl Keeper {
     async fn step(&mut self) -> Result<(), KeeperError> {
         let authorities = self.authorities().await?;
         self.set_bundle(&authorities.bundle()).await?;
-        let fresh = self
-            .served
-            .as_ref()
-            .is_some_and(|(served, since)| *served == authorities && since.elapsed() < LEAF_AGE);
+        let fresh = self.served.as_ref().is_some_and(|(served, since)| {
+            *served == authorities && since.elapsed() < LEAF_INTERVAL
+        });
         if !fresh {
             let service = format!("{}.{}.svc", self.config.webhook_service, self.config.namespace);
             let leaf = authorities.leaf(&[service]).map_err(|source| self.unusable(source))?;

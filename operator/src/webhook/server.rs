@@ -17,12 +17,12 @@ use kube::{
 use metrics::counter;
 use serde_json::Value;
 
-use super::{
-    mutate,
-    validate::{Refusal, Verdict, validate},
-};
 use crate::{
     config::Config,
+    injection::{
+        mutate,
+        validate::{Refusal, Verdict, validate},
+    },
     metrics::ADMISSIONS,
     net::{Answer, Handler, text},
 };

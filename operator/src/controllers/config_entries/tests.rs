@@ -4,6 +4,7 @@ use lictor_api::types::intention::IntentionAction;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{controllers::api_server, metrics};
 
 fn object(spec: Value) -> ServiceIntentions {
     serde_json::from_value(json!({
@@ -79,4 +80,25 @@ fn an_entry_is_ours_only_with_this_clusters_name() {
     let elsewhere = Config { cluster: "west".to_owned(), ..config.clone() };
     assert_eq!(owner(&made, &elsewhere), Owner::Elsewhere);
     assert!(!is_own(&Entry::default(), &config));
+}
+
+/// Reconciles an object against an API server that fails, or else servers that do.
+async fn failed_pass(api_status: u16) {
+    let (context, _stop) =
+        api_server::context(move |_| (api_status, serde_json::to_value(corp()).unwrap())).await;
+    context.servers.state().broken.insert("corp-app".to_owned());
+    let object = Arc::new(corp());
+    let error = reconcile(Arc::clone(&object), Arc::clone(&context)).await.unwrap_err();
+    assert_eq!(matches!(error, ReconcileError::Servers(_)), api_status == 200, "{error:?}");
+    assert_eq!(retry(object, &error, context), Action::requeue(RETRY_INTERVAL));
+}
+
+#[test]
+fn a_pass_that_the_api_server_or_the_servers_failed_is_counted() {
+    let moved = metrics::moved_by(async {
+        failed_pass(500).await;
+        failed_pass(200).await;
+    });
+    let expect = "lictor_operator_controller_failures_total{controller=\"config_entries\"} 2";
+    assert!(moved.contains(expect), "{moved}");
 }

@@ -4,9 +4,9 @@ use lictor_api::types::health::CheckStatus;
 use serde_json::json;
 
 use super::*;
-use crate::servers::memory::MemoryServers;
+use crate::{metrics, plan::Instance, servers::memory::MemoryServers};
 
-/// Like [`pod`], but its name is earned by a Service of its namespace.
+/// Returns what [`pod`] does, with a name that a Service of its namespace gives it.
 fn served(namespace: &str) -> (Arc<Pod>, Arc<Service>) {
     let mut pod = Pod::clone(&pod("web-x", &format!("uid-{namespace}"), true));
     pod.metadata.namespace = Some(namespace.to_owned());
@@ -35,8 +35,8 @@ fn pod(name: &str, uid: &str, ready: bool) -> Arc<Pod> {
 }
 
 fn registered(servers: &MemoryServers) -> Vec<(String, String, CheckStatus)> {
-    let catalog = servers.catalog.lock().unwrap();
-    let instances = catalog.instances.values();
+    let state = servers.state();
+    let instances = state.catalog.instances.values();
     instances
         .map(|i| (i.service.id.to_string(), i.pod_uid().to_owned(), i.check.status))
         .filter(|(id, ..)| !id.ends_with("-sidecar-proxy"))
@@ -60,7 +60,7 @@ async fn pods_come_change_and_go() {
     assert_eq!(registered(&servers), [entry("web-0-web", "u2", true)]);
     registrar.reconcile(vec![], &[]).await;
     assert_eq!(registered(&servers), []);
-    assert!(servers.catalog.lock().unwrap().nodes.is_empty(), "the empty node is removed");
+    assert!(servers.state().catalog.nodes.is_empty(), "the empty node is removed");
 }
 
 #[tokio::test]
@@ -70,22 +70,22 @@ async fn nothing_is_written_when_nothing_changed() {
     for _ in 0..3 {
         registrar.reconcile(vec![pod("web-0", "u1", true)], &[]).await;
     }
-    assert_eq!(*servers.writes.lock().unwrap(), 2);
+    assert_eq!(servers.state().writes.len(), 2);
 }
 
 #[tokio::test]
 async fn a_failing_write_holds_up_no_other_and_is_tried_again() {
     let servers = MemoryServers::default();
-    servers.broken.lock().unwrap().insert("web-0-web".to_owned());
+    servers.state().broken.insert("web-0-web".to_owned());
     let mut registrar = Registrar::new(&servers, "east");
     let pods = || vec![pod("web-0", "u0", true), pod("web-1", "u1", true)];
     registrar.reconcile(pods(), &[]).await;
     assert_eq!(registered(&servers), [entry("web-1-web", "u1", true)]);
     assert!(registrar.pause() < Duration::from_secs(1));
-    servers.broken.lock().unwrap().clear();
+    servers.state().broken.clear();
     registrar.reconcile(pods(), &[]).await;
     assert_eq!(registered(&servers).len(), 2);
-    assert_eq!(registrar.pause(), RESYNC);
+    assert_eq!(registrar.pause(), RESYNC_INTERVAL);
 }
 
 #[tokio::test]
@@ -100,10 +100,10 @@ async fn orphans_of_an_earlier_leader_are_removed_but_only_this_clusters() {
 #[tokio::test]
 async fn an_unreachable_catalog_is_no_reason_to_write() {
     let servers = MemoryServers::default();
-    servers.broken.lock().unwrap().insert("catalog".to_owned());
+    servers.state().broken.insert("catalog".to_owned());
     let mut registrar = Registrar::new(&servers, "east");
     registrar.reconcile(vec![pod("web-0", "u0", true)], &[]).await;
-    assert_eq!(*servers.writes.lock().unwrap(), 0);
+    assert!(servers.state().writes.is_empty());
 }
 
 #[tokio::test]
@@ -128,4 +128,47 @@ async fn a_new_leader_knows_the_owner_from_the_catalog() {
     Registrar::new(&servers, "east").reconcile(vec![owner], &services).await;
     let notices = Registrar::new(&servers, "east").reconcile(vec![stranger], &services).await;
     assert_eq!(notices[0].1.reason, "ServiceNameTaken");
+}
+
+#[tokio::test]
+async fn every_kind_of_planned_write_reaches_the_servers_in_its_order() {
+    let servers = MemoryServers::default();
+    let mut orphan = Instance { node: "gone-virtual".into(), ..Instance::default() };
+    orphan.service.id = "orphan".into();
+    servers.state().catalog.register(&orphan);
+    let planned = {
+        let mut registrar = Registrar::new(&servers, "east");
+        let before = servers.state().catalog.clone();
+        registrar.reconcile(vec![pod("web-0", "u0", true)], &[]).await;
+        plan::plan(&servers.state().catalog.instances, &before)
+    };
+    let Plan { register, deregister, remove_nodes } = planned;
+    let register = register.iter().map(|instance| format!("register {}", instance.service.id));
+    let deregister = deregister.iter().map(|removal| format!("deregister {}", removal.service_id));
+    let remove_nodes = remove_nodes.iter().map(|node| format!("remove {node}"));
+    let planned: Vec<_> = register.chain(deregister).chain(remove_nodes).collect();
+    assert_eq!(servers.state().writes, planned);
+    assert_eq!(
+        planned,
+        [
+            "register web-0-web",
+            "register web-0-web-sidecar-proxy",
+            "deregister orphan",
+            "remove gone-virtual",
+        ]
+    );
+}
+
+#[test]
+fn a_failed_pass_is_counted_whether_reading_or_writing_failed() {
+    let moved = metrics::moved_by(async {
+        for broken in ["catalog", "web-0-web"] {
+            let servers = MemoryServers::default();
+            servers.state().broken.insert(broken.to_owned());
+            let mut registrar = Registrar::new(&servers, "east");
+            registrar.reconcile(vec![pod("web-0", "u0", true)], &[]).await;
+        }
+    });
+    let expect = "lictor_operator_controller_failures_total{controller=\"pods\"} 2";
+    assert!(moved.contains(expect), "{moved}");
 }

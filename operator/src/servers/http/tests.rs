@@ -73,12 +73,8 @@ fn web(uid: &str) -> Value {
     }})
 }
 
-fn removal(uid: &str) -> Write {
-    Write::Deregister {
-        node: "k0-virtual".into(),
-        service_id: "web-0-web".into(),
-        pod_uid: uid.to_owned(),
-    }
+fn removal(uid: &str) -> Removal {
+    Removal { node: "k0-virtual".into(), service_id: "web-0-web".into(), pod_uid: uid.to_owned() }
 }
 
 #[tokio::test]
@@ -110,9 +106,9 @@ async fn the_catalog_is_read_by_virtual_node() {
 async fn a_removal_compares_the_pod_first() {
     let found = json!({"Node": {}, "Services": [web("new")]});
     let scene = scene(&[(200, found.clone()), (200, found), (200, json!(true))]).await;
-    let refused = scene.servers.write(&removal("old")).await;
+    let refused = scene.servers.deregister(&removal("old")).await;
     assert!(matches!(refused, Err(ServersError::Changed(_))), "{refused:?}");
-    scene.servers.write(&removal("new")).await.unwrap();
+    scene.servers.deregister(&removal("new")).await.unwrap();
     let asked = scene.script.asked.lock().unwrap();
     let (last, body) = asked.last().unwrap();
     assert_eq!((asked.len(), last.as_str()), (3, "PUT /v1/catalog/deregister"));

@@ -7,33 +7,29 @@
 //! survive.
 
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
+use lictor_api::contract::{
+    ANNOTATIONS_FILE, CONSUL_PREFIX, ENV_POD_UID, ENV_SERVER_NAME, ENV_SERVERS, LICTOR_PREFIX,
+    OPERATOR, POD_FILES, POD_METRICS_PORT, ROOTS_CONFIG_MAP, ROOTS_KEY, TOKEN_FILE,
+};
 use serde_json::{Map, Value, json};
 
 use super::validate::Injection;
 use crate::{
-    annotations::{CONSUL, INJECTED, LICTOR, MANAGED_BY, STATUS},
     config::Config,
-    registration::MANAGER,
+    contract::{INJECT_MANAGED_BY, INJECT_STATUS, INJECTED, SIDECAR, VOLUME},
 };
 
-/// Name of the sidecar's container.
-pub const SIDECAR: &str = "lictor-sidecar";
-/// Name of the volume with its token, roots, annotations and labels.
-pub const VOLUME: &str = "lictor";
-/// ConfigMap with the mesh roots, in every namespace that injection does not exclude.
-pub const ROOTS: &str = "lictor-roots";
-
-/// The pod with its sidecar.
+/// Returns the pod with its sidecar.
 #[must_use]
 pub fn mutate(pod: &Value, injection: &Injection, config: &Config) -> Value {
     let mut pod = pod.clone();
     for (field, name, value) in [
-        ("annotations", STATUS, INJECTED),
-        ("labels", STATUS, INJECTED),
-        ("labels", MANAGED_BY, MANAGER),
+        ("annotations", INJECT_STATUS, INJECTED),
+        ("labels", INJECT_STATUS, INJECTED),
+        ("labels", INJECT_MANAGED_BY, OPERATOR),
     ] {
         let pairs = object(object(&mut pod, "metadata"), field);
-        for prefix in [LICTOR, CONSUL] {
+        for prefix in [LICTOR_PREFIX, CONSUL_PREFIX] {
             pairs.insert(format!("{prefix}{name}"), value.into());
         }
     }
@@ -50,7 +46,7 @@ pub fn mutate(pod: &Value, injection: &Injection, config: &Config) -> Value {
     pod
 }
 
-/// The subtrees of `after` that differ from `before`, as a JSON patch; empty if none does.
+/// Returns the subtrees of `after` that differ from `before`, as a JSON patch; empty if none does.
 #[must_use]
 pub fn patch(before: &Value, after: &Value) -> Patch {
     let subtrees = [
@@ -88,16 +84,16 @@ fn sidecar(injection: &Injection, config: &Config) -> Value {
         "env": [
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
-            field("POD_UID", "metadata.uid"),
+            field(ENV_POD_UID, "metadata.uid"),
             field("POD_IP", "status.podIP"),
             field("NODE_NAME", "spec.nodeName"),
-            {"name": "LICTOR_SERVERS", "value": config.server_grpc},
-            {"name": "LICTOR_SERVER_NAME", "value": config.server_name},
+            {"name": ENV_SERVERS, "value": config.server_grpc},
+            {"name": ENV_SERVER_NAME, "value": config.server_name},
         ],
-        "ports": [{"name": "prometheus", "containerPort": 20200, "protocol": "TCP"}],
+        "ports": [{"name": "prometheus", "containerPort": POD_METRICS_PORT, "protocol": "TCP"}],
         "startupProbe": {"exec": probe, "periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": {"exec": probe, "periodSeconds": 5},
-        "volumeMounts": [{"name": VOLUME, "mountPath": "/var/run/lictor", "readOnly": true}],
+        "volumeMounts": [{"name": VOLUME, "mountPath": POD_FILES, "readOnly": true}],
         "resources": {"requests": requests, "limits": limits},
         "securityContext": {
             "runAsNonRoot": true,
@@ -120,11 +116,13 @@ fn volume(config: &Config) -> Value {
     // 0444: without an fsGroup of the pod, the sidecar's user could not read its token otherwise.
     json!({"name": VOLUME, "projected": {"defaultMode": 0o444, "sources": [
         {"serviceAccountToken": {
-            "audience": config.audience, "expirationSeconds": 3600, "path": "token",
+            "audience": config.audience, "expirationSeconds": 3600, "path": TOKEN_FILE,
         }},
-        {"configMap": {"name": ROOTS, "items": [{"key": "roots.pem", "path": "roots.pem"}]}},
+        {"configMap": {
+            "name": ROOTS_CONFIG_MAP, "items": [{"key": ROOTS_KEY, "path": ROOTS_KEY}],
+        }},
         {"downwardAPI": {"items": [
-            field("annotations", "metadata.annotations"), field("labels", "metadata.labels"),
+            field(ANNOTATIONS_FILE, "metadata.annotations"), field("labels", "metadata.labels"),
         ]}},
     ]}})
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
-use crate::webhook::validate::{Verdict, validate};
+use crate::injection::validate::{Verdict, validate};
 
 /// Mutates as the webhook does: validated, patched, and the patch applied to the original.
 fn inject(pod: &Value) -> Value {
