@@ -140,7 +140,7 @@ async fn forget(client: &Client, config: &Arc<Config>) {
 
 async fn forget_entries(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
     for entry in servers.all_intentions().await? {
-        if config_entries::is_own(&entry, config) {
+        if config_entries::entry::is_own(&entry, config) {
             servers.delete_intentions(&entry.name).await?;
         }
     }

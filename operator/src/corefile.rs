@@ -8,13 +8,13 @@
 const BEGIN: &str = "# BEGIN lictor (managed by lictor-operator, do not edit)\n";
 const END: &str = "# END lictor\n";
 
-/// The block for `domain`, forwarded to `address`.
+/// Returns the block for `domain`, forwarded to `address`.
 pub fn block(domain: &str, address: &str) -> String {
     let domain = domain.trim_end_matches('.');
     format!("{domain}:53 {{\n    errors\n    cache 1\n    forward . {address}\n}}\n")
 }
 
-/// The Corefile with `block` as its managed block, or with none.
+/// Returns the Corefile with `block` as its managed block, or with none.
 pub fn edit(corefile: &str, block: Option<&str>) -> String {
     let (before, after) = split(corefile);
     let Some(block) = block else { return format!("{before}{after}") };
@@ -22,7 +22,7 @@ pub fn edit(corefile: &str, block: Option<&str>) -> String {
     format!("{before}{newline}{BEGIN}{block}{END}{after}")
 }
 
-/// What stands before and after the managed block. A block whose end marker is missing reaches to
+/// Returns what is before and after the managed block. A block whose end marker is missing reaches to
 /// its closing brace line, so that a damaged one never swallows what follows.
 fn split(corefile: &str) -> (&str, &str) {
     let Some(start) = corefile.find(BEGIN) else { return (corefile, "") };

@@ -16,12 +16,12 @@ use crate::net::{Answer, Handler, text};
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says so.
+    /// Sets whether it can be called.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// Asks.
+    /// Returns whether it can be called.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

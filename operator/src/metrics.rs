@@ -5,7 +5,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 /// Pods that reached the webhook, by `result`: `injected`, `skipped`, `refused`, `malformed`.
 pub const ADMISSIONS: &str = "lictor_operator_admissions_total";
-/// Catalog writes, by `kind` (`register`, `deregister`, `remove_node`) and `result` (`ok`, `error`).
+/// Catalog writes, by `kind` (`register`, `deregister`, `remove_node`) and `result` (`ok`,
+/// `error`).
 pub const WRITES: &str = "lictor_operator_catalog_writes_total";
 /// Time from the first change to the end of its writes.
 pub const RECONCILE: &str = "lictor_operator_catalog_reconcile_seconds";

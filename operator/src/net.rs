@@ -23,12 +23,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer with its whole body.
+/// A response with its whole body.
 pub type Answer = Response<Full<Bytes>>;
 
-/// What answers requests.
+/// Handles requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request.
+    /// Returns the response to one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
@@ -114,7 +114,7 @@ async fn converse<H: Handler>(
     Ok(connection.await?)
 }
 
-/// A short text answer.
+/// Returns a plain-text response.
 pub fn text(status: http::StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;

@@ -49,7 +49,7 @@ impl Tasks {
     }
 }
 
-/// Keeps a copy of what `api` lists with `config`, and says `changed` after each change.
+/// Keeps a copy of what `api` lists with `config`, and notifies `changed` after each change.
 pub fn reflect<K>(
     tasks: &Tasks,
     api: Api<K>,

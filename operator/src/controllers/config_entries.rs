@@ -1,9 +1,11 @@
 //! ServiceIntentions objects into `service-intentions` config entries.
 //!
-//! One destination has one owner: an entry made elsewhere is not overwritten (unless the object says
-//! `migrate-entry`), and of two objects for one destination the first keeps it; the other one's
-//! status says why. The finalizer gives up on servers that are gone, so that deleting a namespace
+//! One destination has one owner: an entry made elsewhere is not overwritten (unless the object
+//! says `migrate-entry`), and of two objects for one destination the first keeps it; the other
+//! one's status says why. The finalizer gives up on servers that are gone, so that deleting a namespace
 //! never hangs.
+
+pub mod entry;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,21 +16,14 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{Controller, controller::Action, watcher},
 };
-use lictor_api::{
-    contract::{CONSUL_PREFIX, META_K8S_CLUSTER, SOURCE_TYPE_CONSUL},
-    types::intention::{ServiceIntentions as Entry, SourceIntention as EntrySource},
-};
 use serde_json::json;
 
+use self::entry::{Owner, entry, normal, owner, resource};
 use super::{RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
     annotations,
-    config::Config,
     context::Context,
-    contract::{
-        ABANDON, KUBERNETES, META_EXTERNAL_SOURCE, META_RESOURCE, META_SOURCE_DATACENTER,
-        MIGRATE_ENTRY,
-    },
+    contract::{ABANDON, MIGRATE_ENTRY},
     crds::service_intentions::{Condition, FINALIZER, ServiceIntentions},
     servers::{Servers, ServersError},
     watch::Tasks,
@@ -173,118 +168,14 @@ async fn remove<S: Servers>(
     Ok(())
 }
 
-/// Returns the config entry of an object.
-fn entry(object: &ServiceIntentions, config: &Config) -> Entry {
-    let source = |source: &crate::crds::service_intentions::Source| EntrySource {
-        name: source.name.clone(),
-        action: source.action.map(Into::into),
-        permissions: source.permissions.iter().map(permission).collect(),
-        source_type: SOURCE_TYPE_CONSUL.to_owned(),
-        description: source.description.clone(),
-        ..EntrySource::default()
-    };
-    let meta = [
-        (META_EXTERNAL_SOURCE.to_owned(), KUBERNETES.to_owned()),
-        (format!("{CONSUL_PREFIX}{META_SOURCE_DATACENTER}"), config.datacenter.clone()),
-        (META_K8S_CLUSTER.to_owned(), config.cluster.clone()),
-        (META_RESOURCE.to_owned(), resource(object)),
-    ];
-    Entry {
-        name: object.spec.destination.name.clone(),
-        sources: object.spec.sources.iter().map(source).collect(),
-        meta: meta.into(),
-        ..Entry::default()
-    }
-}
-
-/// Returns a permission in the API's spelling.
-fn permission(permission: &crate::crds::service_intentions::Permission) -> serde_json::Value {
-    let http = &permission.http;
-    let header = |header: &crate::crds::service_intentions::HeaderMatch| {
-        let mut fields = json!({"Name": header.name});
-        let texts = [
-            ("Exact", &header.exact),
-            ("Prefix", &header.prefix),
-            ("Suffix", &header.suffix),
-            ("Regex", &header.regex),
-        ];
-        for (name, value) in texts {
-            if let Some(value) = value {
-                fields[name] = value.as_str().into();
-            }
-        }
-        for (name, value) in [("Present", header.present), ("Invert", header.invert)] {
-            if let Some(value) = value {
-                fields[name] = value.into();
-            }
-        }
-        fields
-    };
-    let mut fields = json!({});
-    let paths = [
-        ("PathExact", &http.path_exact),
-        ("PathPrefix", &http.path_prefix),
-        ("PathRegex", &http.path_regex),
-    ];
-    for (name, value) in paths {
-        if let Some(value) = value {
-            fields[name] = value.as_str().into();
-        }
-    }
-    if !http.methods.is_empty() {
-        fields["Methods"] = json!(http.methods);
-    }
-    if !http.header.is_empty() {
-        fields["Header"] = http.header.iter().map(header).collect();
-    }
-    json!({"Action": permission.action, "HTTP": fields})
-}
-
-/// Who made an entry.
-#[derive(Debug, PartialEq, Eq)]
-enum Owner<'a> {
-    /// An object of this cluster, `namespace/name`.
-    Object(&'a str),
-    /// Another cluster, or no Kubernetes object.
-    Elsewhere,
-}
-
-fn owner<'a>(entry: &'a Entry, config: &Config) -> Owner<'a> {
-    let meta = |key: &str| entry.meta.get(key).map(String::as_str);
-    let here = meta(META_EXTERNAL_SOURCE) == Some(KUBERNETES)
-        && meta(META_K8S_CLUSTER) == Some(&config.cluster);
-    meta(META_RESOURCE).filter(|_| here).map_or(Owner::Elsewhere, Owner::Object)
-}
-
-/// Returns whether this cluster made an entry.
-pub fn is_own(entry: &Entry, config: &Config) -> bool {
-    owner(entry, config) != Owner::Elsewhere
-}
-
 fn adopts(object: &ServiceIntentions) -> bool {
     annotations::get(object.annotations(), MIGRATE_ENTRY) == Some("true")
-}
-
-fn resource(object: &ServiceIntentions) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 async fn exists<S>(context: &Context<S>, resource: &str) -> Result<bool, kube::Error> {
     let Some((namespace, name)) = resource.split_once('/') else { return Ok(false) };
     let api = Api::<ServiceIntentions>::namespaced(context.client.clone(), namespace);
     Ok(api.get_opt(name).await?.is_some())
-}
-
-/// Returns an entry without what the server sets, its sources in one order.
-fn normal(entry: &Entry) -> Entry {
-    let mut entry = Entry { create_index: 0, modify_index: 0, ..entry.clone() };
-    for source in &mut entry.sources {
-        source.precedence = 0;
-        SOURCE_TYPE_CONSUL.clone_into(&mut source.source_type);
-        source.legacy_id.clear();
-    }
-    entry.sources.sort_by(|a, b| a.name.cmp(&b.name));
-    entry
 }
 
 async fn set_finalizer<S>(
@@ -321,7 +212,8 @@ pub async fn patch_finalizers(
     }
 }
 
-/// Sets the condition `Synced` if it changed or the entry was `written`; returns whether it did.
+/// Sets the condition `Synced` if it changed or the entry was `written`; returns whether it was
+/// set.
 async fn report<S>(
     object: &ServiceIntentions,
     context: &Context<S>,

@@ -2,8 +2,8 @@
 //!
 //! The servers write ConfigMap `lictor-roots` in the release's namespace; this keeps a copy of it
 //! wherever a pod may mount it, as Kubernetes does with `kube-root-ca.crt`. A pod that comes before
-//! its namespace's copy waits for seconds (kubelet retries) and no longer. Copies carry a label, and
-//! only what carries it is ever removed.
+//! its namespace's copy waits for seconds (kubelet retries) and no longer. Copies carry a label,
+//! and only what carries it is ever removed.
 
 use std::{collections::BTreeMap, sync::Arc};
 

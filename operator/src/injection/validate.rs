@@ -81,7 +81,8 @@ pub enum Refusal {
     HostNetwork,
 }
 
-/// Decides whether a pod gets a sidecar, and with what. `default_inject` holds for pods without the annotation.
+/// Decides whether a pod gets a sidecar, and with what. `default_inject` holds for pods without the
+/// annotation.
 ///
 /// # Errors
 /// The first annotation, port or volume that stands in the way.

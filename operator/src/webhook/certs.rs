@@ -1,6 +1,6 @@
 //! The webhook's certificates, which the operator makes itself.
 //!
-//! An authority of one year lives in a Secret that all replicas share; whoever comes first writes
+//! An authority of one year lives in a Secret that all replicas share; the first replica writes
 //! it, and a resource version decides races. Each replica keeps a leaf of one day in memory only.
 //! A successor is put into the Secret, and so into `caBundle`, long before anything is signed with
 //! it: the API server never meets a leaf whose authority it does not know yet.

@@ -1,7 +1,7 @@
 //! Keeps the webhook callable: authority in the Secret, a fresh leaf, `caBundle` in place.
 //!
 //! Every replica does this for itself. The bundle is set by server-side apply with a field manager
-//! of its own, and set again when somebody removes it (an upgrade, a sync of Argo CD). The leaf is
+//! of its own, and set again when it is removed (by an upgrade or a sync of Argo CD). The leaf is
 //! exchanged only after the bundle that it needs is there.
 
 use std::{

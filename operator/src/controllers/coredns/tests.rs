@@ -40,7 +40,7 @@ fn a_failed_pass_is_counted() {
 }
 
 #[test]
-fn without_an_address_nothing_is_asked_and_nothing_failed() {
+fn without_an_address_nothing_is_requested_and_nothing_fails() {
     let moved = metrics::moved_by(async {
         let (context, _stop) = api_server::context(|request| panic!("{}", request.uri())).await;
         pass(&context, None).await.unwrap();

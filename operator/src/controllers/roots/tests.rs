@@ -13,7 +13,10 @@ fn namespace(name: &str) -> Arc<Namespace> {
 
 fn copy(namespace: &str, roots: &str, manager: &str) -> Arc<ConfigMap> {
     let copy = json!({
-        "metadata": {"name": ROOTS_CONFIG_MAP, "namespace": namespace, "labels": {MANAGED_BY_LABEL: manager}},
+        "metadata": {
+            "name": ROOTS_CONFIG_MAP, "namespace": namespace,
+            "labels": {MANAGED_BY_LABEL: manager},
+        },
         "data": {ROOTS_KEY: roots},
     });
     Arc::new(serde_json::from_value(copy).unwrap())
@@ -57,7 +60,7 @@ fn a_namespace_that_is_going_away_is_left_alone() {
 }
 
 #[test]
-fn a_pass_that_left_a_namespace_without_is_counted_once_and_tried_all() {
+fn a_pass_that_fails_for_a_namespace_tries_the_others_and_is_counted_once() {
     let moved = metrics::moved_by(async {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let asks = Arc::clone(&asked);
