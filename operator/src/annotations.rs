@@ -59,8 +59,8 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Parses the value of `service-tags`: items between commas, `\,` is a comma, blanks are trimmed, empty
-/// items are dropped, and an item that is exactly `$POD_NAME` is the pod's name.
+/// Parses the value of `service-tags`: items between commas, `\,` is a comma, blanks are trimmed,
+/// empty items are dropped, and an item that is exactly `$POD_NAME` is the pod's name.
 pub fn parse_tags(text: &str, pod_name: &str) -> Vec<String> {
     let mut items = vec![String::new()];
     let mut rest = text.chars().peekable();
