@@ -86,8 +86,8 @@ impl Ownership {
         self.0.insert((service.to_owned(), namespace.to_owned()), now);
     }
 
-    /// Returns the owners at `now`. A namespace gives a name up when it has had neither a Service of
-    /// that name nor a pod under it for [`OWNERSHIP_TTL`].
+    /// Returns the owners at `now`. A namespace gives a name up when it has had neither a Service
+    /// of that name nor a pod under it for [`OWNERSHIP_TTL`].
     pub fn owners(&mut self, services: &[Arc<Service>], now: Instant) -> Owners {
         let names: BTreeSet<_> = services
             .iter()

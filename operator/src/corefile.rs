@@ -22,8 +22,8 @@ pub fn edit(corefile: &str, block: Option<&str>) -> String {
     format!("{before}{newline}{BEGIN}{block}{END}{after}")
 }
 
-/// Returns what is before and after the managed block. A block whose end marker is missing reaches to
-/// its closing brace line, so that a damaged one never swallows what follows.
+/// Returns what is before and after the managed block. A block whose end marker is missing reaches
+/// to its closing brace line, so that a damaged one never swallows what follows.
 fn split(corefile: &str) -> (&str, &str) {
     let Some(start) = corefile.find(BEGIN) else { return (corefile, "") };
     let body = &corefile[start + BEGIN.len()..];

@@ -128,7 +128,8 @@ fn lost_race(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
     }
 }
 
-/// Whether `identity` may write itself into the lease, which it has watched `unchanged` for so long.
+/// Returns whether `identity` may write itself into the lease, which it has watched `unchanged` for
+/// so long.
 fn may_take(spec: &LeaseSpec, identity: &str, unchanged: Duration) -> bool {
     let duration = u64::try_from(spec.lease_duration_seconds.unwrap_or(DURATION_SECONDS));
     match spec.holder_identity.as_deref() {

@@ -2,8 +2,8 @@
 //!
 //! One destination has one owner: an entry made elsewhere is not overwritten (unless the object
 //! says `migrate-entry`), and of two objects for one destination the first keeps it; the other
-//! one's status says why. The finalizer gives up on servers that are gone, so that deleting a namespace
-//! never hangs.
+//! one's status says why. The finalizer gives up on servers that are gone, so that deleting a
+//! namespace never hangs.
 
 pub mod entry;
 
