@@ -1,99 +1,16 @@
-//! One line and one set of counters per connection, at its end.
+//! One line and one set of counters per connection, written when it ends.
 //!
-//! [`Class`] is closed: it is the metric's label and the line's `result`.
+//! The data path touches neither: a [`Record`] is filled in as the connection proceeds.
 
-use std::{fmt, net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
 use lictor_api::SpiffeId;
-use tracing::{debug, info, warn};
 
-use crate::{copy::Bytes, metrics};
-
-/// Which listener the connection came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// From the mesh to the application.
-    Inbound,
-    /// From the application to the mesh.
-    Outbound,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Both sides ended it in order.
-    Ok,
-    /// One side broke off.
-    Reset,
-    /// The peer left before or during the TLS handshake; what a TCP health check looks like.
-    Probe,
-    /// The TLS handshake failed or took too long.
-    HandshakeFailed,
-    /// The peer's certificate or identity is not acceptable.
-    IdentityRefused,
-    /// No intention allows it.
-    Denied,
-    /// It was open when an intention was changed to deny it.
-    Revoked,
-    /// The application does not listen.
-    DialFailed,
-    /// The upstream has no healthy instance.
-    NoEndpoints,
-    /// No endpoint could be reached.
-    ConnectFailed,
-    /// There is no certificate or no configuration yet.
-    NotReady,
-    /// The listener's cap is reached.
-    TooMany,
-    /// It was open at the end of the drain.
-    Drained,
-}
-
-impl Class {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Reset => "reset",
-            Self::Probe => "probe",
-            Self::HandshakeFailed => "handshake_failed",
-            Self::IdentityRefused => "identity_refused",
-            Self::Denied => "denied",
-            Self::Revoked => "revoked",
-            Self::DialFailed => "dial_failed",
-            Self::NoEndpoints => "no_endpoints",
-            Self::ConnectFailed => "connect_failed",
-            Self::NotReady => "not_ready",
-            Self::TooMany => "too_many_connections",
-            Self::Drained => "drained",
-        }
-    }
-}
-
-impl Side {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-/// How a connection ended, and why if it is a failure.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) class: Class,
-    pub(crate) reason: Option<String>,
-}
-
-impl End {
-    pub(crate) fn new(class: Class) -> Self {
-        Self { class, reason: None }
-    }
-
-    pub(crate) fn because(class: Class, reason: impl fmt::Display) -> Self {
-        Self { class, reason: Some(reason.to_string()) }
-    }
-}
+use crate::{
+    copy::Bytes,
+    metrics,
+    outcome::{Class, Outcome, Side},
+};
 
 /// A connection on record.
 #[derive(Debug)]
@@ -123,12 +40,12 @@ impl Record {
         }
     }
 
-    /// Writes the line and counts.
-    pub(crate) fn close(self, end: &End) {
-        metrics::connection_closed(self.side, &self.service, end.class, self.bytes);
+    /// Writes the log line and counts the connection.
+    pub(crate) fn close(self, outcome: &Outcome) {
+        metrics::connection_closed(self.side, &self.service, outcome.class, self.bytes);
         macro_rules! line {
             ($level:ident) => {
-                $level!(
+                tracing::$level!(
                     target: "lictor_sidecar::access",
                     side = self.side.as_str(),
                     src.addr = %self.src_addr,
@@ -138,13 +55,13 @@ impl Record {
                     bytes.sent = self.bytes.sent,
                     bytes.received = self.bytes.received,
                     duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                    result = end.class.as_str(),
-                    error = end.reason.as_deref(),
+                    result = outcome.class.as_str(),
+                    error = outcome.reason.as_deref(),
                     "connection closed"
                 )
             };
         }
-        match end.class {
+        match outcome.class {
             Class::Ok => line!(info),
             Class::Probe => line!(debug),
             _ => line!(warn),

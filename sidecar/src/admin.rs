@@ -1,8 +1,8 @@
-//! The two small HTTP doors: readiness on loopback, metrics where Prometheus can reach them.
+//! The two small HTTP listeners: readiness on loopback, metrics where Prometheus can reach them.
 //!
 //! `GET /ready` on the admin listener, `GET /metrics` on the metrics listener, nothing else on
-//! either. At most [`MAX_CONNECTIONS`] are open on each, none longer than [`CONNECTION_LIMIT`],
-//! which bounds what a stranger on the network can make this process hold.
+//! either. At most [`MAX_CONNECTIONS`] are open on each, none longer than [`CONNECTION_TIMEOUT`],
+//! which bounds what an unauthenticated client can make this process hold.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,14 +15,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tracing::debug;
 
-use crate::{app::Error, listener, metrics::Metrics, readiness::Handle};
+use crate::{error::Error, listener, metrics::Metrics, readiness::Handle};
 
-const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 8;
 
-/// The listeners that were asked for.
+/// The configured listeners.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     admin: Option<TcpListener>,
@@ -30,8 +29,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
+    /// Opens the configured listeners.
+    ///
     /// # Errors
-    /// A port is taken.
+    /// A port is in use.
     pub(crate) fn open(
         admin: Option<SocketAddr>,
         metrics: Option<(SocketAddr, Metrics)>,
@@ -46,6 +47,7 @@ impl Listeners {
         Ok(Self { admin, metrics })
     }
 
+    /// Serves both for as long as it is polled.
     pub(crate) async fn run(self, handle: Handle) -> Infallible {
         let admin = async {
             match &self.admin {
@@ -96,7 +98,7 @@ async fn serve(listener: &TcpListener, answers: Arc<Answers>) -> Infallible {
         match accepted {
             Ok((stream, _)) => drop(open.spawn(serve_one(stream, Arc::clone(&answers)))),
             Err(error) => {
-                debug!(%error, "accepting an admin connection failed");
+                tracing::debug!(%error, "accepting an admin connection failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -110,8 +112,8 @@ async fn serve_one(stream: TcpStream, answers: Arc<Answers>) {
     });
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIMIT, connection).await {
-        debug!(%error, "an admin connection failed");
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        tracing::debug!(%error, "an admin connection failed");
     }
 }
 

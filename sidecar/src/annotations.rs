@@ -1,7 +1,7 @@
 //! The pod's annotations: the downward-API file, read again whenever kubelet changes it.
 //!
 //! One `key="value"` per line, values quoted as Go's `strconv.Quote` does. kubelet swaps a
-//! symbolic link, so the path's metadata is looked at every few seconds rather than watched with
+//! symbolic link, so the path's metadata is polled every few seconds rather than watched with
 //! inotify, which would see the link's directory only. A list with a bad item changes nothing.
 
 use std::{
@@ -14,12 +14,11 @@ use std::{
 
 use lictor_api::upstream::{self, InvalidUpstream, Upstream};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
 
 use crate::report;
 
 const PREFIXES: [&str; 2] = ["lictor.dev/", "consul.hashicorp.com/"];
-const POLL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -29,21 +28,22 @@ enum Error {
     Upstreams(#[from] InvalidUpstream),
 }
 
-/// The list at start; empty, with an error in the log, if it is bad.
+/// Returns the list at start; empty, with an error in the log, if it is invalid.
 pub(crate) fn first(path: &Path) -> Vec<Upstream> {
     read(path).unwrap_or_else(|failure| {
-        error!(path = ?path, error = %report::chain(&failure), "starting without upstreams");
+        let error = report::chain(&failure);
+        tracing::error!(?path, %error, "starting without upstreams");
         Vec::new()
     })
 }
 
-/// The service that annotation `connect-service` in the file at `path` names, if any.
+/// Returns the service that annotation `connect-service` in the file at `path` names, if any.
 pub fn service(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     value(&text, "connect-service").filter(|name| !name.is_empty())
 }
 
-/// The value of annotation `name` in a file's `text`, under either prefix.
+/// Returns the value of annotation `name` in a file's `text`, under either prefix.
 fn value(text: &str, name: &str) -> Option<String> {
     let find = |prefix: &&str| {
         text.lines().find_map(|line| {
@@ -59,10 +59,10 @@ pub(crate) async fn follow(
     path: &Path,
     upstreams: &watch::Sender<Arc<Vec<Upstream>>>,
 ) -> Infallible {
-    // Read at the first look in any case: an edit between the start and now has the time of now.
+    // The first poll always reads: an edit since the start may carry the same modification time.
     let mut seen = None;
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let now = modified(path);
         if now == seen {
             continue;
@@ -76,14 +76,19 @@ pub(crate) async fn follow(
                     changed
                 });
                 if changed {
-                    info!(count = upstreams.borrow().len(), "upstreams changed by annotation");
+                    tracing::info!(
+                        count = upstreams.borrow().len(),
+                        "upstreams changed by annotation"
+                    );
                 }
             }
             Err(failure @ Error::Upstreams(_)) => {
-                error!(error = %report::chain(&failure), "keeping the upstreams as they were");
+                let error = report::chain(&failure);
+                tracing::error!(%error, "keeping the upstreams as they were");
             }
             Err(failure) => {
-                warn!(error = %report::chain(&failure), "keeping the upstreams as they were");
+                let error = report::chain(&failure);
+                tracing::warn!(%error, "keeping the upstreams as they were");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Wires the parts of one sidecar together and ends them.
 //!
-//! Discovery, identity, listeners, annotations and the admin server are futures of one task; if
+//! Discovery, identity, supervisor, annotations and the admin server are futures of one task; if
 //! one of them fails, the sidecar ends with its error. Accept loops and connections are tracked
 //! tasks that the drain waits for.
 
@@ -14,48 +14,14 @@ use crate::{
     config::{Config, Source, Static, Upstreams},
     discovery,
     drain::Drain,
+    error::Error,
+    identity,
     inbound::Inbound,
-    listener::{BindError, supervisor::Supervisor},
     readiness::Handle,
     snapshot::Snapshot,
     state::State,
-    tls::identity,
+    supervisor::Supervisor,
 };
-
-/// The sidecar cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server refused for good; trying again would not help.
-    #[error("the server refused {what}: {}", status.message())]
-    Refused {
-        /// What was asked for.
-        what: &'static str,
-        /// The server's answer, whose message is all there is to say.
-        status: Box<tonic::Status>,
-    },
-    /// The admin or metrics listener could not be opened.
-    #[error("opening the {what} listener")]
-    Listener {
-        /// `admin` or `metrics`.
-        what: &'static str,
-        /// Names address and port.
-        source: BindError,
-    },
-}
-
-/// Answers that no waiting changes.
-pub(crate) fn is_final(code: tonic::Code) -> bool {
-    use tonic::Code;
-    matches!(
-        code,
-        Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::FailedPrecondition
-            | Code::Unimplemented
-    )
-}
 
 /// Runs a sidecar until `shutdown` is canceled and its connections are drained.
 ///
@@ -77,7 +43,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// The sidecar and a handle to watch it by.
+    /// Returns the sidecar and a handle to watch it by.
     pub fn new(config: Config) -> (Self, Handle) {
         let own_upstreams = match &config.upstreams {
             Upstreams::Fixed(list) => list.clone(),

@@ -17,10 +17,10 @@ use std::{
 
 use rand::{Rng, RngExt as _};
 
-use crate::snapshot::Endpoint;
+use crate::target::Endpoint;
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The endpoints of one upstream.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ struct Health {
 pub(crate) struct Open(Arc<Slot>);
 
 impl Balancer {
-    /// Takes over `endpoints`; those that stay keep their counts.
+    /// Replaces the endpoints; those that stay keep their counts.
     pub(crate) fn update(&mut self, endpoints: &[Endpoint]) {
         let keep = |endpoint: &Endpoint| {
             let old = self.slots.iter().find(|slot| slot.endpoint == *endpoint);
@@ -56,7 +56,7 @@ impl Balancer {
         self.slots = endpoints.iter().map(keep).collect();
     }
 
-    /// The endpoint for one attempt, none of those in `tried`.
+    /// Chooses the endpoint for one attempt, none of those in `tried`.
     pub(crate) fn pick(
         &self,
         tried: &[Arc<Slot>],
@@ -98,21 +98,21 @@ impl Slot {
         self.health().aside_until.is_none_or(|until| until <= now)
     }
 
-    /// Open connections per unit of weight, comparable between endpoints.
+    /// Returns open connections per unit of weight, comparable between endpoints.
     fn load(&self) -> u64 {
         self.open.load(Relaxed) as u64 * 1_000 / u64::from(self.endpoint.weight)
     }
 
-    /// An attempt failed: set aside, and how long for.
+    /// Sets the endpoint aside after a failed attempt, and returns for how long.
     pub(crate) fn failed(&self, now: Instant) -> Duration {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = FIRST_PAUSE.saturating_mul(1 << health.failures.min(10)).min(LONGEST_PAUSE);
+        let pause = MIN_PAUSE.saturating_mul(1 << health.failures.min(10)).min(MAX_PAUSE);
         health.failures += 1;
         health.aside_until = Some(now + pause);
         pause
     }
 
-    /// A connection stands: all is forgiven.
+    /// Forgets earlier failures after a successful attempt, and counts the open connection.
     pub(crate) fn succeeded(self: &Arc<Self>) -> Open {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.open.fetch_add(1, Relaxed);
@@ -177,7 +177,7 @@ mod tests {
         assert!((0..50).any(|_| balancer.pick(&[], back, &mut rng).unwrap().endpoint.port == 1));
         assert!(bad.failed(back) > pause);
         let longest = (0..40).map(|_| bad.failed(back)).max();
-        assert_eq!(longest, Some(LONGEST_PAUSE));
+        assert_eq!(longest, Some(MAX_PAUSE));
         drop(bad.succeeded());
         assert!(bad.is_ready(now));
     }

@@ -1,4 +1,4 @@
-//! What a sidecar is told: typed and checked, with no options left to decide later.
+//! A sidecar's configuration: typed and checked, with no options left to decide later.
 //!
 //! Built by `main.rs` from flags and environment and by the agent's `connect proxy`. Environment
 //! and files named here are read by others: [`Credential::TokenFile`] at every call (kubelet
@@ -9,7 +9,12 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use lictor_api::upstream::Upstream;
 
-use crate::{metrics::Metrics, policy::Policy, snapshot::Target, tls::material};
+use crate::{
+    metrics::Metrics,
+    policy::Policy,
+    target::Target,
+    tls::material::{Leaf, Roots},
+};
 
 /// Everything a sidecar needs to start.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub struct Config {
 pub enum Source {
     /// The agent or the servers.
     Servers(Servers),
-    /// Fixed at start; nothing is asked of anyone.
+    /// Fixed at start; no server is asked.
     Static(Box<Static>),
 }
 
@@ -47,7 +52,7 @@ pub struct Servers {
     pub uris: Vec<Uri>,
     /// Needed when a URI is `https`.
     pub tls: Option<ServerTls>,
-    /// Who we say we are.
+    /// Authenticates the sidecar to the servers.
     pub credential: Credential,
     /// Which proxy to be.
     pub subject: Subject,
@@ -62,10 +67,10 @@ pub struct ServerTls {
     pub server_name: String,
 }
 
-/// Who the sidecar says it is.
+/// How the sidecar authenticates to the servers.
 #[derive(Clone)]
 pub enum Credential {
-    /// Nobody; enough for an agent in `-dev`.
+    /// Not at all; enough for an agent in `-dev`.
     Anonymous,
     /// A Kubernetes token, read from this file at every call.
     TokenFile(PathBuf),
@@ -107,9 +112,9 @@ pub enum Upstreams {
 #[derive(Debug)]
 pub struct Static {
     /// Own certificate.
-    pub leaf: material::Leaf,
+    pub leaf: Leaf,
     /// Trusted roots.
-    pub roots: material::Roots,
+    pub roots: Roots,
     /// Who may connect to the public listener.
     pub policy: Policy,
     /// Upstream listeners and their endpoints.
@@ -121,11 +126,11 @@ pub struct Static {
 pub struct Limits {
     /// Open connections per listener; more are refused. Default 10000.
     pub max_connections: usize,
-    /// TLS handshake, either side. Default 10 s.
+    /// Timeout of a TLS handshake, either side. Default 10 s.
     pub handshake_timeout: Duration,
-    /// To an endpoint, when its upstream does not say. Default 5 s.
+    /// Timeout of connecting to an endpoint, unless its upstream sets one. Default 5 s.
     pub connect_timeout: Duration,
-    /// What open connections get after a stop is asked for. Default 5 s.
+    /// How long open connections may last after shutdown begins. Default 5 s.
     pub drain: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! Bytes from one stream to another, both ways, until both have ended.
 //!
-//! Correct first: an end of stream on one side (FIN, or close_notify for TLS) is passed on after
-//! the last byte while the other direction goes on; an abort on one side is never passed on as a
+//! Correct first: an end of stream on one side (FIN, or close_notify for TLS) is forwarded after
+//! the last byte while the other direction goes on; an abort on one side is never forwarded as a
 //! clean end. No buffer is held while a direction is idle: each worker thread has one scratch
 //! buffer of [`SCRATCH_BYTES`], filled with everything that is ready and written in one go; only
 //! what the other side does not take at once is kept, and given back when it has gone.
@@ -16,12 +16,12 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Large enough that syscalls, small enough that caches, do not decide the throughput.
+/// Large enough that syscalls do not decide the throughput, small enough that cache misses do not.
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// Scratches one direction may move before the other gets its turn.
-const ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 4;
 
-/// What went each way, right up to the moment of reading it.
+/// The bytes copied each way so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Bytes {
     /// From the first stream to the second.
@@ -93,7 +93,7 @@ impl Direction {
         if self.phase == Phase::Ended {
             return Poll::Ready(Ok(()));
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             ready!(self.poll_write_kept(cx, to))?;
             if self.phase == Phase::Ending {
                 ready!(Pin::new(&mut *to).poll_shutdown(cx))?;

@@ -1,19 +1,17 @@
 //! The Watch stream: opened, followed, opened again for as long as the sidecar lives.
 //!
 //! Every stream begins with a snapshot, so resuming is simply asking again. Between streams the
-//! last configuration stays in force: a sidecar does not need its servers to go on serving. A
+//! last configuration stays in force: a sidecar keeps serving without its servers. A
 //! change of the own upstreams (annotations) ends the stream and asks with the new list.
 
 use std::{convert::Infallible, ops::ControlFlow, time::Duration};
 
 use lictor_api::mesh::{PROTOCOL_VERSION, v1};
-use tracing::{debug, error, info, warn};
 
 use crate::{
-    app,
     backoff::Backoff,
     config::{Servers, Subject},
-    metrics, report, servers,
+    error, metrics, report, servers,
     state::State,
 };
 
@@ -35,13 +33,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Only if the server refuses for good before it has ever answered.
-pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, app::Error> {
+pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, error::Error> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut served = false;
-    let mut complained = false;
+    let mut warned = false;
     loop {
         let mut answered = false;
-        let ended = follow(config, state, &mut answered, &mut complained).await;
+        let ended = follow(config, state, &mut answered, &mut warned).await;
         metrics::server_connected(false);
         if answered {
             served = true;
@@ -50,8 +48,8 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
         let failure = match ended {
             Ok(ControlFlow::Continue(())) => continue,
             Ok(ControlFlow::Break(())) => Error::Ended,
-            Err(Error::Status(status)) if !served && app::is_final(status.code()) => {
-                return Err(app::Error::Refused { what: "a configuration", status });
+            Err(Error::Status(status)) if !served && servers::is_final(status.code()) => {
+                return Err(error::Error::Refused { what: "a configuration", status });
             }
             Err(failure) => failure,
         };
@@ -59,26 +57,26 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
         let text = report::chain(&failure);
         // Once per outage: a server that is gone for hours is one fact, not thousands.
         match &failure {
-            _ if complained => debug!(error = %text, "still no configuration stream"),
-            Error::Status(status) if app::is_final(status.code()) => {
-                error!(error = %text, "configuration refused, keeping the last known");
+            _ if warned => tracing::debug!(error = %text, "still no configuration stream"),
+            Error::Status(status) if servers::is_final(status.code()) => {
+                tracing::error!(error = %text, "configuration refused, keeping the last known");
             }
-            _ => warn!(error = %text, "no server, keeping the last known configuration"),
+            _ => tracing::warn!(error = %text, "no server, keeping the last known configuration"),
         }
-        complained = true;
+        warned = true;
         tokio::time::sleep(backoff.next()).await;
     }
 }
 
-/// One stream. `Continue`: open the next at once, our own wishes have changed.
+/// Follows one stream. `Continue`: open the next at once, this sidecar's upstreams have changed.
 async fn follow(
     config: &Servers,
     state: &State,
     answered: &mut bool,
-    complained: &mut bool,
+    warned: &mut bool,
 ) -> Result<ControlFlow<()>, Error> {
-    let mut wishes = state.own_upstreams.subscribe();
-    let message = request(config, &wishes.borrow_and_update());
+    let mut upstreams = state.own_upstreams.subscribe();
+    let message = request(config, &upstreams.borrow_and_update());
     let mut client = servers::connect(config).await?;
     let request = servers::request(&config.credential, message).await?;
     let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.watch(request))
@@ -90,7 +88,7 @@ async fn follow(
     loop {
         let message = tokio::select! {
             message = stream.message() => message.map_err(Box::new)?,
-            changed = wishes.changed() => {
+            changed = upstreams.changed() => {
                 return Ok(if changed.is_ok() {
                     ControlFlow::Continue(())
                 } else {
@@ -101,12 +99,13 @@ async fn follow(
         let Some(message) = message else { return Ok(ControlFlow::Break(())) };
         if !*answered {
             *answered = true;
-            *complained = false;
+            *warned = false;
             metrics::server_connected(true);
-            info!(index = message.index, "configuration stream open");
+            tracing::info!(index = message.index, "configuration stream open");
         }
         for rejected in snapshot.apply(message) {
-            error!(error = %report::chain(&rejected), "configuration from the server not used");
+            let error = report::chain(&rejected);
+            tracing::error!(%error, "configuration from the server not used");
         }
         state.publish(snapshot.clone());
     }

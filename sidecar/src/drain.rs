@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
 
 /// Shared by listeners and connections.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +18,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Ends everything within `grace` and a moment.
+    /// Stops accepting, waits up to `grace` for open connections, then resets the rest.
     pub(crate) async fn finish(&self, grace: Duration) {
         self.stop.cancel();
         self.listeners.close();
@@ -27,10 +26,10 @@ impl Drain {
         self.connections.close();
         let open = self.connections.len();
         if open > 0 {
-            info!(open, grace = ?grace, "draining");
+            tracing::info!(open, grace = ?grace, "draining");
         }
         if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
-            warn!(open = self.connections.len(), "cutting connections that did not end");
+            tracing::warn!(open = self.connections.len(), "cutting connections that did not end");
             self.cut.cancel();
             self.connections.wait().await;
         }

@@ -11,16 +11,18 @@ use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    access_log::{Class, End, Record, Side},
+    access_log::Record,
     config::Limits,
     copy,
     drain::Drain,
+    handshake::{self, TLS_BUFFER_BYTES},
     listener::{Accepted, prepare, reset},
     names,
-    outbound::TLS_BUFFER_BYTES,
+    outcome::{Class, Outcome, Side},
     policy::Policy,
+    report,
     state::{State, known},
-    tls::verify::{handshake_failure, spiffe_id},
+    tls::verify::spiffe_id,
 };
 
 /// As the Consul proxy's `local_connect_timeout_ms`.
@@ -32,84 +34,81 @@ pub(crate) struct Inbound {
     pub(crate) state: Arc<State>,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
-    /// Where the application is, if the registration need not say.
+    /// The application; `None` takes the registration's address.
     pub(crate) local_app: Option<SocketAddr>,
 }
 
 impl Inbound {
-    /// One connection from accept to the end.
+    /// Serves one connection from accept to the end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, peer, place } = accepted;
+        let Accepted { stream, peer, permit } = accepted;
         let service =
             self.state.snapshot.borrow().proxy.as_ref().map(|proxy| proxy.service.clone());
         let mut record = Record::open(Side::Inbound, &service.unwrap_or_default(), peer);
-        let end = if place.is_some() {
+        let outcome = if permit.is_some() {
             let proxied = self.proxy(stream, &mut record);
             tokio::select! {
-                end = proxied => end,
-                () = self.drain.cut.cancelled() => End::new(Class::Drained),
+                outcome = proxied => outcome,
+                () = self.drain.cut.cancelled() => Outcome::new(Class::Drained),
             }
         } else {
             reset(stream);
-            End::new(Class::TooMany)
+            Outcome::new(Class::TooMany)
         };
-        record.close(&end);
+        record.close(&outcome);
     }
 
-    async fn proxy(&self, stream: TcpStream, record: &mut Record) -> End {
+    async fn proxy(&self, stream: TcpStream, record: &mut Record) -> Outcome {
         let (mut peer, id) = match Box::pin(self.handshake(stream, record)).await {
             Ok(accepted) => accepted,
-            Err(end) => return end,
+            Err(refused) => return refused,
         };
-        let source = id.service_name().unwrap_or_default();
-        let mut policy = self.state.policy.subscribe();
-        let end = match self.admit(source, &mut policy).await {
-            Err(end) => end,
-            Ok(()) => match self.dial(record).await {
-                Err(end) => end,
-                Ok(mut application) => {
-                    let end = tokio::select! {
-                        copied = copy::bidirectional(&mut peer, &mut application, &mut record.bytes) => {
-                            copied.map_or_else(
-                                |error| End::because(Class::Reset, error),
-                                |()| End::new(Class::Ok),
-                            )
-                        }
-                        () = denied(source, &mut policy) => {
-                            End::because(Class::Revoked, "an intention now denies it")
-                        }
-                    };
-                    if end.class != Class::Ok {
-                        reset(application);
-                    }
-                    end
+        let forwarded = async {
+            let source = id.service_name().unwrap_or_default();
+            let mut policy = self.state.policy.subscribe();
+            self.admit(source, &mut policy).await?;
+            let mut application = self.dial(record).await?;
+            let copied = tokio::select! {
+                copied = copy::bidirectional(&mut peer, &mut application, &mut record.bytes) => {
+                    copied.map_err(|error| Outcome::because(Class::Reset, error))
                 }
-            },
+                () = denied(source, &mut policy) => {
+                    Err(Outcome::because(Class::Revoked, "an intention now denies it"))
+                }
+            };
+            if copied.is_err() {
+                reset(application);
+            }
+            copied
         };
-        if end.class != Class::Ok {
-            reset(peer.into_inner().0);
+        match forwarded.await {
+            Ok(()) => Outcome::new(Class::Ok),
+            Err(failed) => {
+                reset(peer.into_inner().0);
+                failed
+            }
         }
-        end
     }
 
+    /// Completes TLS and reads the client's SPIFFE ID, which goes on record.
     async fn handshake(
         &self,
         stream: TcpStream,
         record: &mut Record,
-    ) -> Result<(TlsStream<TcpStream>, SpiffeId), End> {
+    ) -> Result<(TlsStream<TcpStream>, SpiffeId), Outcome> {
         let limit = self.handshake_timeout();
-        prepare(&stream).map_err(|error| End::because(Class::Probe, error))?;
+        prepare(&stream).map_err(|error| Outcome::because(Class::Probe, error))?;
         let Some(identity) = known(self.state.certs.current(), limit).await else {
-            return Err(End::because(Class::NotReady, "no certificate yet"));
+            return Err(Outcome::because(Class::NotReady, "no certificate yet"));
         };
         let accept = TlsAcceptor::from(identity.server()).accept(stream);
         let mut stream = match timeout(limit, accept).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if is_gone(&error) => return Err(End::because(Class::Probe, error)),
-            Ok(Err(error)) => return Err(handshake_failure(&error)),
+            Ok(Err(error)) if is_gone(&error) => return Err(Outcome::because(Class::Probe, error)),
+            Ok(Err(error)) => return Err(handshake::failure(&error)),
             Err(_) => {
                 let reason = format_args!("no handshake within {limit:?}");
-                return Err(End::because(Class::HandshakeFailed, reason));
+                return Err(Outcome::because(Class::HandshakeFailed, reason));
             }
         };
         let session = stream.get_mut().1;
@@ -117,15 +116,16 @@ impl Inbound {
         let id = session
             .peer_certificates()
             .and_then(<[_]>::first)
-            .ok_or_else(|| End::because(Class::IdentityRefused, "no client certificate"))
+            .ok_or_else(|| Outcome::because(Class::IdentityRefused, "no client certificate"))
             .and_then(|certificate| {
-                spiffe_id(certificate).map_err(|error| End::because(Class::IdentityRefused, error))
+                spiffe_id(certificate)
+                    .map_err(|error| Outcome::because(Class::IdentityRefused, error))
             })?;
         record.identity = Some(id.clone());
         Ok((stream, id))
     }
 
-    /// As registered (`handshake_timeout_ms`), or our own limit.
+    /// Returns the registered `handshake_timeout_ms`, or this sidecar's own limit.
     fn handshake_timeout(&self) -> Duration {
         let snapshot = self.state.snapshot.borrow();
         match snapshot.proxy.as_ref().map_or(0, |proxy| proxy.handshake_timeout_ms) {
@@ -139,19 +139,19 @@ impl Inbound {
         &self,
         source: &str,
         policy: &mut watch::Receiver<Option<Arc<Policy>>>,
-    ) -> Result<(), End> {
+    ) -> Result<(), Outcome> {
         let first = timeout(self.limits.handshake_timeout, policy.wait_for(Option::is_some)).await;
         let Ok(Ok(policy)) = first else {
-            return Err(End::because(Class::NotReady, "no intentions known yet"));
+            return Err(Outcome::because(Class::NotReady, "no intentions known yet"));
         };
         match policy.as_ref() {
             Some(policy) if policy.allows(source) => Ok(()),
-            _ => Err(End::because(Class::Denied, "no intention allows it")),
+            _ => Err(Outcome::because(Class::Denied, "no intention allows it")),
         }
     }
 
     /// Connects to the application.
-    async fn dial(&self, record: &mut Record) -> Result<TcpStream, End> {
+    async fn dial(&self, record: &mut Record) -> Result<TcpStream, Outcome> {
         let proxy = self.state.snapshot.borrow().proxy.clone();
         if let Some(proxy) = &proxy {
             record.service.clone_from(&proxy.service);
@@ -170,11 +170,16 @@ impl Inbound {
                 };
                 (host.to_owned(), u16::try_from(proxy.local_port).unwrap_or_default())
             }
-            _ => return Err(End::because(Class::NotReady, "the application's port is not known")),
+            _ => {
+                return Err(Outcome::because(
+                    Class::NotReady,
+                    "the application's port is not known",
+                ));
+            }
         };
         let failed = |error: &dyn std::error::Error| {
-            let reason = crate::report::chain(error);
-            End::because(Class::DialFailed, format_args!("dialing {host}:{port}: {reason}"))
+            let reason = report::chain(error);
+            Outcome::because(Class::DialFailed, format_args!("dialing {host}:{port}: {reason}"))
         };
         let connect = async {
             let addresses = names::lookup(&host, port).await.map_err(|error| failed(&error))?;
@@ -185,23 +190,23 @@ impl Inbound {
         };
         let stream = timeout(limit, connect).await.unwrap_or_else(|_| {
             let reason = format_args!("dialing {host}:{port}: no answer within {limit:?}");
-            Err(End::because(Class::DialFailed, reason))
+            Err(Outcome::because(Class::DialFailed, reason))
         })?;
         record.dst_addr = stream.peer_addr().ok();
         Ok(stream)
     }
 }
 
-/// Ends when `source` is no longer allowed.
+/// Waits until `source` is no longer allowed.
 async fn denied(source: &str, policy: &mut watch::Receiver<Option<Arc<Policy>>>) {
     let allowed = |policy: &Option<Arc<Policy>>| policy.as_ref().is_some_and(|p| p.allows(source));
     if policy.wait_for(|policy| !allowed(policy)).await.is_err() {
-        // No more changes can come; the connection lives on.
+        // The sender is gone, so no change can come: the connection goes on.
         std::future::pending::<()>().await;
     }
 }
 
-/// The peer left without having said anything wrong: a health check, a scanner.
+/// Returns whether the peer left without a protocol error: a health check, a scanner.
 fn is_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as Kind;
     matches!(error.kind(), Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe)

@@ -4,38 +4,58 @@
 //! [`run`] is all an embedder needs; [`Sidecar::new`] also gives a [`Handle`] to watch it by. The
 //! binary `lictor-sidecar`, the agent's `connect proxy` and `lictor demo` are the embedders.
 //!
-//! Reading path: [`config`] (what it is told), `app` (how the pieces meet), `discovery` and
-//! `tls::identity` (what it asks of the servers), `outbound` and `inbound` (a connection's life),
-//! `copy` (the bytes). Layer 4 only; HTTP is not looked at.
+//! The modules below stand in floor order, from top to bottom: each imports only from floors below
+//! its own, never from its own floor or one above. Reading path: [`config`] (what it is told),
+//! `app` (how the parts meet), `discovery` and `identity` (what it asks of the servers), `outbound`
+//! and `inbound` (a connection's life), `copy` (the bytes). Layer 4 only; HTTP is not looked at.
+#![forbid(unsafe_code)]
 
-mod access_log;
+// The whole: every part wired to the others, and ended.
+mod app;
+
+// The long-lived parts: each runs for as long as the sidecar does.
 mod admin;
 pub mod annotations;
-mod app;
-mod backoff;
-mod balance;
-pub mod config;
-mod copy;
 mod discovery;
-mod drain;
+mod identity;
+mod supervisor;
+
+// The two kinds of connection; what the parts above ask, and whom.
 mod inbound;
+mod outbound;
+mod readiness;
+mod servers;
+
+// What is known and recorded while it runs.
+mod access_log;
+pub mod config;
+mod error;
+mod state;
+
+// Mechanisms, each with one job.
+mod balance;
+mod handshake;
 mod listener;
 pub mod metrics;
+mod snapshot;
+
+// The ground: plain values, rules and bytes that know nothing of a sidecar.
+mod backoff;
+mod copy;
+mod drain;
 mod names;
-mod outbound;
+mod outcome;
 mod policy;
 pub mod probe;
-mod readiness;
 pub mod report;
-mod servers;
-mod snapshot;
-mod state;
+mod target;
 mod tls;
 pub mod token;
 
-pub use app::{Error, Running, Sidecar, run};
+pub use app::{Running, Sidecar, run};
 pub use config::Config;
+pub use error::Error;
 pub use policy::Policy;
 pub use readiness::Handle;
-pub use snapshot::{Endpoint, Target};
+pub use target::{Endpoint, Target};
 pub use tls::material::{CertificateError, Leaf, LeafSummary, Roots};

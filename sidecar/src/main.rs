@@ -1,4 +1,5 @@
 //! The `lictor-sidecar` binary: flags and environment to a `Config`, signals to a shutdown.
+#![forbid(unsafe_code)]
 
 mod flags;
 

@@ -4,15 +4,14 @@
 //! counted at their ends, so the data path touches no metric. Without [`Metrics::install`] the
 //! calls do nothing; an embedder with a recorder of its own gets them there.
 
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
-    access_log::{Class, Side},
     copy::Bytes,
-    tls::material::LeafSummary,
+    outcome::{Class, Side},
 };
 
 const OPENED: &str = "lictor_sidecar_connections_opened_total";
@@ -32,7 +31,7 @@ const STREAM_FAILURES: &str = "lictor_sidecar_server_stream_failures_total";
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Makes this process count; once per process.
+    /// Starts counting in this process; may be called once.
     ///
     /// # Errors
     /// A recorder is installed already.
@@ -42,6 +41,7 @@ impl Metrics {
         Ok(Self(handle))
     }
 
+    /// Returns the metrics page.
     pub(crate) fn render(&self) -> String {
         self.0.run_upkeep();
         self.0.render()
@@ -95,9 +95,9 @@ pub(crate) fn bind_failed() {
     counter!(BIND_FAILURES).increment(1);
 }
 
-pub(crate) fn certificate_issued(leaf: &LeafSummary) {
+pub(crate) fn certificate_issued(not_after: SystemTime) {
     counter!(CERTIFICATES, "result" => "ok").increment(1);
-    let expiry = leaf.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let expiry = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge!(CERTIFICATE_EXPIRY).set(expiry.as_secs_f64());
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A listener is open before its endpoints are known, so that applications can start at once; the
 //! first connections wait for the configuration, no longer than the connect timeout. Up to
-//! [`ATTEMPTS`] endpoints are tried per connection; nothing of the application's data has been
-//! sent before one stands, so a retry repeats nothing.
+//! [`MAX_ATTEMPTS`] endpoints are tried per connection; none of the application's data is sent
+//! before a connection is established, so a retry repeats nothing.
 
 use std::{
     io,
@@ -15,24 +15,24 @@ use std::{
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tracing::warn;
 
 use crate::{
-    access_log::{Class, End, Record, Side},
+    access_log::Record,
     balance::{Balancer, Open, Slot},
     config::Limits,
     copy,
     drain::Drain,
+    handshake::{self, TLS_BUFFER_BYTES},
     listener::{Accepted, prepare, reset},
     metrics, names,
-    snapshot::{Endpoint, Target},
+    outcome::{Class, Outcome, Side},
+    report,
     state::{State, known},
-    tls::{certs::Identity, verify::handshake_failure},
+    target::{Endpoint, Target},
+    tls::certs::Identity,
 };
 
-const ATTEMPTS: usize = 3;
-/// Room for what the application writes while records wait for the socket.
-pub(crate) const TLS_BUFFER_BYTES: usize = 512 * 1024;
+const MAX_ATTEMPTS: usize = 3;
 
 /// One upstream's connections.
 #[derive(Debug)]
@@ -42,11 +42,11 @@ pub(crate) struct Outbound {
     limits: Limits,
     drain: Drain,
     balancer: Mutex<Balancer>,
-    /// `None` until the servers have told the endpoints.
+    /// `None` until the servers have sent the endpoints.
     target: watch::Sender<Option<Arc<Target>>>,
 }
 
-/// Why one endpoint did not do.
+/// Why one endpoint could not be used.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
     #[error("looking up")]
@@ -54,7 +54,7 @@ enum AttemptError {
     #[error("connecting")]
     Connect(#[source] io::Error),
     #[error("handshake: {}", .0.reason.as_deref().unwrap_or_default())]
-    Handshake(End),
+    Handshake(Outcome),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -73,7 +73,7 @@ impl Outbound {
         }
     }
 
-    /// What the servers say now; connections that are open stay.
+    /// Takes the servers' current endpoints; open connections stay.
     pub(crate) fn update(&self, target: Option<&Arc<Target>>) {
         if *self.target.borrow() == target.cloned() {
             return;
@@ -83,55 +83,55 @@ impl Outbound {
         self.target.send_replace(target.cloned());
     }
 
-    /// One connection from accept to the end.
+    /// Serves one connection from accept to the end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { mut stream, peer, place } = accepted;
+        let Accepted { mut stream, peer, permit } = accepted;
         let mut record = Record::open(Side::Outbound, &self.service, peer);
-        let end = if place.is_some() {
+        let outcome = if permit.is_some() {
             let proxied = self.proxy(&mut stream, &mut record);
             tokio::select! {
-                end = proxied => end,
-                () = self.drain.cut.cancelled() => End::new(Class::Drained),
+                outcome = proxied => outcome,
+                () = self.drain.cut.cancelled() => Outcome::new(Class::Drained),
             }
         } else {
-            End::new(Class::TooMany)
+            Outcome::new(Class::TooMany)
         };
-        if end.class != Class::Ok {
+        if outcome.class != Class::Ok {
             reset(stream);
         }
-        record.close(&end);
+        record.close(&outcome);
     }
 
-    async fn proxy(&self, application: &mut TcpStream, record: &mut Record) -> End {
+    async fn proxy(&self, application: &mut TcpStream, record: &mut Record) -> Outcome {
         if let Err(error) = prepare(application) {
-            return End::because(Class::Reset, error);
+            return Outcome::because(Class::Reset, error);
         }
         let (mut upstream, _open) = match Box::pin(self.establish(record)).await {
             Ok(established) => established,
-            Err(end) => return end,
+            Err(outcome) => return outcome,
         };
         match copy::bidirectional(application, &mut upstream, &mut record.bytes).await {
-            Ok(()) => End::new(Class::Ok),
+            Ok(()) => Outcome::new(Class::Ok),
             Err(error) => {
                 reset(upstream.into_inner().0);
-                End::because(Class::Reset, error)
+                Outcome::because(Class::Reset, error)
             }
         }
     }
 
-    /// A TLS connection to one of the endpoints.
-    async fn establish(&self, record: &mut Record) -> Result<Established, End> {
+    /// Connects to one of the endpoints, trying at most [`MAX_ATTEMPTS`].
+    async fn establish(&self, record: &mut Record) -> Result<Established, Outcome> {
         let limit = self.limits.connect_timeout;
         let Some(identity) = known(self.state.certs.current(), limit).await else {
-            return Err(End::because(Class::NotReady, "no certificate yet"));
+            return Err(Outcome::because(Class::NotReady, "no certificate yet"));
         };
         let Some(target) = known(&self.target, limit).await else {
-            return Err(End::because(Class::NotReady, "no endpoints known yet"));
+            return Err(Outcome::because(Class::NotReady, "no endpoints known yet"));
         };
         let limit = target.connect_timeout.unwrap_or(limit);
         let mut tried: Vec<Arc<Slot>> = Vec::new();
-        let mut last = End::because(Class::NoEndpoints, "no healthy instance");
-        while tried.len() < ATTEMPTS {
+        let mut last = Outcome::because(Class::NoEndpoints, "no healthy instance");
+        while tried.len() < MAX_ATTEMPTS {
             let Some(slot) = self.pick(&tried) else { break };
             let attempt = self.attempt(&identity, &slot.endpoint, limit, record);
             match attempt.await {
@@ -151,20 +151,28 @@ impl Outbound {
         balancer.pick(tried, Instant::now(), &mut rand::rng())
     }
 
-    fn set_aside(&self, slot: &Slot, error: &AttemptError) -> End {
+    /// Keeps the endpoint out of the choice for a while, and returns what to record if it was the
+    /// last one to try.
+    fn set_aside(&self, slot: &Slot, error: &AttemptError) -> Outcome {
         let pause = slot.failed(Instant::now());
         let Endpoint { host, port, .. } = &slot.endpoint;
-        let text = crate::report::chain(error);
-        warn!(dst.service = %self.service, dst.addr = %format_args!("{host}:{port}"), ?pause,
-            error = %text, "endpoint set aside");
+        let text = report::chain(error);
+        tracing::warn!(
+            dst.service = %self.service,
+            dst.addr = %format_args!("{host}:{port}"),
+            ?pause,
+            error = %text,
+            "endpoint set aside"
+        );
         metrics::endpoint_failed(&self.service);
         let class = match error {
-            AttemptError::Handshake(end) => end.class,
+            AttemptError::Handshake(outcome) => outcome.class,
             _ => Class::ConnectFailed,
         };
-        End::because(class, format_args!("{host}:{port}: {text}"))
+        Outcome::because(class, format_args!("{host}:{port}: {text}"))
     }
 
+    /// Connects to one endpoint, within `limit`, and completes TLS, within the handshake timeout.
     async fn attempt(
         &self,
         identity: &Identity,
@@ -187,7 +195,7 @@ impl Outbound {
         let mut stream = timeout(limit, handshake)
             .await
             .map_err(|_| AttemptError::TimedOut(limit))?
-            .map_err(|error| AttemptError::Handshake(handshake_failure(&error)))?;
+            .map_err(|error| AttemptError::Handshake(handshake::failure(&error)))?;
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         Ok(stream)
     }

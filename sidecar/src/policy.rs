@@ -22,12 +22,12 @@ struct Rule {
 }
 
 impl Policy {
-    /// Without rules: everyone, or no one.
+    /// Returns a policy without rules: every source, or none.
     pub fn without_rules(default_allow: bool) -> Self {
         Self { default_allow, rules: Vec::new() }
     }
 
-    /// Whether `source`, a service of our trust domain, may connect.
+    /// Returns whether `source`, a service of our trust domain, may connect.
     pub fn allows(&self, source: &str) -> bool {
         self.rules
             .iter()

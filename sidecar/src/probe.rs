@@ -9,20 +9,20 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-const LIMIT: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: usize = 4096;
 
-/// One line about the sidecar behind `admin`: `Ok` ready, `Err` not, or not reachable.
+/// Returns one line about the sidecar behind `admin`: `Ok` ready, `Err` not, or not reachable.
 ///
 /// # Errors
-/// The line says why.
+/// Why the sidecar is not ready, or what failed when asking.
 pub async fn probe(admin: SocketAddr) -> Result<String, String> {
-    let asked = tokio::time::timeout(LIMIT, ask(admin)).await;
+    let asked = tokio::time::timeout(PROBE_TIMEOUT, ask(admin)).await;
     match asked {
         Ok(Ok((true, text))) => Ok(text),
         Ok(Ok((false, text))) => Err(format!("not ready: {text}")),
         Ok(Err(error)) => Err(format!("asking {admin}: {error}")),
-        Err(_) => Err(format!("asking {admin}: no answer within {LIMIT:?}")),
+        Err(_) => Err(format!("asking {admin}: no answer within {PROBE_TIMEOUT:?}")),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{state::State, tls::material::LeafSummary};
 pub struct Handle(pub(crate) Arc<State>);
 
 impl Handle {
-    /// `Err` says in a few words what is missing.
+    /// Returns in a few words what is missing, if anything.
     ///
     /// # Errors
     /// The sidecar is not ready.
@@ -31,7 +31,7 @@ impl Handle {
         failed.next().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Returns once the sidecar is ready; put a limit around it.
+    /// Waits until the sidecar is ready, for as long as that takes.
     pub async fn ready(&self) {
         let mut certs = self.0.certs.current().subscribe();
         let mut policy = self.0.policy.subscribe();
@@ -48,17 +48,17 @@ impl Handle {
         }
     }
 
-    /// The current certificate.
+    /// Returns the current certificate.
     pub fn certificate(&self) -> Option<LeafSummary> {
         self.0.certs.current().borrow().as_ref().map(|identity| identity.leaf().clone())
     }
 
-    /// Where the public listener is open.
+    /// Returns where the public listener is bound.
     pub fn public_address(&self) -> Option<SocketAddr> {
         self.0.listeners.borrow().public.clone()?.ok()
     }
 
-    /// Where the application reaches `service`.
+    /// Returns where the application reaches `service`.
     pub fn upstream_address(&self, service: &str) -> Option<SocketAddr> {
         let listeners = self.0.listeners.borrow();
         let mut of_service = listeners.upstreams.iter().filter(|(key, _)| key.service == service);

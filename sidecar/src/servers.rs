@@ -1,7 +1,7 @@
 //! The connection to the agent or the servers: gRPC through tonic, over TCP or pinned TLS.
 //!
 //! tonic gets its bytes from [`Dialer`], because names are looked up by our own resolver (static
-//! binaries have no NSS) and trust is exactly the mesh's roots, read anew at every connection. A
+//! binaries have no NSS) and trust is exactly the mesh's roots, read again at every connection. A
 //! dead peer is noticed by HTTP/2 pings within about twenty seconds.
 
 use std::{
@@ -38,7 +38,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No server could be talked to.
+/// No server could be called.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("connecting to {server}")]
@@ -51,7 +51,7 @@ pub(crate) enum Error {
     Token,
 }
 
-/// A client on one of the servers, in random order until one accepts.
+/// Connects to one of the servers, in random order until one accepts.
 ///
 /// # Errors
 /// The last server's reason, when none accepts.
@@ -77,7 +77,7 @@ pub(crate) async fn connect(servers: &Servers) -> Result<MeshClient<Channel>, Er
     Err(last)
 }
 
-/// `message` with the caller's credential.
+/// Returns `message` as a request with the caller's credential.
 ///
 /// # Errors
 /// The token file cannot be read, or holds what no header can carry.
@@ -97,6 +97,20 @@ pub(crate) async fn request<T>(credential: &Credential, message: T) -> Result<Re
     value.set_sensitive(true);
     request.metadata_mut().insert(key, value);
     Ok(request)
+}
+
+/// Returns whether a refusal is final: trying again would get the same answer.
+pub(crate) fn is_final(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::Unimplemented
+    )
 }
 
 /// Opens a byte stream to one server for tonic.

@@ -1,4 +1,4 @@
-//! The configuration as the Watch stream has told it so far.
+//! The configuration as the Watch stream has sent it so far.
 //!
 //! A core: [`Snapshot::apply`] is the whole protocol of `lictor.mesh.v1.WatchResponse`. A part
 //! that is absent from a message is unchanged; a message marked as snapshot replaces everything.
@@ -12,53 +12,24 @@ use std::{
     time::Duration,
 };
 
-use lictor_api::{SpiffeId, mesh::v1, upstream::Upstream};
+use lictor_api::mesh::v1;
 
-use crate::{policy::Policy, tls::material::Roots};
+use crate::{
+    policy::Policy,
+    target::{Endpoint, Target},
+    tls::material::{CertificateError, Roots},
+};
 
-/// Everything the control plane has said.
+/// Everything the control plane has sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) index: u64,
     pub(crate) roots: Option<Arc<Roots>>,
     pub(crate) proxy: Option<Arc<v1::Proxy>>,
-    /// `None` until the server has spoken; nothing is let in before.
+    /// `None` until the server has sent one; no connection is admitted before.
     pub(crate) policy: Option<Arc<Policy>>,
     /// By the identifier used in the stream.
     pub(crate) targets: BTreeMap<String, Arc<Target>>,
-}
-
-/// A local listener's name: the service it leads to and where it listens.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key {
-    pub(crate) service: String,
-    pub(crate) bind: SocketAddr,
-}
-
-/// An upstream with its endpoints.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Target {
-    /// The destination service.
-    pub service: String,
-    /// Where the application connects.
-    pub bind: SocketAddr,
-    /// To one endpoint; `None` takes the sidecar's own limit.
-    pub connect_timeout: Option<Duration>,
-    /// Healthy instances.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// One instance of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// IP address or host name.
-    pub host: String,
-    /// The public port of its sidecar.
-    pub port: u16,
-    /// What its certificate must say, exactly.
-    pub spiffe_id: SpiffeId,
-    /// Share of connections relative to the others; at least 1.
-    pub weight: u32,
 }
 
 /// A part of a message that is not used.
@@ -71,11 +42,11 @@ pub(crate) enum Rejected {
     #[error("upstream {id:?}: endpoint {host}:{port} has no usable identity")]
     Identity { id: String, host: String, port: u32, source: lictor_api::spiffe::InvalidSpiffeId },
     #[error("the roots cannot be used")]
-    Roots(#[source] crate::tls::material::CertificateError),
+    Roots(#[source] CertificateError),
 }
 
 impl Snapshot {
-    /// Takes one message in; what had to be left out is returned.
+    /// Applies one message and returns the parts of it that were left out.
     pub(crate) fn apply(&mut self, message: v1::WatchResponse) -> Vec<Rejected> {
         let mut rejected = Vec::new();
         if message.snapshot {
@@ -111,24 +82,6 @@ impl Snapshot {
     }
 }
 
-impl Target {
-    /// An upstream that the servers do not know.
-    pub(crate) fn without_endpoints(key: &Key) -> Self {
-        let (service, bind) = (key.service.clone(), key.bind);
-        Self { service, bind, connect_timeout: None, endpoints: Vec::new() }
-    }
-
-    pub(crate) fn key(&self) -> Key {
-        Key { service: self.service.clone(), bind: self.bind }
-    }
-}
-
-impl From<&Upstream> for Key {
-    fn from(upstream: &Upstream) -> Self {
-        Self { service: upstream.service.clone(), bind: upstream.bind() }
-    }
-}
-
 fn target(upstream: v1::Upstream, rejected: &mut Vec<Rejected>) -> Result<Target, Rejected> {
     let bind =
         bind_address(&upstream.bind_address, upstream.bind_port).ok_or_else(|| Rejected::Bind {
@@ -152,7 +105,7 @@ fn target(upstream: v1::Upstream, rejected: &mut Vec<Rejected>) -> Result<Target
     })
 }
 
-/// Address and port of a listener; an empty address is 127.0.0.1, port 0 is none.
+/// Parses a listener's address; an empty one is 127.0.0.1, and port 0 is no listener.
 pub(crate) fn bind_address(address: &str, port: u32) -> Option<SocketAddr> {
     let ip = match address {
         "" | "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

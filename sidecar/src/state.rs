@@ -1,4 +1,4 @@
-//! What the proxy knows now, and how its parts hear of changes.
+//! What the sidecar knows now, and how its parts are notified of changes.
 //!
 //! Discovery and identity write, listeners and connections read; each value is a watch, so that a
 //! reader takes the newest without waiting and can also wait for the first. Policy is apart from
@@ -9,11 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use lictor_api::upstream::Upstream;
 use tokio::sync::watch;
 
-use crate::{
-    policy::Policy,
-    snapshot::{Key, Snapshot},
-    tls::certs::Certs,
-};
+use crate::{policy::Policy, snapshot::Snapshot, target::UpstreamKey, tls::certs::Certs};
 
 /// Shared by all parts of one sidecar.
 #[derive(Debug)]
@@ -26,11 +22,11 @@ pub(crate) struct State {
     pub(crate) listeners: watch::Sender<Listeners>,
 }
 
-/// The listeners that should be there: bound where, or why not.
+/// The wanted listeners: where each is bound, or why it is not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Listeners {
     pub(crate) public: Option<Result<SocketAddr, String>>,
-    pub(crate) upstreams: BTreeMap<Key, Result<SocketAddr, String>>,
+    pub(crate) upstreams: BTreeMap<UpstreamKey, Result<SocketAddr, String>>,
 }
 
 impl State {
@@ -44,7 +40,7 @@ impl State {
         }
     }
 
-    /// Makes a new configuration the current one everywhere.
+    /// Publishes a new configuration to every part.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         if let Some(roots) = &snapshot.roots {
             self.certs.set_roots(Arc::clone(roots));
@@ -58,7 +54,7 @@ impl State {
     }
 }
 
-/// The value once it is there, or `None` after `limit`.
+/// Waits for the value; `None` after `limit`.
 pub(crate) async fn known<T: Clone>(
     watch: &watch::Sender<Option<T>>,
     limit: Duration,

@@ -1,7 +1,6 @@
 //! TLS between sidecars: certificates held in memory, TLS 1.3 only, identities by SPIFFE.
 
 pub(crate) mod certs;
-pub(crate) mod identity;
 pub(crate) mod material;
 pub(crate) mod verify;
 

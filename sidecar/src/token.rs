@@ -1,14 +1,14 @@
 //! The ServiceAccount that a Kubernetes token names (Kubernetes "Service account tokens").
 //!
-//! Read without verification, and only to say which service we would like to be when nothing else
-//! names one: a Job has no Service that selects it. The servers review the token and decide.
+//! Read without verification, and only to choose which service to request when nothing else names
+//! one: a Job has no Service that selects it. The servers review the token and decide.
 
 use std::path::Path;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-/// The name in the token's subject, `system:serviceaccount:NAMESPACE:NAME`.
+/// Returns the name in the token's subject, `system:serviceaccount:NAMESPACE:NAME`.
 pub fn service_account(path: &Path) -> Option<String> {
     name(&std::fs::read_to_string(path).ok()?)
 }

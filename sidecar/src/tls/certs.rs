@@ -19,7 +19,7 @@ use super::{
     verify::{AnyService, ExactPeer},
 };
 
-/// Holds what is current; see the module's words.
+/// Holds the current leaf and roots, and the identity made of them.
 #[derive(Debug, Default)]
 pub(crate) struct Certs {
     parts: Mutex<Parts>,
@@ -42,7 +42,7 @@ pub(crate) struct Identity {
 // === impl Certs ===
 
 impl Certs {
-    /// Follows the current identity; `None` until leaf and roots are both there.
+    /// Returns the current identity to follow; `None` until leaf and roots are both set.
     pub(crate) fn current(&self) -> &watch::Sender<Option<Arc<Identity>>> {
         &self.current
     }
@@ -59,7 +59,7 @@ impl Certs {
         });
     }
 
-    /// The roots that came with a certificate, for as long as the stream has brought none.
+    /// Sets the roots that came with a certificate, unless the stream has sent some already.
     pub(crate) fn set_first_roots(&self, roots: Roots) {
         self.change(|parts| {
             parts.roots.get_or_insert_with(|| Arc::new(roots));
@@ -102,12 +102,12 @@ impl Identity {
         self.leaf.summary()
     }
 
-    /// For the public listener.
+    /// Returns the configuration of the public listener.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// For a connection to the endpoint known as `expected`.
+    /// Returns the configuration for connecting to the endpoint known as `expected`.
     pub(crate) fn client(&self, expected: &SpiffeId) -> Arc<ClientConfig> {
         let verifier =
             Arc::new(ExactPeer { roots: Arc::clone(&self.roots), expected: expected.clone() });

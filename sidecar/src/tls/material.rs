@@ -1,6 +1,6 @@
 //! Certificates as they arrive: the mesh's roots, and a leaf with its private key.
 //!
-//! Both are checked when they are made, so that whoever holds one can use it. The key leaves
+//! Both are checked when they are made, so that every value is usable. The key leaves
 //! [`Leaf`] only into TLS and is in no text that this module prints.
 
 use std::{
@@ -24,7 +24,7 @@ pub enum CertificateError {
     /// The key fits no algorithm, or not the certificate.
     #[error("using the private key")]
     Key(#[from] rustls::Error),
-    /// A root that is no X.509 certificate.
+    /// A root is not an X.509 certificate.
     #[error("root {number} of {of} is not a usable certificate")]
     Root {
         /// Position, from 1.
@@ -62,7 +62,7 @@ pub struct Leaf {
     summary: LeafSummary,
 }
 
-/// What may be said about a certificate.
+/// The public facts of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafSummary {
     /// Whose it is.
@@ -74,7 +74,7 @@ pub struct LeafSummary {
 }
 
 impl Roots {
-    /// From certificates in DER.
+    /// Parses certificates in DER.
     ///
     /// # Errors
     /// There is none, or one cannot be used.
@@ -93,7 +93,7 @@ impl Roots {
         Ok(Self { trust_domain: trust_domain.to_ascii_lowercase(), der, anchors })
     }
 
-    /// From a PEM file's content.
+    /// Parses a PEM file's content.
     ///
     /// # Errors
     /// As [`Self::from_der`], or it is not PEM.
@@ -134,7 +134,7 @@ impl fmt::Debug for Roots {
 }
 
 impl Leaf {
-    /// From a chain in DER, leaf first, and its private key.
+    /// Parses a chain in DER, leaf first, and its private key.
     ///
     /// # Errors
     /// The chain is empty, the key is not its key, or the leaf has no single SPIFFE ID.
@@ -157,7 +157,7 @@ impl Leaf {
         Ok(Self { key: Arc::new(key), summary })
     }
 
-    /// From PEM: the chain, leaf first, and the key.
+    /// Parses PEM: the chain, leaf first, and the key.
     ///
     /// # Errors
     /// As [`Self::from_der`], or it is not PEM.
@@ -166,17 +166,17 @@ impl Leaf {
         Self::from_der(chain, PrivateKeyDer::from_pem_slice(key)?)
     }
 
-    /// Presents this certificate in handshakes.
+    /// Returns the resolver that presents this certificate in handshakes.
     pub(crate) fn resolver(&self) -> Arc<SingleCertAndKey> {
         Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)))
     }
 
-    /// Whether both are the same certificate, not merely alike.
+    /// Returns whether both are the same certificate, not merely equal ones.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.key, &other.key)
     }
 
-    /// Whose it is and how long it lives.
+    /// Returns whose it is and how long it is valid.
     pub fn summary(&self) -> &LeafSummary {
         &self.summary
     }

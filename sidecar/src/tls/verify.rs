@@ -5,7 +5,7 @@
 //! connect is the policy's business, not TLS's). SPIFFE X.509-SVID §4 and §5.2: exactly one URI.
 //! Revocation lists are not used: leaves are short-lived and intentions cut sooner.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use lictor_api::SpiffeId;
 use rustls::{
@@ -19,7 +19,6 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::material::Roots;
-use crate::access_log::{Class, End};
 
 /// Why a peer's certificate was refused although TLS itself is in order.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,30 +43,13 @@ impl From<Refused> for rustls::Error {
     }
 }
 
-/// The one SPIFFE ID in a certificate.
+/// Returns the one SPIFFE ID in a certificate.
 pub(crate) fn spiffe_id(certificate: &CertificateDer<'_>) -> Result<SpiffeId, Refused> {
     let parsed = EndEntityCert::try_from(certificate).map_err(unreadable)?;
     let uris: Vec<&str> = parsed.valid_uri_names().collect();
     match uris[..] {
         [uri] => uri.parse().map_err(Refused::Name),
         _ => Err(Refused::NotOneUri(uris.len())),
-    }
-}
-
-/// Why a handshake failed: over who the peer is, in the verifier's words, or over anything else.
-pub(crate) fn handshake_failure(error: &io::Error) -> End {
-    use rustls::Error as Tls;
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) {
-        Some(Tls::InvalidCertificate(TlsCertificateError::Other(other))) => {
-            match other.0.downcast_ref::<Refused>() {
-                Some(refused) => End::because(Class::IdentityRefused, refused),
-                None => End::because(Class::IdentityRefused, error),
-            }
-        }
-        Some(Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented) => {
-            End::because(Class::IdentityRefused, error)
-        }
-        _ => End::because(Class::HandshakeFailed, error),
     }
 }
 
@@ -93,7 +75,7 @@ fn algorithms() -> WebPkiSupportedAlgorithms {
     rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms
 }
 
-/// Accepts the one endpoint we mean to reach.
+/// Accepts exactly the endpoint that the connection is meant for.
 #[derive(Debug)]
 pub(crate) struct ExactPeer {
     pub(crate) roots: Arc<Roots>,

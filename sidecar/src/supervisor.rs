@@ -1,8 +1,8 @@
 //! Keeps the open listeners equal to the wanted ones.
 //!
 //! Wanted are the own upstreams and those of the registration, each once, and the public listener.
-//! They are opened before their endpoints are known. A port that is taken is named once, tried
-//! again every second, and keeps no other listener from serving.
+//! They are opened before their endpoints are known. A port in use is logged once, tried again
+//! every second, and keeps no other listener from serving.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,17 +13,17 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use tracing::{error, info};
 
-use super::{Accepted, BindError, accept_loop, bind};
 use crate::{
     drain::Drain,
     inbound::Inbound,
+    listener::{Accepted, BindError, accept_loop, bind},
     metrics,
     outbound::Outbound,
     report,
-    snapshot::{Key, Snapshot, Target, bind_address},
+    snapshot::{Snapshot, bind_address},
     state::Listeners,
+    target::{Target, UpstreamKey},
 };
 
 /// The listeners of one sidecar.
@@ -31,7 +31,7 @@ pub(crate) struct Supervisor {
     public: Option<SocketAddr>,
     inbound: Arc<Inbound>,
     open_public: Option<(SocketAddr, Bound)>,
-    open: BTreeMap<Key, (Arc<Outbound>, Result<Bound, String>)>,
+    open: BTreeMap<UpstreamKey, (Arc<Outbound>, Result<Bound, String>)>,
 }
 
 /// An accept loop, which ends when this is dropped.
@@ -40,22 +40,25 @@ struct Bound {
     _closed: oneshot::Sender<Infallible>,
 }
 
-/// How soon a port that was taken is tried again.
-const BIND_RETRY: Duration = Duration::from_secs(1);
+/// Between two attempts to bind ports that were in use.
+const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// `public`: where to listen for the mesh, if the registration need not say.
+    /// Prepares to serve `inbound` on the public listener: at `public`, or else where the
+    /// registration says.
     pub(crate) fn new(public: Option<SocketAddr>, inbound: Inbound) -> Self {
         Self { public, inbound: Arc::new(inbound), open_public: None, open: BTreeMap::new() }
     }
 
+    /// Opens and closes listeners as upstreams and registration change.
     pub(crate) async fn run(mut self) -> Infallible {
         let state = Arc::clone(&self.inbound.state);
         let mut snapshots = state.snapshot.subscribe();
         let mut own = state.own_upstreams.subscribe();
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            let mut wanted: BTreeSet<Key> = own.borrow_and_update().iter().map(Key::from).collect();
+            let mut wanted: BTreeSet<UpstreamKey> =
+                own.borrow_and_update().iter().map(UpstreamKey::from).collect();
             wanted.extend(snapshot.targets.values().map(|target| target.key()));
             let mut status = Listeners { public: self.open_public(&snapshot), ..<_>::default() };
             self.open.retain(|key, _| wanted.contains(key));
@@ -74,15 +77,15 @@ impl Supervisor {
             tokio::select! {
                 _ = snapshots.changed() => {}
                 _ = own.changed() => {}
-                () = tokio::time::sleep(BIND_RETRY), if incomplete => {}
+                () = tokio::time::sleep(BIND_RETRY_INTERVAL), if incomplete => {}
             }
         }
     }
 
-    /// The upstream's listener with its current endpoints.
+    /// Opens the upstream's listener if it is not open, and hands it its current endpoints.
     fn open_upstream(
         &mut self,
-        key: &Key,
+        key: &UpstreamKey,
         target: Option<&Arc<Target>>,
         configured: bool,
     ) -> Result<SocketAddr, String> {
@@ -92,7 +95,7 @@ impl Supervisor {
                 Outbound::new(&key.service, Arc::clone(state), limits.clone(), drain.clone());
             (Arc::new(outbound), Err(String::new()))
         });
-        // The servers have spoken and do not know it: that is "no endpoints", not "wait".
+        // Configured, but unknown to the servers: that is "no endpoints", not "wait".
         let unknown = || Arc::new(Target::without_endpoints(key));
         let target = target.cloned().or_else(|| configured.then(unknown));
         outbound.update(target.as_ref());
@@ -108,7 +111,7 @@ impl Supervisor {
         bound.as_ref().map(|bound| bound.address).map_err(Clone::clone)
     }
 
-    /// The public listener, where we were told or where the registration says.
+    /// Opens the public listener, moving it if the registration's address has changed.
     fn open_public(&mut self, snapshot: &Snapshot) -> Option<Result<SocketAddr, String>> {
         let registered = snapshot.proxy.as_ref().and_then(|proxy| {
             let address = match proxy.bind_address.as_str() {
@@ -140,7 +143,7 @@ impl Supervisor {
     }
 }
 
-/// Binds and starts accepting.
+/// Binds `wanted` and starts accepting; `serve` runs once per connection.
 fn listen<F: Future<Output = ()> + Send + 'static>(
     wanted: SocketAddr,
     cap: usize,
@@ -161,13 +164,13 @@ fn listen<F: Future<Output = ()> + Send + 'static>(
     Ok(Bound { address, _closed: closed })
 }
 
-/// Says once that a listener is open, and once for each different reason that it is not.
+/// Logs once that a listener is open, and once each new reason why it is not.
 fn report_bind(listener: &str, before: Option<&String>, bound: &Result<Bound, String>) {
     match bound {
-        Ok(bound) => info!(listener, addr = %bound.address, "listening"),
+        Ok(bound) => tracing::info!(listener, addr = %bound.address, "listening"),
         Err(error) if Some(error) != before => {
             metrics::bind_failed();
-            error!(listener, %error, "cannot listen, trying again");
+            tracing::error!(listener, %error, "cannot listen, trying again");
         }
         Err(_) => {}
     }

@@ -1,9 +1,9 @@
 //! The certificate's life: key, request, `Mesh.Sign`, renewal.
 //!
-//! The P-256 key is made here, lives in memory and is never reused. Renewal happens at 70 % of a
-//! certificate's life less a little jitter, and within half a minute of a change of the roots (or
+//! The P-256 key is generated here, stays in memory and is never reused. Renewal happens at 70 % of
+//! a certificate's life less a little jitter, and within half a minute of a change of the roots (or
 //! a fifth of the remaining life, if that is shorter). While renewals fail the old certificate
-//! goes on being used; peers refuse it once it has expired.
+//! stays in use; peers refuse it once it has expired.
 
 use std::{
     convert::Infallible,
@@ -13,29 +13,27 @@ use std::{
 use lictor_api::mesh::{PROTOCOL_VERSION, v1};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tracing::{debug, error, info, warn};
 
-use super::material::{CertificateError, Leaf, LeafSummary, Roots};
 use crate::{
-    app,
     backoff::Backoff,
     config::{Servers, Subject},
-    metrics, report, servers,
+    error, metrics, report, servers,
     state::State,
+    tls::material::{CertificateError, Leaf, LeafSummary, Roots},
 };
 
 /// Servers wait some seconds for a pod's registration before they answer.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(15);
-const RENEW_AT: f64 = 0.7;
+const RENEW_AT_SHARE: f64 = 0.7;
 const RENEW_JITTER: f64 = 0.05;
-const ROOTS_JITTER: Duration = Duration::from_secs(30);
-/// The wall clock is looked at this often, so that a suspended machine does not renew too late.
-const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// After a change of the roots, renewals of a whole fleet are spread over this long.
+const MAX_ROOTS_JITTER: Duration = Duration::from_secs(30);
+/// How often the wall clock is read, so that a suspended machine does not renew too late.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Clocks that disagree must not turn renewals into a storm.
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Clocks that disagree must not turn renewal into a storm.
-const MIN_WAIT: Duration = Duration::from_millis(200);
-
-/// A certificate could not be had.
+/// A certificate could not be obtained.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("making a key and a certificate request")]
@@ -52,8 +50,8 @@ pub(crate) enum Error {
 ///
 /// # Errors
 /// Only if the very first request is refused for good.
-pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, app::Error> {
-    // Until the first one quickly: in a pod this waits for the operator's registration.
+pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, error::Error> {
+    // Short pauses until the first one: in a pod this waits for the operator's registration.
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     let mut issued: Option<LeafSummary> = None;
     let mut outage = Outage::default();
@@ -62,9 +60,9 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
         match sign(config, &service).await {
             Ok((leaf, roots)) => {
                 let summary = leaf.summary().clone();
-                info!(spiffe_id = %summary.spiffe_id, lifetime = ?lifetime(&summary),
+                tracing::info!(spiffe_id = %summary.spiffe_id, lifetime = ?lifetime(&summary),
                     "certificate issued");
-                metrics::certificate_issued(&summary);
+                metrics::certificate_issued(summary.not_after);
                 if let Some(roots) = roots {
                     state.certs.set_first_roots(roots);
                 }
@@ -75,9 +73,9 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
                 backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
             }
             Err(Error::Status { source, .. })
-                if issued.is_none() && app::is_final(source.code()) =>
+                if issued.is_none() && servers::is_final(source.code()) =>
             {
-                return Err(app::Error::Refused { what: "a certificate", status: source });
+                return Err(error::Error::Refused { what: "a certificate", status: source });
             }
             Err(failure) => {
                 metrics::certificate_failed();
@@ -88,7 +86,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, a
     }
 }
 
-/// Says each thing once per outage: that it began, and that the certificate has expired in it.
+/// Logs twice per outage at most: when it begins, and when the certificate expires during it.
 #[derive(Debug, Default)]
 struct Outage {
     began: bool,
@@ -100,17 +98,17 @@ impl Outage {
         let text = report::chain(failure);
         let expired = current.is_some_and(|leaf| leaf.not_after <= SystemTime::now());
         if expired && !self.expired {
-            error!(error = %text, "the certificate has expired, peers refuse it, still trying");
+            tracing::error!(error = %text, "the certificate has expired, peers refuse it, still trying");
         } else if !self.began {
-            warn!(error = %text, "no new certificate, trying again");
+            tracing::warn!(error = %text, "no new certificate, trying again");
         } else {
-            debug!(error = %text, "still no new certificate");
+            tracing::debug!(error = %text, "still no new certificate");
         }
         (self.began, self.expired) = (true, expired);
     }
 }
 
-/// The name to ask for; for a registered proxy it is known once the stream has told it.
+/// Returns the service to ask for; for a registered proxy, waits until the stream has sent it.
 async fn service_name(config: &Servers, state: &State) -> String {
     if let Subject::Service(name) = &config.subject {
         return name.clone();
@@ -122,6 +120,7 @@ async fn service_name(config: &Servers, state: &State) -> String {
     }
 }
 
+/// Requests a certificate for a new key; the roots come with it if the server sends them.
 async fn sign(config: &Servers, service: &str) -> Result<(Leaf, Option<Roots>), Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let csr = CertificateParams::default().serialize_request(&key)?;
@@ -151,9 +150,10 @@ fn lifetime(leaf: &LeafSummary) -> Duration {
     leaf.not_after.duration_since(leaf.not_before).unwrap_or_default()
 }
 
+/// Waits until `leaf` is due for renewal.
 async fn wait_for_renewal(leaf: &LeafSummary, state: &State) {
-    let share = RENEW_AT - RENEW_JITTER * rand::random::<f64>();
-    let floor = lifetime(leaf).mul_f64(0.1).clamp(MIN_WAIT, CLOCK_CHECK);
+    let share = RENEW_AT_SHARE - RENEW_JITTER * rand::random::<f64>();
+    let floor = lifetime(leaf).mul_f64(0.1).clamp(MIN_RENEWAL_INTERVAL, CLOCK_CHECK_INTERVAL);
     let mut due = (leaf.not_before + lifetime(leaf).mul_f64(share)).max(SystemTime::now() + floor);
     let mut snapshots = state.snapshot.subscribe();
     let roots = snapshots.borrow_and_update().roots.clone();
@@ -164,7 +164,7 @@ async fn wait_for_renewal(leaf: &LeafSummary, state: &State) {
         if remaining.is_zero() {
             return;
         }
-        let pause = remaining.min(CLOCK_CHECK);
+        let pause = remaining.min(CLOCK_CHECK_INTERVAL);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = snapshots.wait_for(|s| s.roots.is_some() && s.roots != roots), if watching => {
@@ -172,7 +172,7 @@ async fn wait_for_renewal(leaf: &LeafSummary, state: &State) {
                 watching = false;
                 if changed.is_ok() && roots.is_some() {
                     let left = leaf.not_after.duration_since(now).unwrap_or_default();
-                    let window = ROOTS_JITTER.min(left / 5);
+                    let window = MAX_ROOTS_JITTER.min(left / 5);
                     due = due.min(now + window.mul_f64(rand::random::<f64>()));
                 }
             }
