@@ -63,32 +63,37 @@ pub(crate) async fn follow(
     let mut seen = None;
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let now = modified(path);
-        if now == seen {
-            continue;
+        refresh(path, &mut seen, upstreams);
+    }
+}
+
+/// Reads the file into `upstreams` if its modification time is not the one `seen` last.
+fn refresh(
+    path: &Path,
+    seen: &mut Option<SystemTime>,
+    upstreams: &watch::Sender<Arc<Vec<Upstream>>>,
+) {
+    let now = modified(path);
+    if now == *seen {
+        return;
+    }
+    *seen = now;
+    match read(path) {
+        Ok(list) => {
+            let changed = upstreams.send_if_modified(|current| {
+                let changed = **current != list;
+                *current = Arc::new(list);
+                changed
+            });
+            if changed {
+                tracing::info!(count = upstreams.borrow().len(), "upstreams changed by annotation");
+            }
         }
-        seen = now;
-        match read(path) {
-            Ok(list) => {
-                let changed = upstreams.send_if_modified(|current| {
-                    let changed = **current != list;
-                    *current = Arc::new(list);
-                    changed
-                });
-                if changed {
-                    tracing::info!(
-                        count = upstreams.borrow().len(),
-                        "upstreams changed by annotation"
-                    );
-                }
-            }
-            Err(failure @ Error::Upstreams(_)) => {
-                let error = report::chain(&failure);
-                tracing::error!(%error, "keeping the upstreams as they were");
-            }
-            Err(failure) => {
-                let error = report::chain(&failure);
-                tracing::warn!(%error, "keeping the upstreams as they were");
+        Err(failure) => {
+            let error = report::chain(&failure);
+            match failure {
+                Error::Upstreams(_) => tracing::error!(%error, "keeping the current upstreams"),
+                Error::Read(_) => tracing::warn!(%error, "keeping the current upstreams"),
             }
         }
     }
@@ -149,5 +154,24 @@ mod tests {
         assert_eq!(value(text, "connect-service-upstreams").unwrap(), "b:2,\n\tc:3 ä\"\\");
         assert_eq!(value(text, "connect-service").unwrap(), "other");
         assert_eq!(value(text, "service"), None);
+    }
+
+    #[test]
+    fn a_list_with_a_bad_item_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("annotations");
+        let upstreams = watch::Sender::default();
+        let mut seen = None;
+        let mut after = |list: &str, seconds: u64| -> Vec<String> {
+            let line = format!("lictor.dev/connect-service-upstreams=\"{list}\"\n");
+            std::fs::write(&path, line).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+            refresh(&path, &mut seen, &upstreams);
+            upstreams.borrow().iter().map(|upstream| upstream.service.clone()).collect()
+        };
+        assert_eq!(after("web:1,api:2", 1), ["web", "api"]);
+        assert_eq!(after("db:3,web:nope", 2), ["web", "api"]);
+        assert_eq!(after("db:3", 3), ["db"]);
     }
 }

@@ -98,7 +98,7 @@ impl Outage {
         let text = report::chain(failure);
         let expired = current.is_some_and(|leaf| leaf.not_after <= SystemTime::now());
         if expired && !self.expired {
-            tracing::error!(error = %text, "the certificate has expired, peers refuse it, still trying");
+            tracing::error!(error = %text, "the certificate has expired, still trying");
         } else if !self.began {
             tracing::warn!(error = %text, "no new certificate, trying again");
         } else {
