@@ -67,7 +67,7 @@ impl Inbound {
             let source = id.service_name().unwrap_or_default();
             let mut policy = self.state.policy.subscribe();
             self.admit(source, &mut policy).await?;
-            let mut application = self.dial(record).await?;
+            let mut application = Box::pin(self.dial(record)).await?;
             let copied = tokio::select! {
                 copied = copy::bidirectional(&mut peer, &mut application, &mut record.bytes) => {
                     copied.map_err(|error| Outcome::because(Class::Reset, error))

@@ -52,6 +52,9 @@ mod target;
 mod tls;
 pub mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use app::{Running, Sidecar, run};
 pub use config::Config;
 pub use error::Error;
