@@ -272,6 +272,8 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     fn client(address: &str) -> Result<Client, ConfigError> {
@@ -311,6 +313,32 @@ mod tests {
         let client = client("").unwrap();
         let url = client.url("/v1/kv/a b/ü?", &[("recurse", ""), ("separator", "/&")]);
         assert_eq!(url, "http://127.0.0.1:8500/v1/kv/a%20b/%C3%BC%3F?recurse&separator=%2F%26");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_before_the_request_is_read() {
+        const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n\
+            Connection: close\r\n\r\ntoo many\n";
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = client(&listener.local_addr().unwrap().to_string()).unwrap();
+        // As an agent does at the bound of its connections: it answers at once, ends its side, and
+        // waits for a request's beginning.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(REFUSAL).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                if stream.read(&mut [0; 4096]).is_err() {
+                    return;
+                }
+            }
+        });
+        for body in [Bytes::new(), Bytes::from(vec![b'x'; 8 << 20])] {
+            for _ in 0..20 {
+                let error = client.put("/v1/kv/x", &[], body.clone()).await.unwrap_err();
+                assert_eq!(error.to_string(), "Unexpected response code: 429 (too many)");
+            }
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::{
+    io::ReadBuf,
     net::{TcpStream, UnixStream},
     time::timeout,
 };
@@ -155,7 +156,7 @@ impl Service<Uri> for Dial {
 
 async fn unix(path: &Path) -> Result<Stream, DialError> {
     match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Stream::Unix(TokioIo::new(stream))),
+        Ok(stream) => Ok(Stream::new(Socket::Unix(TokioIo::new(stream)))),
         Err(source) => Err(DialError::Unix { path: path.to_owned(), source }),
     }
 }
@@ -173,7 +174,7 @@ async fn tcp(uri: &Uri) -> Result<Stream, DialError> {
                 if let Err(source) = stream.set_nodelay(true) {
                     return Err(DialError::Tcp { address, source });
                 }
-                return Ok(Stream::Tcp(TokioIo::new(stream)));
+                return Ok(Stream::new(Socket::Tcp(TokioIo::new(stream))));
             }
             Err(source) => failed = DialError::Tcp { address, source },
         }
@@ -182,9 +183,38 @@ async fn tcp(uri: &Uri) -> Result<Stream, DialError> {
 }
 
 /// A TCP or Unix connection.
-pub(super) enum Stream {
+///
+/// A client speaks first. A server that refuses a connection may answer earlier, which hyper takes
+/// for an error of its own, so such an answer stays in the socket until something was written.
+pub(super) struct Stream {
+    socket: Socket,
+    has_spoken: bool,
+    /// Who waits for the early answer.
+    reader: Option<Waker>,
+}
+
+enum Socket {
     Tcp(TokioIo<TcpStream>),
     Unix(TokioIo<UnixStream>),
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn new(socket: Socket) -> Self {
+        Self { socket, has_spoken: false, reader: None }
+    }
+
+    /// Whether an early answer is there. Not the end of a connection: it is reported at once.
+    fn holds_early_answer(&self, cx: &mut Context<'_>) -> bool {
+        let Socket::Tcp(stream) = &self.socket else { return false };
+        let mut byte = [0];
+        !self.has_spoken
+            && matches!(
+                stream.inner().poll_peek(cx, &mut ReadBuf::new(&mut byte)),
+                Poll::Ready(Ok(1..))
+            )
+    }
 }
 
 impl Connection for Stream {
@@ -195,40 +225,51 @@ impl Connection for Stream {
 
 impl Read for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        if self.holds_early_answer(cx) {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
 impl Write for Stream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        let written = match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        if written.is_ready() {
+            self.has_spoken = true;
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
