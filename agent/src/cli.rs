@@ -44,7 +44,12 @@ pub trait Verb: clap::Args + 'static {
     /// Examples and explanations below the flags, or empty.
     const DETAILS: &'static str = "";
 
-    /// Carries it out. An error is printed to stderr with its causes, and the exit code is 1.
+    /// Exit code of an error and of wrong flags or arguments. COMPAT: a verb whose 1 is a result
+    /// has another one.
+    const ERROR_CODE: u8 = 1;
+
+    /// Runs the verb. An error is printed to stderr with its causes, and the process exits with
+    /// [`Verb::ERROR_CODE`].
     fn run(self) -> impl Future<Output = anyhow::Result<ExitCode>>;
 }
 
@@ -55,6 +60,7 @@ type Running = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
 pub struct Entry {
     path: &'static str,
     about: &'static str,
+    error_code: u8,
     command: fn() -> Command,
     run: Run,
 }
@@ -63,7 +69,8 @@ const fn entry<V: Verb>() -> Entry {
     Entry {
         path: V::PATH,
         about: V::ABOUT,
-        command: || help::style(V::augment_args(Command::new(V::PATH)), V::ABOUT, V::DETAILS),
+        error_code: V::ERROR_CODE,
+        command: || help::style(go_flags::command::<V>(V::PATH), V::ABOUT, V::DETAILS),
         run: |matches| {
             let verb = V::from_arg_matches(matches)?;
             Ok(Box::pin(verb.run()))
@@ -132,7 +139,7 @@ const VERBS: &[Entry] = &[
 pub fn main(args: &[String]) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(dispatch(args)),
-        Err(error) => finish(Err(error).context("starting the runtime")),
+        Err(error) => finish(Err(error).context("starting the runtime"), ExitCode::FAILURE),
     }
 }
 
@@ -160,13 +167,14 @@ async fn dispatch(args: &[String]) -> ExitCode {
     let started = go_flags::normalize(&command, rest)
         .and_then(|flags| Ok(command.try_get_matches_from(flags)?))
         .and_then(|matches| Ok((entry.run)(&matches)?));
+    let error_code = ExitCode::from(entry.error_code);
     match started {
-        Ok(running) => finish(running.await),
-        Err(error) => error.print(entry.path),
+        Ok(running) => finish(running.await, error_code),
+        Err(error) => error.print(entry.path, error_code),
     }
 }
 
-/// The verb with the longest path that the words begin with, and the words after it.
+/// Returns the verb with the longest path that the words begin with, and the words after it.
 fn select(words: &[String]) -> Option<(&'static Entry, &[String])> {
     let matches = |entry: &Entry| {
         let path: Vec<&str> = entry.path.split(' ').collect();
@@ -180,9 +188,35 @@ fn select(words: &[String]) -> Option<(&'static Entry, &[String])> {
         .map(|(entry, length)| (entry, &words[length..]))
 }
 
-fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+/// Prints an error with its causes and returns `error_code` for it.
+fn finish(result: anyhow::Result<ExitCode>, error_code: ExitCode) -> ExitCode {
     result.unwrap_or_else(|error| {
         help::print_error(&format!("{error:#}"));
-        ExitCode::FAILURE
+        error_code
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn exit_code(words: &[&str]) -> ExitCode {
+        let words: Vec<String> =
+            ["lictor"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+        dispatch(&words).await
+    }
+
+    #[tokio::test]
+    async fn an_error_of_intention_check_does_not_read_as_denied() {
+        for words in [
+            &["intention", "check"][..],
+            &["intention", "check", "web"],
+            &["intention", "check", "-bogus", "web", "db"],
+            &["intention", "check", "-http-addr", "ftp://nowhere", "web", "db"],
+        ] {
+            assert_eq!(exit_code(words).await, ExitCode::from(2), "{words:?}");
+        }
+        assert_eq!(exit_code(&["intention", "check", "-h"]).await, ExitCode::SUCCESS);
+        assert_eq!(exit_code(&["intention", "get", "web"]).await, ExitCode::FAILURE);
+    }
 }

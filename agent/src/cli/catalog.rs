@@ -1,4 +1,4 @@
-//! `lictor catalog ...`: what the cluster knows.
+//! `lictor catalog ...`: datacenters, nodes and services of the catalog.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,9 +37,9 @@ impl Verb for DatacentersVerb {
 #[derive(Debug, clap::Args)]
 pub struct NodesVerb {
     /// Show tagged addresses and meta too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     detailed: bool,
-    /// Only nodes that this filter expression holds for
+    /// Only nodes that match this filter expression
     #[arg(long)]
     filter: Option<String>,
     /// Sort by the round-trip time to this node
@@ -143,7 +143,7 @@ pub struct ServicesVerb {
     #[arg(long)]
     node_meta: Vec<String>,
     /// Show each service's tags
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     tags: bool,
     #[command(flatten)]
     api: ApiFlags,

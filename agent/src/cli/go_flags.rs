@@ -1,56 +1,77 @@
 //! Go-style flags for clap: `-x v`, `-x=v`, `--x v` and `--x=v` are the same, booleans are `-x` or
-//! `-x=false`, and flags end at the first positional argument. COMPAT: Consul's command line.
+//! `-x=false`, of a flag that is given twice the last holds, and flags end at the first positional
+//! argument. COMPAT: Consul's command line.
+//!
+//! INVARIANT: a verb declares a boolean flag as a `bool` or `Option<bool>` with `#[arg(long)]` and
+//! nothing else. Its command comes from [`command`] and its words from [`normalize`], which give
+//! every such flag Go's meaning.
 
-use std::process::ExitCode;
+use std::{any::TypeId, process::ExitCode};
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Args, Command};
 
 use super::help;
 
 /// Why the words after a verb are not its flags.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FlagError {
-    /// Go's words.
+    /// An undeclared flag, in Go's words.
     #[error("flag provided but not defined: -{0}")]
     Unknown(String),
-    /// Go's words.
+    /// A flag at the end that needs a value, in Go's words.
     #[error("flag needs an argument: -{0}")]
     MissingValue(String),
+    /// A boolean flag with a value that is not a boolean, in Go's words.
+    #[error("invalid boolean value {value:?} for -{name}: parse error")]
+    Boolean {
+        /// Name of the flag.
+        name: String,
+        /// Its value as written.
+        value: String,
+    },
     /// What clap found: a bad value, a missing argument, or a request for help.
     #[error(transparent)]
     Clap(#[from] clap::Error),
 }
 
 impl FlagError {
-    /// Prints the error with a hint, or the help that was asked for.
-    pub(super) fn print(self, verb: &str) -> ExitCode {
-        match self {
+    /// Prints the error with a hint and returns `code`, or prints the requested help and returns 0.
+    pub(super) fn print(self, verb: &str, code: ExitCode) -> ExitCode {
+        let text = match self {
             Self::Clap(error) if !error.use_stderr() => {
                 help::print_text(&error.render().to_string());
-                ExitCode::SUCCESS
+                return ExitCode::SUCCESS;
             }
             Self::Clap(error) => {
                 let text = error.render().to_string();
                 let text = text.strip_prefix("error: ").unwrap_or(&text).replace("'--", "'-");
-                let first = text.split("\n\n").next().unwrap_or_default();
-                help::print_error(&format!("{}\n\nTry 'lictor {verb} -h'.", first.trim()));
-                ExitCode::FAILURE
+                text.split("\n\n").next().unwrap_or_default().trim().to_owned()
             }
-            other => {
-                help::print_error(&format!("{other}\n\nTry 'lictor {verb} -h'."));
-                ExitCode::FAILURE
-            }
-        }
+            other => other.to_string(),
+        };
+        help::print_error(&format!("{text}\n\nTry 'lictor {verb} -h'."));
+        code
     }
 }
 
-/// A boolean flag: absent is false, `-x` is true, `-x=false` is false.
-fn is_boolean(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::SetTrue)
-        || arg.get_num_args().is_some_and(|range| range.min_values() == 0)
+/// Builds the command of the flags `A` with Go's booleans and repetitions.
+pub(super) fn command<A: Args>(path: &'static str) -> Command {
+    A::augment_args(Command::new(path)).args_override_self(true).mut_args(|arg| {
+        if !is_boolean(&arg) {
+            return arg;
+        }
+        let is_false_by_default = arg.get_default_values().is_empty();
+        arg.num_args(0..=1)
+            .require_equals(true)
+            .hide_possible_values(true)
+            .hide_default_value(is_false_by_default)
+    })
 }
 
 /// Rewrites Go-style words as clap expects them: `--name=value`, then `--`, then positionals.
+///
+/// # Errors
+/// [`FlagError`] for the first word that Go would refuse.
 pub(super) fn normalize(command: &Command, words: &[String]) -> Result<Vec<String>, FlagError> {
     let mut normalized = vec![command.get_name().to_owned()];
     let mut words = words.iter();
@@ -80,12 +101,12 @@ pub(super) fn normalize(command: &Command, words: &[String]) -> Result<Vec<Strin
             .get_arguments()
             .find(|arg| arg.get_long() == Some(name))
             .ok_or_else(|| FlagError::Unknown(name.to_owned()))?;
-        let value = match value {
-            None if is_boolean(arg) => "true".to_owned(),
-            None => {
-                words.next().cloned().ok_or_else(|| FlagError::MissingValue(name.to_owned()))?
-            }
-            Some(value) => value,
+        let value = if is_boolean(arg) {
+            boolean(name, value.as_deref().unwrap_or("true"))?.to_string()
+        } else {
+            value
+                .or_else(|| words.next().cloned())
+                .ok_or_else(|| FlagError::MissingValue(name.to_owned()))?
         };
         normalized.push(format!("--{name}={value}"));
     }
@@ -96,16 +117,39 @@ pub(super) fn normalize(command: &Command, words: &[String]) -> Result<Vec<Strin
     Ok(normalized)
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::Args;
+fn is_boolean(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<bool>()
+}
 
+/// Reads a boolean as Go's `strconv.ParseBool` does.
+fn boolean(name: &str, value: &str) -> Result<bool, FlagError> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(FlagError::Boolean { name: name.to_owned(), value: value.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
     use super::*;
+
+    /// Parses the words after a verb as the command line does.
+    pub(in crate::cli) fn parse<A: Args>(words: &[&str]) -> Result<A, FlagError> {
+        let command = command::<A>("x");
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let matches = command.clone().try_get_matches_from(normalize(&command, &words)?)?;
+        Ok(A::from_arg_matches(&matches)?)
+    }
 
     #[derive(Debug, Args)]
     struct Flags {
-        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+        #[arg(long)]
         dev: bool,
+        #[arg(long)]
+        server: Option<bool>,
+        #[arg(long, default_value_t = true)]
+        shell: bool,
         #[arg(long)]
         config_dir: Vec<String>,
         #[arg(long, allow_hyphen_values = true)]
@@ -113,38 +157,61 @@ mod tests {
         words: Vec<String>,
     }
 
-    fn parse(words: &[&str]) -> Result<Flags, FlagError> {
-        use clap::FromArgMatches;
-        let command = Flags::augment_args(Command::new("x"));
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let matches = command.clone().try_get_matches_from(normalize(&command, &words)?)?;
-        Ok(Flags::from_arg_matches(&matches)?)
+    fn flags(words: &[&str]) -> Flags {
+        parse(words).unwrap()
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        parse::<Flags>(words).unwrap_err().to_string()
     }
 
     #[test]
     fn dashes_equals_and_blanks_mix_freely() {
-        let flags =
-            parse(&["-dev", "--config-dir=/a", "-config-dir", "/b", "-expect", "-1"]).unwrap();
+        let flags = flags(&["-dev", "--config-dir=/a", "-config-dir", "/b", "-expect", "-1"]);
         assert!(flags.dev);
         assert_eq!(flags.config_dir, ["/a", "/b"]);
         assert_eq!(flags.expect, Some(-1));
-        assert!(!parse(&["--dev=false"]).unwrap().dev);
+    }
+
+    #[test]
+    fn a_boolean_is_a_bare_flag_or_one_of_gos_words() {
+        let none = flags(&[]);
+        assert_eq!((none.dev, none.server, none.shell), (false, None, true));
+        let bare = flags(&["-dev", "--server", "-shell"]);
+        assert_eq!((bare.dev, bare.server, bare.shell), (true, Some(true), true));
+        for yes in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert!(flags(&[&format!("-dev={yes}")]).dev, "{yes}");
+        }
+        for no in ["0", "f", "F", "false", "FALSE", "False"] {
+            let [dev, server, shell] =
+                ["dev", "server", "shell"].map(|name| format!("--{name}={no}"));
+            let flags = flags(&[&dev, &server, &shell]);
+            assert_eq!((flags.dev, flags.server, flags.shell), (false, Some(false), false), "{no}");
+        }
+        for odd in ["", "yes", "tRUE", "2"] {
+            let text = format!("invalid boolean value {odd:?} for -server: parse error");
+            assert_eq!(refusal(&[&format!("-server={odd}")]), text);
+        }
+        assert_eq!(flags(&["-dev", "false"]).words, ["false"], "a bare flag takes no next word");
+    }
+
+    #[test]
+    fn of_a_repeated_flag_the_last_holds() {
+        let flags = flags(&["-dev", "-expect=1", "-dev=false", "-expect=2", "-shell", "-shell=0"]);
+        assert_eq!((flags.dev, flags.expect, flags.shell), (false, Some(2), false));
     }
 
     #[test]
     fn flags_end_at_the_first_positional_argument() {
-        assert_eq!(parse(&["-dev", "ls", "-l"]).unwrap().words, ["ls", "-l"]);
-        assert_eq!(parse(&["-dev", "--", "-l"]).unwrap().words, ["-l"]);
-        assert_eq!(parse(&["-"]).unwrap().words, ["-"]);
+        assert_eq!(flags(&["-dev", "ls", "-l"]).words, ["ls", "-l"]);
+        assert_eq!(flags(&["-dev", "--", "-l"]).words, ["-l"]);
+        assert_eq!(flags(&["-"]).words, ["-"]);
     }
 
     #[test]
     fn unknown_flags_and_missing_values_read_as_in_go() {
-        assert_eq!(
-            parse(&["-nope"]).unwrap_err().to_string(),
-            "flag provided but not defined: -nope"
-        );
-        assert_eq!(parse(&["-expect"]).unwrap_err().to_string(), "flag needs an argument: -expect");
-        assert!(parse(&["-expect", "x"]).unwrap_err().to_string().contains("invalid value 'x'"));
+        assert_eq!(refusal(&["-nope"]), "flag provided but not defined: -nope");
+        assert_eq!(refusal(&["-expect"]), "flag needs an argument: -expect");
+        assert!(refusal(&["-expect", "x"]).contains("invalid value 'x'"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the command line prints about itself: the command list, a verb's help, errors.
+//! Everything the command line prints about itself: the command list, a verb's help, errors.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line's output")]
 
@@ -8,7 +8,7 @@ use clap::{Command, builder::Styles};
 
 use super::Entry;
 
-/// Gives a verb's command its help texts.
+/// Sets the help texts of a verb's command.
 pub(super) fn style(command: Command, about: &'static str, details: &'static str) -> Command {
     let path = command.get_name().to_owned();
     command
@@ -22,7 +22,7 @@ pub(super) fn style(command: Command, about: &'static str, details: &'static str
         .help_template("{usage-heading} {usage}\n\n{about}\n\n{all-args}{after-help}")
 }
 
-/// The command list. COMPAT: `consul` without arguments prints it and exits with 127.
+/// Prints the command list. COMPAT: `consul` without arguments prints it and exits with 127.
 pub(super) fn print_list(verbs: &[Entry]) {
     println!("Usage: lictor [-version] [-help] <command> [flags]\n\nCommands:");
     let width = verbs.iter().map(|verb| verb.path.len()).max().unwrap_or(0);
@@ -32,7 +32,8 @@ pub(super) fn print_list(verbs: &[Entry]) {
     println!("\nFlags are written -name value or -name=value; 'lictor <command> -h' lists them.");
 }
 
-/// A first word that is no verb; lists the verbs that begin with it (`kv` alone, say).
+/// Prints that the words are not a verb, or the verbs that begin with the first one (`kv`), and
+/// returns the exit code.
 pub(super) fn print_unknown(verbs: &[Entry], words: &[String]) -> ExitCode {
     let family: Vec<&Entry> = verbs
         .iter()
@@ -50,7 +51,7 @@ pub(super) fn print_unknown(verbs: &[Entry], words: &[String]) -> ExitCode {
     ExitCode::from(if words.len() == 1 || words[1].starts_with('-') { 0 } else { 127 })
 }
 
-/// Prints a text that was asked for.
+/// Prints a requested text to stdout.
 pub(super) fn print_text(text: &str) {
     print!("{text}");
 }

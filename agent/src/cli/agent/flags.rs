@@ -1,4 +1,4 @@
-//! The flags of `agent`: each lays over the key of the same meaning in the configuration files.
+//! The flags of `agent`: each overrides the key of the same meaning in the configuration files.
 
 use std::path::PathBuf;
 
@@ -13,13 +13,13 @@ use lictor_config::{
 #[derive(Clone, clap::Args)]
 pub(super) struct Flags {
     /// Run a server with everything in memory, for trying out
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     pub(super) dev: bool,
     /// Run as a server
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     server: Option<bool>,
     /// Elect a leader at once
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     bootstrap: Option<bool>,
     /// Servers to wait for before the first election
     #[arg(long, allow_hyphen_values = true)]
@@ -46,7 +46,7 @@ pub(super) struct Flags {
     #[arg(long)]
     node_meta: Vec<String>,
     /// Accepted: node IDs are random
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     disable_host_node_id: Option<bool>,
     /// Datacenter; dc1 by default
     #[arg(long)]
@@ -63,7 +63,7 @@ pub(super) struct Flags {
     /// Address for HTTP, DNS and gRPC; 127.0.0.1 by default
     #[arg(long)]
     client: Option<String>,
-    /// Address that other agents reach this one under
+    /// Address under which other agents reach this one
     #[arg(long)]
     advertise: Option<String>,
     /// The same over the WAN
@@ -75,7 +75,7 @@ pub(super) struct Flags {
     /// Address for WAN gossip; that of -bind by default
     #[arg(long)]
     serf_wan_bind: Option<String>,
-    /// Agent to join, tried until it answers; may be given several times
+    /// Agent to join, retried until it succeeds; may be given several times
     #[arg(long)]
     retry_join: Vec<String>,
     /// Older spelling of -retry-join
@@ -100,13 +100,13 @@ pub(super) struct Flags {
     #[arg(long, allow_hyphen_values = true)]
     retry_max_wan: Option<i64>,
     /// Join again after a leave
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     rejoin: Option<bool>,
     /// Key of gossip in base64, as 'lictor keygen' prints it
     #[arg(long)]
     encrypt: Option<String>,
     /// Keep gossip keys in memory only
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     disable_keyring_file: Option<bool>,
     /// Port of HTTP; -1 turns it off
     #[arg(long, allow_hyphen_values = true)]
@@ -141,35 +141,35 @@ pub(super) struct Flags {
     /// Accepted: there is one segment
     #[arg(long)]
     segment: Option<String>,
-    /// How long blocking queries wait when they do not say; 5m by default
+    /// How long blocking queries wait by default; 5m
     #[arg(long)]
     default_query_time: Option<GoDuration>,
     /// How long blocking queries wait at most; 10m by default
     #[arg(long)]
     max_query_time: Option<GoDuration>,
-    /// Datacenter that decides about certificates and intentions
+    /// Datacenter that is authoritative for certificates and intentions
     #[arg(long)]
     primary_datacenter: Option<String>,
     /// Resolver for other domains; may be given several times
     #[arg(long)]
     recursor: Vec<String>,
     /// Let script checks from files run
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     enable_local_script_checks: Option<bool>,
     /// Let script checks from files and from the HTTP API run
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     enable_script_checks: Option<bool>,
-    /// What holds where no intention matches: allow or deny
+    /// Decision where no intention matches: allow or deny
     #[arg(long)]
     default_intention_policy: Option<String>,
     /// trace, debug, info, warn or error
     #[arg(long)]
     log_level: Option<String>,
     /// Log JSON lines
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     log_json: Option<bool>,
     /// Serve the web UI
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     ui: Option<bool>,
     /// Older flag; the web UI is built in
     #[arg(long)]
@@ -187,7 +187,10 @@ impl std::fmt::Debug for Flags {
 }
 
 impl Flags {
-    /// What the flags say, as keys.
+    /// Returns the flags as configuration keys.
+    ///
+    /// # Errors
+    /// A `-node-meta` that is not `key:value`.
     pub(super) fn source(&self) -> anyhow::Result<Source> {
         let flags = self.clone();
         let mut source = Source {
@@ -254,20 +257,15 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, Command, FromArgMatches};
-
     use super::*;
-    use crate::cli::go_flags;
+    use crate::cli::go_flags::tests::parse;
 
     fn source(words: &[&str]) -> anyhow::Result<Source> {
-        let command = Flags::augment_args(Command::new("agent"));
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let words = go_flags::normalize(&command, &words)?;
-        Flags::from_arg_matches(&command.try_get_matches_from(words)?)?.source()
+        parse::<Flags>(words)?.source()
     }
 
     #[test]
-    fn joining_is_said_with_flags_as_with_keys() {
+    fn join_flags_set_the_same_as_the_keys() {
         let source = source(&[
             "-join",
             "node1",
@@ -302,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_that_is_none_is_refused_by_its_flag() {
+    fn an_invalid_duration_is_refused_with_the_name_of_its_flag() {
         let error = source(&["-retry-interval", "soon"]).unwrap_err().to_string();
         assert!(error.contains("soon") && error.contains("retry-interval"), "{error}");
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use http::StatusCode;
 use lictor_api::types::intention::Intention;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `intention get`.
 #[derive(Debug, clap::Args)]
@@ -93,10 +93,10 @@ impl Verb for ListVerb {
 #[derive(Debug, clap::Args)]
 pub struct MatchVerb {
     /// The argument is a destination (the default)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     destination: bool,
     /// The argument is a source
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     source: bool,
     /// The service
     name: String,
@@ -147,24 +147,19 @@ impl Verb for CheckVerb {
     const PATH: &'static str = "intention check";
     const ABOUT: &'static str = "Show whether one service may connect to another";
 
+    // COMPAT: 1 is the result "denied".
+    const ERROR_CODE: u8 = 2;
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         let query = [("source", self.source.as_str()), ("destination", self.destination.as_str())];
-        let checked: Result<Allowed, _> =
-            self.api.client()?.get_json("/v1/connect/intentions/check", &query).await;
-        match checked {
-            Ok(Allowed { allowed: true }) => {
-                output::line("Allowed");
-                Ok(ExitCode::SUCCESS)
-            }
-            Ok(Allowed { allowed: false }) => {
-                output::line("Denied");
-                Ok(ExitCode::FAILURE)
-            }
-            Err(error) => {
-                output::error_line(format!("Error checking the connection: {error}"));
-                Ok(ExitCode::from(2))
-            }
-        }
+        let Allowed { allowed } = self
+            .api
+            .client()?
+            .get_json("/v1/connect/intentions/check", &query)
+            .await
+            .context("Error checking the connection")?;
+        output::line(if allowed { "Allowed" } else { "Denied" });
+        Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -4,19 +4,19 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `kv delete`.
 #[derive(Debug, clap::Args)]
 pub struct KvDeleteVerb {
     /// Delete only if the key's ModifyIndex is that of -modify-index
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     cas: bool,
     /// ModifyIndex for -cas
     #[arg(long, default_value_t = 0)]
     modify_index: u64,
     /// Delete all keys that begin with the argument
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     recurse: bool,
     /// The key or prefix
     key: String,

@@ -7,22 +7,22 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use lictor_api::{client::Client, types::kv::KvPair};
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `kv get`.
 #[derive(Debug, clap::Args)]
 pub struct KvGetVerb {
     /// Print values as base64
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     base64: bool,
     /// Print indexes, flags and session too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     detailed: bool,
     /// Print the names of keys that begin with the argument
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     keys: bool,
     /// Print all keys that begin with the argument
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     recurse: bool,
     /// With -keys: list names up to this text
     #[arg(long, default_value = "/")]

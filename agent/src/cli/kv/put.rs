@@ -5,25 +5,25 @@ use std::process::ExitCode;
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `kv put`.
 #[derive(Debug, clap::Args)]
 pub struct KvPutVerb {
     /// The value is base64
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     base64: bool,
     /// Write only if the key's ModifyIndex is that of -modify-index
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     cas: bool,
     /// A number to keep with the key
     #[arg(long, default_value_t = 0)]
     flags: u64,
     /// Lock the key for -session
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     acquire: bool,
     /// Unlock the key, which -session must hold
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     release: bool,
     /// ID of the session for -acquire and -release
     #[arg(long, default_value = "")]

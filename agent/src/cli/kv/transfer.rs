@@ -8,7 +8,7 @@ use http::StatusCode;
 use lictor_api::types::kv::KvPair;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// One key in an exported document.
 #[derive(Serialize, Deserialize)]

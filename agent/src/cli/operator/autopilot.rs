@@ -9,7 +9,7 @@ use lictor_api::{
     types::operator::{AutopilotChange, AutopilotConfiguration, AutopilotState},
 };
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 const CONFIGURATION: &str = "/v1/operator/autopilot/configuration";
 
@@ -61,7 +61,7 @@ fn lines(configuration: &AutopilotConfiguration) -> [String; 8] {
 #[derive(Debug, clap::Args)]
 pub struct SetConfigVerb {
     /// Remove servers that failed
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     cleanup_dead_servers: Option<bool>,
     /// Time without contact after which a server is unhealthy
     #[arg(long)]
@@ -129,7 +129,7 @@ pub struct StateVerb {
 
 impl Verb for StateVerb {
     const PATH: &'static str = "operator autopilot state";
-    const ABOUT: &'static str = "Show how the servers are";
+    const ABOUT: &'static str = "Show the health of the servers";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.api.client()?;
@@ -153,7 +153,7 @@ impl Verb for StateVerb {
     }
 }
 
-/// COMPAT: laid out as Consul does it; `fmt::Write` to a `String` cannot fail.
+/// Renders the state. COMPAT: in Consul's layout. `fmt::Write` to a `String` cannot fail.
 fn pretty(state: &AutopilotState) -> String {
     let mut text = String::new();
     let mut line = |indent: usize, width: usize, name: &str, value: &str| {

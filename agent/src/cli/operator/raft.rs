@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use lictor_api::types::operator::RaftConfiguration;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `operator raft list-peers`.
 #[derive(Debug, clap::Args)]

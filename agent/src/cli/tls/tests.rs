@@ -1,25 +1,17 @@
 use std::os::unix::fs::PermissionsExt;
 
-use clap::{Args, Command, FromArgMatches};
 use lictor_transport::tls::role::{self, Role};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::*;
-use crate::cli::go_flags;
-
-fn parse<V: Args + FromArgMatches>(words: &[&str]) -> V {
-    let command = V::augment_args(Command::new("tls"));
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let words = go_flags::normalize(&command, &words).unwrap();
-    V::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
-}
+use crate::cli::go_flags::tests::parse;
 
 fn ca(dir: &Path, words: &[&str]) -> anyhow::Result<()> {
-    parse::<ca::CreateVerb>(words).create(dir)
+    parse::<ca::CreateVerb>(words)?.create(dir)
 }
 
 fn cert(dir: &Path, words: &[&str]) -> anyhow::Result<()> {
-    parse::<cert::CreateVerb>(words).create(dir)
+    parse::<cert::CreateVerb>(words)?.create(dir)
 }
 
 fn files(dir: &Path) -> Vec<String> {
