@@ -1,4 +1,7 @@
 //! Flags that every verb which talks to an agent has, and the client they describe.
+//!
+//! INVARIANT: a verb takes exactly the flags that Consul documents for it. Those that query
+//! the agent about itself ([`AgentFlags`]) refuse `-datacenter` and `-stale`, which could only be ignored.
 
 use std::path::PathBuf;
 
@@ -6,7 +9,7 @@ use lictor_api::client::{Client, Config, Token};
 
 /// How to reach the agent.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct ApiFlags {
+pub(super) struct AgentFlags {
     /// Address of the agent: host:port, http://, https:// or unix:// [env CONSUL_HTTP_ADDR]
     #[arg(long, help_heading = "Agent")]
     http_addr: Option<String>,
@@ -28,16 +31,26 @@ pub(super) struct ApiFlags {
     /// Name in the agent's certificate [env CONSUL_TLS_SERVER_NAME]
     #[arg(long, help_heading = "Agent")]
     tls_server_name: Option<String>,
-    /// Datacenter to ask; the agent's own by default
+}
+
+/// How to reach the agent, and how the servers answer.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ApiFlags {
+    #[command(flatten)]
+    agent: AgentFlags,
+    /// Datacenter to query; the agent's own by default
     #[arg(long, help_heading = "Agent")]
     datacenter: Option<String>,
-    /// Accept an answer of any server, not only the leader
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, help_heading = "Agent")]
+    /// Accept a response of any server, not only the leader's
+    #[arg(long, help_heading = "Agent")]
     stale: bool,
 }
 
-impl ApiFlags {
-    /// The settings: flags over environment.
+impl AgentFlags {
+    /// Returns the client's settings: flags over environment.
+    ///
+    /// # Errors
+    /// An unreadable token file.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
         let mut config = Config::from_env()?;
         if let Some(address) = &self.http_addr {
@@ -59,12 +72,32 @@ impl ApiFlags {
         if self.tls_server_name.is_some() {
             config.tls_server_name.clone_from(&self.tls_server_name);
         }
-        config.datacenter.clone_from(&self.datacenter);
-        config.stale = self.stale;
         Ok(config)
     }
 
-    /// The client.
+    /// Makes a client of the agent; nothing is connected yet.
+    ///
+    /// # Errors
+    /// An unreadable file, a bad address or certificate.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(self.config()?)?)
+    }
+}
+
+impl ApiFlags {
+    /// Returns the client's settings: flags over environment.
+    ///
+    /// # Errors
+    /// An unreadable token file.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        let config = self.agent.config()?;
+        Ok(Config { datacenter: self.datacenter.clone(), stale: self.stale, ..config })
+    }
+
+    /// Makes a client of the agent; nothing is connected yet.
+    ///
+    /// # Errors
+    /// An unreadable file, a bad address or certificate.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(self.config()?)?)
     }

@@ -1,16 +1,16 @@
-//! `lictor info`: the agent's figures, for people who debug.
+//! `lictor info`: the agent's statistics, for debugging.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
 
-use super::{Verb, api_flags::ApiFlags, output};
+use super::{Verb, api_flags::AgentFlags, output};
 
 /// Flags of `info`.
 #[derive(Debug, clap::Args)]
 pub struct InfoVerb {
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 #[derive(serde::Deserialize)]
@@ -22,7 +22,7 @@ struct AgentSelf {
 
 impl Verb for InfoVerb {
     const PATH: &'static str = "info";
-    const ABOUT: &'static str = "Show figures of the agent";
+    const ABOUT: &'static str = "Show statistics of the agent";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
         let agent: AgentSelf = self

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use http::Method;
 use serde::Deserialize;
 
-use super::{Verb, api_flags::ApiFlags, output};
+use super::{Verb, api_flags::AgentFlags, output};
 
 /// Flags of `keyring`.
 #[derive(Debug, clap::Args)]
@@ -21,19 +21,19 @@ pub struct KeyringVerb {
     #[arg(long)]
     remove: Option<String>,
     /// List the keys and on how many agents they are
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     list: bool,
     /// List the keys in use
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     list_primary: bool,
-    /// Over how many other agents answers are sent as well, 0 to 5
+    /// Over how many other agents each response is also relayed, 0 to 5
     #[arg(long, default_value_t = 0)]
     relay_factor: u8,
     /// List the keys of this agent only
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     local_only: bool,
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ A new key is installed everywhere first, then used, then the old one is removed:
         let lists = usize::from(self.list) + usize::from(self.list_primary);
         let chosen: Vec<_> = changes
             .into_iter()
-            .filter_map(|(m, key, say)| key.clone().map(|k| (m, k, say)))
+            .filter_map(|(method, key, label)| key.clone().map(|key| (method, key, label)))
             .collect();
         match (chosen.into_iter().next(), self.actions() + lists) {
             (_, actions) if actions != 1 => {
@@ -76,7 +76,7 @@ A new key is installed everywhere first, then used, then the old one is removed:
                     "Exactly one of -install, -use, -remove, -list and -list-primary must be given"
                 )
             }
-            (Some((method, key, say)), _) => self.change(method, &key, say).await,
+            (Some((method, key, label)), _) => self.change(method, &key, label).await,
             (None, _) => self.print().await,
         }
     }
@@ -87,11 +87,11 @@ impl KeyringVerb {
         [&self.install, &self.select, &self.remove].iter().filter(|key| key.is_some()).count()
     }
 
-    async fn change(&self, method: Method, key: &str, say: &str) -> anyhow::Result<ExitCode> {
+    async fn change(&self, method: Method, key: &str, label: &str) -> anyhow::Result<ExitCode> {
         if self.local_only {
             bail!("local-only can only be used with -list and -list-primary");
         }
-        output::line(format!("==> {say}"));
+        output::line(format!("==> {label}"));
         let relays = self.relay_factor.to_string();
         let body = serde_json::to_vec(&serde_json::json!({ "Key": key }))?;
         self.api

@@ -1,32 +1,32 @@
-//! `lictor members`: who is in the pool, as the agent sees it.
+//! `lictor members`: the members of the pool, as the agent sees them.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
 use lictor_api::types::agent::Member;
 
-use super::{Verb, api_flags::ApiFlags, output};
+use super::{Verb, api_flags::AgentFlags, output};
 
 /// Flags of `members`.
 #[derive(Debug, clap::Args)]
 pub struct MembersVerb {
     /// Show each member's tags
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     detailed: bool,
     /// The WAN pool instead of the LAN pool
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     wan: bool,
     /// Only members whose status matches this regular expression
     #[arg(long, default_value = ".*")]
     status: String,
-    /// Only members that this filter expression holds for
+    /// Only members that match this filter expression
     #[arg(long)]
     filter: Option<String>,
     /// Accepted; there is one segment
     #[arg(long)]
     segment: Option<String>,
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 impl Verb for MembersVerb {

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use bytes::Bytes;
 
-use super::{Verb, api_flags::ApiFlags, output};
+use super::{Verb, api_flags::AgentFlags, output};
 
 /// Flags of `reload`.
 #[derive(Debug, clap::Args)]
 pub struct ReloadVerb {
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 impl Verb for ReloadVerb {
@@ -33,7 +33,7 @@ impl Verb for ReloadVerb {
 #[derive(Debug, clap::Args)]
 pub struct LeaveVerb {
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 impl Verb for LeaveVerb {
@@ -55,13 +55,13 @@ impl Verb for LeaveVerb {
 #[derive(Debug, clap::Args)]
 pub struct JoinVerb {
     /// Join over the WAN
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     wan: bool,
     /// Addresses of agents
     #[arg(required = true)]
     addresses: Vec<String>,
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 impl Verb for JoinVerb {
@@ -92,21 +92,21 @@ impl Verb for JoinVerb {
 /// Flags of `force-leave`.
 #[derive(Debug, clap::Args)]
 pub struct ForceLeaveVerb {
-    /// Forget the member at once
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    /// Remove the member from the list at once
+    #[arg(long)]
     prune: bool,
     /// In the WAN pool
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     wan: bool,
     /// Name of the member
     node: String,
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 impl Verb for ForceLeaveVerb {
     const PATH: &'static str = "force-leave";
-    const ABOUT: &'static str = "Make the others count a failed agent as one that has left";
+    const ABOUT: &'static str = "Mark a failed agent as one that has left";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
         let mut query = Vec::new();

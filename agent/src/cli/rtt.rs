@@ -1,4 +1,4 @@
-//! `lictor rtt`: the estimated round trip between two nodes.
+//! `lictor rtt`: the estimated round-trip time between two nodes.
 
 use std::process::ExitCode;
 
@@ -9,18 +9,18 @@ use lictor_api::{
 };
 use serde::Deserialize;
 
-use super::{Verb, api_flags::ApiFlags, output};
+use super::{Verb, api_flags::AgentFlags, output};
 
 /// Flags of `rtt`.
 #[derive(Debug, clap::Args)]
 pub struct RttVerb {
     /// Between servers over the WAN, as name or name.datacenter
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     wan: bool,
     /// One node, or two
     nodes: Vec<String>,
     #[command(flatten)]
-    api: ApiFlags,
+    api: AgentFlags,
 }
 
 #[derive(Deserialize)]
