@@ -18,6 +18,7 @@ pub mod keygen;
 pub mod keyring;
 pub mod kv;
 pub mod lock;
+mod log_level;
 pub mod members;
 pub mod operator;
 mod output;
@@ -218,5 +219,22 @@ mod tests {
         }
         assert_eq!(exit_code(&["intention", "check", "-h"]).await, ExitCode::SUCCESS);
         assert_eq!(exit_code(&["intention", "get", "web"]).await, ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn verbs_about_the_agent_itself_refuse_a_datacenter_and_stale() {
+        let takes = |path: &str| {
+            let entry = VERBS.iter().find(|entry| entry.path == path).unwrap();
+            let command = (entry.command)();
+            ["datacenter", "stale"]
+                .map(|name| command.get_arguments().any(|arg| arg.get_long() == Some(name)))
+        };
+        for path in ["force-leave", "info", "join", "keyring", "leave", "members", "reload", "rtt"]
+        {
+            assert_eq!(takes(path), [false, false], "{path}");
+        }
+        for path in ["catalog nodes", "event", "kv get", "lock", "snapshot save"] {
+            assert_eq!(takes(path), [true, true], "{path}");
+        }
     }
 }

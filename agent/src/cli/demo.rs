@@ -2,8 +2,8 @@
 //!
 //! A dev agent, the four applications of the HashiCorp Japan workshop and a sidecar for each run in
 //! this process, over the same interfaces that separate processes use: HTTP, gRPC, DNS, mutual TLS.
-//! Each step says what a viewer should see and checks it; with `-once` the first claim that does not
-//! hold is the exit code.
+//! Each step prints what a viewer should see and checks it; with `-once` the first failed check is
+//! the exit code.
 
 pub mod app;
 mod print;
@@ -16,14 +16,14 @@ use anyhow::Context;
 use lictor_config::runtime::Log;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Verb;
-use crate::telemetry::log;
+use super::{Verb, log_level};
+use crate::{config::runtime::Log, telemetry::log};
 
 /// Flags of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct DemoVerb {
     /// Check every claim and end
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     once: bool,
     /// Log of the agent and the sidecars: trace, debug, info, warn or error
     #[arg(long, default_value = "error")]
@@ -38,7 +38,7 @@ It starts a dev agent, four applications and a sidecar for each, and shows the
 chain's answer, certificates, DNS, and an intention that denies. Then it stays up.";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
-        log::init(&Log { level: self.log_level.clone(), json: false });
+        log::init(&Log { level: log_level::parse(&self.log_level)?, json: false });
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
         let mut stage = stage::Stage::default();

@@ -14,19 +14,22 @@ use lictor_sidecar::config::{Config, Credential, Limits, Servers, Source, Subjec
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
-use crate::telemetry::log;
+use crate::{
+    cli::{Verb, api_flags::ApiFlags, log_level, output},
+    config::runtime::Log,
+    telemetry::log,
+};
 
 /// Flags of `connect proxy`.
 #[derive(Debug, clap::Args)]
 pub struct ProxyVerb {
-    /// ID of the service whose registered sidecar this is
+    /// ID of the service whose registered sidecar to run
     #[arg(long, env = "CONNECT_SIDECAR_FOR")]
     sidecar_for: Option<String>,
-    /// ID of the registered proxy this is
+    /// ID of the registered proxy to run
     #[arg(long, env = "CONNECT_PROXY_ID")]
     proxy_id: Option<String>,
-    /// Name of the service to be, registered or not
+    /// Name of the service to represent, registered or not
     #[arg(long)]
     service: Option<String>,
     /// A local port for another service, as name:port; may be given several times
@@ -42,7 +45,7 @@ pub struct ProxyVerb {
     #[arg(long, default_value = "info")]
     log_level: String,
     /// Log JSON lines
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     log_json: bool,
     #[command(flatten)]
     api: ApiFlags,
@@ -59,12 +62,19 @@ Examples:
       A client of the mesh: 127.0.0.1:9191 is the service db.";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
+        let level = match log_level::parse(&self.log_level) {
+            Ok(level) => level,
+            Err(error) => {
+                output::error_line(format!("==> {error}"));
+                return Ok(ExitCode::FAILURE);
+            }
+        };
         let api = self.api.config()?;
         let client = Client::new(api.clone())?;
         let subject = self.subject(&client).await?;
         let upstreams = self.upstreams()?;
         self.banner(&subject, &upstreams);
-        log::init(&Log { level: self.log_level.clone(), json: self.log_json });
+        log::init(&Log { level, json: self.log_json });
         crate::ca::install_crypto_provider();
         let credential = match api.token {
             Token::Acl(token) => Credential::AclToken(token),
@@ -88,8 +98,8 @@ Examples:
 }
 
 impl ProxyVerb {
-    /// Which proxy to be; a registered one is looked up first, so that a wrong name is an error at
-    /// once and not a silent wait.
+    /// Returns which proxy to run. A registered one is looked up first, so that a wrong name is an
+    /// immediate error and not a silent wait.
     async fn subject(&self, client: &Client) -> anyhow::Result<Subject> {
         match (&self.sidecar_for, &self.proxy_id, &self.service) {
             (Some(id), None, None) => Ok(Subject::ProxyId(sidecar_of(client, id).await?)),
@@ -111,7 +121,7 @@ impl ProxyVerb {
         Ok(list)
     }
 
-    /// COMPAT: scripts wait for the first line.
+    /// Prints what runs. COMPAT: scripts wait for the first line.
     fn banner(&self, subject: &Subject, upstreams: &[Upstream]) {
         let field = |name: &str, value: &str| output::line(format!("{name:>23}: {value}"));
         output::line("==> Consul Connect proxy starting...");
@@ -135,7 +145,10 @@ impl ProxyVerb {
     }
 }
 
-/// The ID of the one sidecar registered for a service on the agent.
+/// Looks up the ID of the only sidecar registered for a service on the agent.
+///
+/// # Errors
+/// There is none, or more than one; in Consul's words.
 async fn sidecar_of(client: &Client, service: &str) -> anyhow::Result<String> {
     let services: std::collections::BTreeMap<String, AgentService> = client
         .get_json("/v1/agent/services", &[])
