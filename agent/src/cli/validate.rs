@@ -1,4 +1,4 @@
-//! `lictor validate`: whether configuration files would be taken.
+//! `lictor validate`: checks configuration files without an agent.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -10,7 +10,7 @@ use super::{Verb, output};
 #[derive(Debug, clap::Args)]
 pub struct ValidateVerb {
     /// Print nothing when the files are valid
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     quiet: bool,
     /// Format of the files: json
     #[arg(long, value_parser = ["json"])]
@@ -44,13 +44,54 @@ impl Verb for ValidateVerb {
     }
 }
 
-/// COMPAT: fragments are valid on their own, so the keys that only a whole configuration has are
-/// filled in.
+/// Fills in the keys that only a whole configuration has. COMPAT: a fragment is valid on its own,
+/// and is a client's unless it says `server`.
 fn completed(mut source: Source) -> Source {
     source.data_dir.get_or_insert_with(|| ".".to_owned());
-    source.server.get_or_insert(true);
     if source.bind_addr.is_none() && source.advertise_addr.is_none() {
         source.bind_addr = Some("127.0.0.1".to_owned());
     }
     source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Builds what `validate` builds of a file with this text.
+    fn check(json: &str) -> Result<(), String> {
+        let source = config::files::parse("x.json".as_ref(), json).unwrap();
+        match config::build(completed(source), false, Vec::new()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_a_clients_unless_it_says_server() {
+        for valid in [
+            "{}",
+            r#"{"service":{"name":"web","port":80}}"#,
+            r#"{"auto_encrypt":{"tls":true}}"#,
+            r#"{"server":true,"bootstrap":true}"#,
+            r#"{"server":true,"bootstrap_expect":3}"#,
+            r#"{"server":true,"auto_encrypt":{"allow_tls":true}}"#,
+        ] {
+            assert_eq!(check(valid), Ok(()), "{valid}");
+        }
+        for (invalid, text) in [
+            (r#"{"bootstrap":true}"#, "'bootstrap = true' requires 'server = true'"),
+            (r#"{"bootstrap_expect":3}"#, "'bootstrap_expect > 0' requires 'server = true'"),
+            (
+                r#"{"auto_encrypt":{"allow_tls":true}}"#,
+                "auto_encrypt.allow_tls can only be used on a server",
+            ),
+            (
+                r#"{"server":true,"auto_encrypt":{"tls":true}}"#,
+                "auto_encrypt.tls can only be used on a client",
+            ),
+        ] {
+            assert_eq!(check(invalid), Err(text.to_owned()), "{invalid}");
+        }
+    }
 }
