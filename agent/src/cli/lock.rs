@@ -3,7 +3,7 @@
 //! COMPAT: the keys, their flags and the semaphore's document are those of HashiCorp's Go client,
 //! so that holders of both kinds respect each other.
 //!
-//! The lock can be lost while the command runs (the agent is away for too long, an operator
+//! The lock can be lost while the command runs (the agent is unreachable for too long, an operator
 //! intervenes); the command is then ended. What it changes elsewhere is safe only if that place
 //! compares the key's LockIndex.
 
@@ -25,16 +25,16 @@ use mutex::Mutex;
 use semaphore::Semaphore;
 use session::LockSession;
 
-/// Name of the key under the prefix that holders agree through.
+/// Name of the key under the prefix that all contenders of a lock share.
 const LOCK_KEY: &str = ".lock";
 
 /// Flags of `lock`.
 #[derive(Debug, clap::Args)]
 pub struct LockVerb {
     /// Exit with 2 if the command fails
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     child_exit_code: bool,
-    /// How often to try again when the agent does not answer while the lock is held
+    /// How often to retry when the agent does not respond while the lock is held
     #[arg(long, default_value_t = 3, allow_hyphen_values = true)]
     monitor_retry: i64,
     /// How many may hold the lock at the same time
@@ -44,10 +44,10 @@ pub struct LockVerb {
     #[arg(long, default_value = "")]
     name: String,
     /// Let the command read stdin
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     pass_stdin: bool,
     /// Run the command with a shell
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
+    #[arg(long, default_value_t = true)]
     shell: bool,
     /// How long to wait for the lock; forever by default
     #[arg(long, default_value = "0s")]
@@ -55,8 +55,8 @@ pub struct LockVerb {
     /// The same as -timeout
     #[arg(long = "try", default_value = "0s", hide = true)]
     attempt: GoDuration,
-    /// Say what happens
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    /// Print each step
+    #[arg(long)]
     verbose: bool,
     /// Where in the key/value store the lock is
     prefix: String,
@@ -94,7 +94,7 @@ Examples:
         let mut stop = Stop::new()?;
         let session = self.session(&client, &prefix).await.context("Lock setup failed")?;
         let lock = self.lock(&client, &session, &prefix);
-        self.say("Attempting lock acquisition");
+        self.log_step("Attempting lock acquisition");
         let acquired = tokio::select! {
             acquired = lock.acquire() => acquired,
             () = stop.wait() => Ok(false),
@@ -110,7 +110,7 @@ Examples:
         session.destroy().await;
         released.context("Lock release failed")?;
         if !lock.clean_up().await.context("Lock cleanup failed")? {
-            self.say("Cleanup aborted, lock in use");
+            self.log_step("Cleanup aborted, lock in use");
         }
         let code = if failed && self.child_exit_code { 2 } else { 0 };
         Ok(ExitCode::from(code))
@@ -118,7 +118,7 @@ Examples:
 }
 
 impl LockVerb {
-    fn say(&self, text: &str) {
+    fn log_step(&self, text: &str) {
         if self.verbose {
             output::line(text);
         }
@@ -130,7 +130,7 @@ impl LockVerb {
         } else {
             self.name.clone()
         };
-        // A contender's key says that it lives: it goes with its session.
+        // A contender's key proves that it is alive: it is deleted with its session.
         let behavior = if self.n == 1 { "release" } else { "delete" };
         LockSession::create(client.clone(), &name, behavior).await
     }
@@ -140,20 +140,20 @@ impl LockVerb {
         let keys = keys::Keys {
             client: client.clone(),
             session: session.id().to_owned(),
-            patience: (!wait.is_zero()).then_some(wait.0),
+            timeout: (!wait.is_zero()).then_some(wait.0),
             retries: u32::try_from(self.monitor_retry).unwrap_or(u32::MAX),
         };
         if self.n == 1 {
             let key = keys::join(prefix, LOCK_KEY);
-            self.say(&format!("Setting up lock at path: {key}"));
+            self.log_step(&format!("Setting up lock at path: {key}"));
             return Lock::Mutex(Mutex { keys, key });
         }
-        self.say(&format!("Setting up semaphore (limit {}) at prefix: {prefix}", self.n));
+        self.log_step(&format!("Setting up semaphore (limit {}) at prefix: {prefix}", self.n));
         Lock::Semaphore(Semaphore { keys, prefix: prefix.to_owned(), limit: self.n })
     }
 
-    /// Runs the command until it ends, the lock is lost or somebody asks to stop; whether it
-    /// failed.
+    /// Runs the command until it ends, the lock is lost or a signal arrives. Returns whether the
+    /// command failed.
     async fn supervise(&self, lock: &Lock, stop: &mut Stop) -> bool {
         let mut child = match Child::start(&self.command, self.shell, self.pass_stdin) {
             Ok(child) => child,
@@ -164,19 +164,19 @@ impl LockVerb {
         };
         let reason = tokio::select! {
             succeeded = child.wait() => {
-                self.say("Child terminated, releasing lock");
+                self.log_step("Child terminated, releasing lock");
                 return !succeeded;
             }
             () = lock.lost() => "Lock lost, killing child",
             () = stop.wait() => "Shutdown triggered, killing child",
         };
-        self.say(reason);
+        self.log_step(reason);
         !child.end().await
     }
 }
 
 impl Lock {
-    /// Waits for the lock; false when it took too long.
+    /// Waits for the lock. Returns false after the timeout.
     async fn acquire(&self) -> anyhow::Result<bool> {
         match self {
             Self::Mutex(lock) => lock.acquire().await,
@@ -184,7 +184,7 @@ impl Lock {
         }
     }
 
-    /// Returns when the lock is no longer held.
+    /// Waits until the lock is no longer held.
     async fn lost(&self) {
         match self {
             Self::Mutex(lock) => lock.lost().await,
@@ -199,15 +199,15 @@ impl Lock {
         }
     }
 
-    /// Takes back an attempt that may have succeeded in the last moment. What fails here goes with
-    /// the session.
+    /// Releases an attempt that may have succeeded at the last moment. A key that this fails to
+    /// release goes with the session.
     async fn withdraw(&self) {
         if let Err(error) = self.release().await {
             tracing::debug!(%error, "withdrawing from the lock");
         }
     }
 
-    /// Deletes the lock's key if nobody uses it; whether nobody does.
+    /// Deletes the lock's key unless it is in use. Returns false if it is.
     async fn clean_up(&self) -> anyhow::Result<bool> {
         match self {
             Self::Mutex(lock) => lock.clean_up().await,
@@ -216,7 +216,7 @@ impl Lock {
     }
 }
 
-/// Somebody asks this process to stop.
+/// The signals that stop this process.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -239,5 +239,5 @@ impl Stop {
     }
 }
 
-/// How long a blocking read waits, so that a lock that takes long is looked at now and then.
-const LOOK: Duration = Duration::from_secs(15);
+/// The longest wait of one blocking read, so that a lock that takes long is read now and then.
+const MAX_WAIT: Duration = Duration::from_secs(15);

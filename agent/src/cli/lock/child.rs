@@ -11,10 +11,10 @@ use nix::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// Tells the command that the lock is held.
+/// Environment variable by which the command knows that the lock is held.
 const HELD: (&str, &str) = ("CONSUL_LOCK_HELD", "true");
-/// How long the command may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long the command may take to end after SIGTERM.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running command.
 pub(super) struct Child {
@@ -42,15 +42,15 @@ impl Child {
         Ok(Self { child: command.spawn()?, own_group: !pass_stdin })
     }
 
-    /// Waits for its end; whether it succeeded.
+    /// Waits for its end. Returns whether it succeeded.
     pub(super) async fn wait(&mut self) -> bool {
         self.child.wait().await.is_ok_and(|status| status.success())
     }
 
-    /// Ends it, by force after a while; whether it succeeded nevertheless.
+    /// Terminates it, by force after [`EXIT_TIMEOUT`]. Returns whether it succeeded nevertheless.
     pub(super) async fn end(&mut self) -> bool {
         self.signal(Signal::SIGTERM);
-        if let Ok(succeeded) = timeout(GRACE, self.wait()).await {
+        if let Ok(succeeded) = timeout(EXIT_TIMEOUT, self.wait()).await {
             return succeeded;
         }
         self.signal(Signal::SIGKILL);

@@ -1,4 +1,4 @@
-//! What both kinds of lock do with keys, and how patient they are.
+//! What both kinds of lock do with keys, and how long they wait.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use http::StatusCode;
 use lictor_api::{GoDuration, client::Client, types::kv::KvPair};
 use tokio::time::{Instant, sleep};
 
-use super::{super::kv, LOOK};
+use super::MAX_WAIT;
+use crate::cli::kv;
 
-/// The pause after a failed look at a lock that is held.
-const RETRY: Duration = Duration::from_secs(2);
+/// The pause after a failed read of a lock that is held.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A contender's view of the keys.
 pub(super) struct Keys {
     pub(super) client: Client,
     pub(super) session: String,
-    /// How long to wait for the lock.
-    pub(super) patience: Option<Duration>,
-    /// How many looks at a held lock may fail one after the other.
+    /// How long to wait for the lock; `None` is forever.
+    pub(super) timeout: Option<Duration>,
+    /// How many reads of a held lock may fail in a row.
     pub(super) retries: u32,
 }
 
@@ -27,26 +28,27 @@ pub(super) struct Keys {
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// How long the next look may wait; `None` when the time is over.
+    /// Returns how long the next read may block, at most [`MAX_WAIT`]; `None` after the deadline.
     pub(super) fn next_wait(self) -> Option<Duration> {
-        let Some(end) = self.0 else { return Some(LOOK) };
+        let Some(end) = self.0 else { return Some(MAX_WAIT) };
         let left = end.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then(|| left.min(LOOK))
+        (!left.is_zero()).then(|| left.min(MAX_WAIT))
     }
 
-    /// A pause of `pause`, or of what is left.
+    /// Sleeps for `pause`, but not past the deadline.
     pub(super) async fn pause(self, pause: Duration) {
         sleep(self.next_wait().unwrap_or_default().min(pause)).await;
     }
 }
 
 impl Keys {
-    /// The time for the lock begins now.
+    /// Starts the timeout of the lock.
     pub(super) fn deadline(&self) -> Deadline {
-        Deadline(self.patience.map(|patience| Instant::now() + patience))
+        Deadline(self.timeout.map(|timeout| Instant::now() + timeout))
     }
 
-    /// The key, or all keys that begin with it, and the index of the answer.
+    /// Reads the key, or with `recurse` all keys that begin with it. Also returns the index of the
+    /// response.
     pub(super) async fn read(
         &self,
         key: &str,
@@ -60,7 +62,8 @@ impl Keys {
         Ok((index, answer.success()?.json()?))
     }
 
-    /// Like [`Keys::read`], after blocking until there is something newer than `index`.
+    /// Reads like [`Keys::read`] after blocking, at most for `wait`, until something is newer than
+    /// `index`.
     pub(super) async fn read_after(
         &self,
         key: &str,
@@ -76,7 +79,7 @@ impl Keys {
         self.read(key, &query).await
     }
 
-    /// Writes a key; whether its condition held.
+    /// Writes a key. Returns whether its condition held.
     pub(super) async fn write(
         &self,
         key: &str,
@@ -90,14 +93,14 @@ impl Keys {
         Ok(answer.text().trim() == "true")
     }
 
-    /// Deletes a key that nobody has changed since `index`; whether nobody had.
+    /// Deletes a key if it is unchanged since `index`. Returns whether it was.
     pub(super) async fn delete(&self, key: &str, index: u64) -> anyhow::Result<bool> {
         let index = index.to_string();
         let answer = self.client.delete(&kv::path(key), &[("cas", &index)]).await?;
         Ok(answer.text().trim() == "true")
     }
 
-    /// Looks at the lock after each change until `held` says no, or too many looks have failed.
+    /// Reads the lock after each change until `held` returns false or too many reads have failed.
     pub(super) async fn watch(&self, key: &str, recurse: bool, held: impl Fn(&[KvPair]) -> bool) {
         let (mut index, mut failed) = (0_u64, 0);
         loop {
@@ -108,11 +111,11 @@ impl Keys {
             }
             match self.read(key, &query).await {
                 Ok((_, pairs)) if !held(&pairs) => return,
-                // An index that went back means that the servers have begun anew.
+                // An index that went back means that the servers restarted from a snapshot.
                 Ok((now, _)) => (index, failed) = (if now < index { 0 } else { now }, 0),
                 Err(_) if failed < self.retries => {
                     (index, failed) = (0, failed + 1);
-                    sleep(RETRY).await;
+                    sleep(RETRY_INTERVAL).await;
                 }
                 Err(_) => return,
             }
@@ -120,7 +123,7 @@ impl Keys {
     }
 }
 
-/// A name under a prefix. COMPAT: Go's `path.Join`, for prefixes without dots.
+/// Joins a name to a prefix. COMPAT: Go's `path.Join`, for prefixes without dots.
 pub(super) fn join(prefix: &str, name: &str) -> String {
     let segments = prefix.split('/').filter(|segment| !segment.is_empty());
     segments.chain([name]).collect::<Vec<_>>().join("/")

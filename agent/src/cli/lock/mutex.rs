@@ -10,7 +10,7 @@ use super::keys::Keys;
 /// Marks a key as such a lock. COMPAT: the Go client's `LockFlagValue`.
 pub(super) const FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 /// The pause while a lock-delay runs.
-const DELAY_PAUSE: Duration = Duration::from_secs(5);
+const LOCK_DELAY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The lock.
 pub(super) struct Mutex {
@@ -37,11 +37,11 @@ impl Mutex {
             if self.keys.write(&self.key, acquire, FLAGS, Bytes::new()).await? {
                 return Ok(true);
             }
-            // Somebody was faster, which the key shows; or a lock-delay runs, which nothing shows.
+            // Another contender was faster, which the key shows; or a lock-delay runs, which nothing shows.
             index = 0;
             let (_, pairs) = self.keys.read(&self.key, &[]).await?;
             if pairs.first().is_none_or(|pair| pair.session.is_empty()) {
-                deadline.pause(DELAY_PAUSE).await;
+                deadline.pause(LOCK_DELAY_INTERVAL).await;
             }
         }
         Ok(false)

@@ -14,6 +14,7 @@ use super::{
     LOCK_KEY,
     keys::{Keys, join},
 };
+use crate::cli::kv;
 
 /// Marks keys as a semaphore's. COMPAT: the Go client's `SemaphoreFlagValue`.
 const FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
@@ -25,7 +26,7 @@ pub(super) struct Semaphore {
     pub(super) limit: i64,
 }
 
-/// What the holders agree on.
+/// The value of the `.lock` key, in the Go client's form.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
@@ -88,7 +89,7 @@ impl Semaphore {
                 break;
             }
         }
-        self.keys.client.delete(&super::super::kv::path(&self.contender()), &[]).await?;
+        self.keys.client.delete(&kv::path(&self.contender()), &[]).await?;
         Ok(())
     }
 
@@ -139,10 +140,11 @@ mod tests {
     use lictor_api::client::{Client, Config};
 
     use super::*;
+    use crate::cli::lock::mutex;
 
     fn semaphore() -> Semaphore {
         let client = Client::new(Config::default()).unwrap();
-        let keys = Keys { client, session: "me".to_owned(), patience: None, retries: 0 };
+        let keys = Keys { client, session: "me".to_owned(), timeout: None, retries: 0 };
         Semaphore { keys, prefix: "p/".to_owned(), limit: 2 }
     }
 
@@ -168,13 +170,23 @@ mod tests {
             serde_json::to_string(&slots.document).unwrap(),
             r#"{"Limit":2,"Holders":{"a":true}}"#
         );
-        assert_eq!(semaphore.slots(&[]).unwrap().document.limit, 2);
-        assert_eq!(semaphore.contender(), "p/me");
+    }
+
+    #[test]
+    fn without_a_document_all_slots_are_free() {
+        let slots = semaphore().slots(&[]).unwrap();
+        let free = Document { limit: 2, holders: BTreeMap::new() };
+        assert_eq!((slots.document, slots.modify_index), (free, 0));
+    }
+
+    #[test]
+    fn a_contender_has_a_key_named_after_its_session() {
+        assert_eq!(semaphore().contender(), "p/me");
     }
 
     #[test]
     fn a_key_of_something_else_is_left_alone() {
-        let pairs = [pair("p/.lock", "", "", super::super::mutex::FLAGS)];
+        let pairs = [pair("p/.lock", "", "", mutex::FLAGS)];
         assert!(semaphore().slots(&pairs).is_err());
     }
 }

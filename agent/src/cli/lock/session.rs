@@ -1,11 +1,11 @@
-//! The session that a lock is held by, renewed for as long as this process lives.
+//! The session that holds a lock, renewed for as long as this process lives.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use http::StatusCode;
-use lictor_api::client::Client;
+use lictor_api::{GoDuration, client::Client};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -14,9 +14,9 @@ use tokio::{
 };
 
 /// COMPAT: the Go client's TTL of locks.
-const TTL: Duration = Duration::from_secs(15);
+const SESSION_TTL: Duration = Duration::from_secs(15);
 /// The pause after a renewal that failed.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A session that renews itself.
 pub(super) struct LockSession {
@@ -33,9 +33,12 @@ struct Created {
 }
 
 impl LockSession {
-    /// Makes a session on the agent's node.
+    /// Creates a session on the agent's node and starts renewing it.
+    ///
+    /// # Errors
+    /// The agent cannot be reached or refuses the session.
     pub(super) async fn create(client: Client, name: &str, behavior: &str) -> anyhow::Result<Self> {
-        let body = json!({ "Name": name, "TTL": "15s", "Behavior": behavior });
+        let body = json!({ "Name": name, "TTL": GoDuration(SESSION_TTL).to_string(), "Behavior": behavior });
         let answer = client
             .put_json("/v1/session/create", &[], &body)
             .await
@@ -45,12 +48,12 @@ impl LockSession {
         Ok(Self { client, id, renewal })
     }
 
-    /// Its ID.
+    /// Returns its ID.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Ends it. If that fails, its TTL ends it.
+    /// Destroys it. If that fails, it expires by its TTL.
     pub(super) async fn destroy(self) {
         self.renewal.abort();
         let path = format!("/v1/session/destroy/{}", self.id);
@@ -60,16 +63,16 @@ impl LockSession {
     }
 }
 
-/// Renews at half of the TTL until the session is gone or could not be renewed for a whole one.
+/// Renews at half of the TTL until the session is gone or no renewal succeeded for a whole TTL.
 async fn renew(client: Client, id: String) {
     let path = format!("/v1/session/renew/{id}");
-    let (mut renewed, mut pause) = (Instant::now(), TTL / 2);
-    while renewed.elapsed() <= TTL {
+    let (mut renewed, mut pause) = (Instant::now(), SESSION_TTL / 2);
+    while renewed.elapsed() <= SESSION_TTL {
         sleep(pause).await;
         match client.put(&path, &[], Bytes::new()).await {
-            Ok(_) => (renewed, pause) = (Instant::now(), TTL / 2),
+            Ok(_) => (renewed, pause) = (Instant::now(), SESSION_TTL / 2),
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return,
-            Err(_) => pause = RETRY,
+            Err(_) => pause = RETRY_INTERVAL,
         }
     }
 }
