@@ -21,7 +21,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, SerialNumber};
 
 use super::output;
 
-/// How far `not_before` lies back, for agents whose clocks are behind.
+/// How far `not_before` lies in the past, for agents whose clocks are behind.
 const BACKDATE: Duration = Duration::from_secs(60);
 
 /// A certificate and its key, and the files they go to.
@@ -31,15 +31,19 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Writes both files into `dir`, or none.
+    /// Writes both files into `dir`, or neither.
     fn save(&self, dir: &Path) -> anyhow::Result<()> {
         let (certificate, pem) = &self.certificate;
         let (key, key_pem) = &self.key;
         create(dir, certificate, pem, 0o644)?;
         if let Err(error) = create(dir, key, key_pem, 0o600) {
-            // It was made a moment ago and is of no use alone.
-            fs::remove_file(dir.join(certificate)).ok();
-            return Err(error);
+            // The certificate was written a moment ago and is of no use without its key.
+            return Err(match fs::remove_file(dir.join(certificate)) {
+                Ok(()) => error,
+                Err(left) => error.context(format!(
+                    "{certificate} is left without its key and cannot be removed ({left})"
+                )),
+            });
         }
         output::line(format!("==> Saved {certificate}"));
         output::line(format!("==> Saved {key}"));
@@ -58,7 +62,8 @@ fn create(dir: &Path, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("writing {name}"))
 }
 
-/// What authorities and certificates have in common.
+/// Builds the parameters that authorities and certificates share. They end after `days`, 1 to
+/// 36500, but not after `end`.
 fn params(
     names: Vec<String>,
     common_name: &str,
@@ -82,13 +87,13 @@ fn params(
     Ok(params)
 }
 
-/// 127 random bits, none of them a sign.
+/// Makes a serial number of 127 random bits, which DER encodes without a sign.
 fn serial() -> SerialNumber {
     (rand::random::<u128>() >> 1 | 1 << 120).to_be_bytes().to_vec().into()
 }
 
-/// Letters, digits, `-` and `_`, with dots between parts where `dots` says so: what can stand in a
-/// name of a certificate and in the name of a file.
+/// Checks that a name consists of letters, digits, `-` and `_`, and with `dots` also of dots between
+/// parts of at most 63 bytes, so that it is safe both in a certificate and as the name of a file.
 fn check_name(flag: &str, name: &str, dots: bool) -> anyhow::Result<()> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     let part = |part: &str| !part.is_empty() && part.len() <= 63 && part.bytes().all(legal);
