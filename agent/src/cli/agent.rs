@@ -119,17 +119,17 @@ impl AgentVerb {
                 // COMPAT: a server does not leave on SIGINT, it exits with 1 (s3-1).
                 _ = interrupt.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=interrupt");
-                    break match running.agent().config.load().skip_leave_on_interrupt {
-                        true => (ExitCode::FAILURE, End::Stop),
-                        false => (ExitCode::SUCCESS, End::Leave(None)),
+                    let stays = running.agent().config.load().skip_leave_on_interrupt;
+                    break if stays {
+                        (ExitCode::FAILURE, End::Stop)
+                    } else {
+                        (ExitCode::SUCCESS, End::Leave(None))
                     };
                 }
                 _ = terminate.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=terminated");
-                    break match running.agent().config.load().leave_on_terminate {
-                        true => (ExitCode::SUCCESS, End::Leave(None)),
-                        false => (ExitCode::SUCCESS, End::Stop),
-                    };
+                    let leaves = running.agent().config.load().leave_on_terminate;
+                    break (ExitCode::SUCCESS, if leaves { End::Leave(None) } else { End::Stop });
                 }
             }
         };
@@ -152,19 +152,19 @@ impl AgentVerb {
     }
 }
 
-/// What a unit with `Type=notify` waits for. Consul says that it is ready when it has joined, and a
-/// unit without anybody to join never starts; here whoever asks is answered from now on.
+/// Notifies systemd, whose units with `Type=notify` wait for it. Consul is ready when it has joined,
+/// and a unit with no agent to join never starts; lictor is ready when it serves requests.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(target: "agent", %error, "systemd could not be told");
+        tracing::warn!(target: "agent", %error, "notifying systemd");
     }
 }
 
 /// How an agent ends.
 enum End {
-    /// Without a word to the others.
+    /// Without notifying the other members.
     Stop,
-    /// The others are told, then whoever asked for it.
+    /// After notifying the other members; then the caller of `leave` gets its response.
     Leave(Option<oneshot::Sender<()>>),
 }
 

@@ -30,7 +30,7 @@ Examples:
     }
 }
 
-/// All verbs as one command with subcommands, which is what the generator understands.
+/// Builds one command with all verbs as subcommands, the form that the generator takes.
 fn tree() -> Command {
     let mut root = Command::new("lictor");
     for entry in super::VERBS {
@@ -45,7 +45,7 @@ fn tree() -> Command {
     root
 }
 
-/// Adds a subcommand, joining it with one of the same name.
+/// Adds a subcommand, merging it with one of the same name.
 fn graft(parent: Command, child: Command) -> Command {
     let name = child.get_name().to_owned();
     if parent.find_subcommand(&name).is_none() {

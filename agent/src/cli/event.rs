@@ -1,4 +1,4 @@
-//! `lictor event`: tells something to the agents of the datacenter.
+//! `lictor event`: fires a user event to the agents of the datacenter.
 
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ pub struct EventVerb {
     /// Only if a tag of that service matches this regular expression
     #[arg(long)]
     tag: Option<String>,
-    /// What to tell; about 450 bytes
+    /// Payload of the event; about 450 bytes at most
     payload: Vec<String>,
     #[command(flatten)]
     api: ApiFlags,

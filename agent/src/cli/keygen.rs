@@ -23,7 +23,7 @@ Prints 32 random bytes in base64, for -encrypt and for 'lictor keyring -install'
     }
 }
 
-/// A new key.
+/// Makes a key of 32 random bytes.
 pub(super) fn make() -> anyhow::Result<GossipKey> {
     let mut bytes = vec![0; 32];
     aws_lc_rs::rand::fill(&mut bytes).ok().context("no randomness")?;

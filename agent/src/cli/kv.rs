@@ -5,7 +5,7 @@ pub mod get;
 pub mod put;
 pub mod transfer;
 
-/// COMPAT: Consul's CLI takes a key with a leading slash and drops it.
+/// Returns the path of a key. COMPAT: Consul's CLI takes a key with a leading slash and drops it.
 pub(super) fn path(key: &str) -> String {
     format!("/v1/kv/{}", key.strip_prefix('/').unwrap_or(key))
 }

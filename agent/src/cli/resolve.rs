@@ -1,7 +1,7 @@
-//! `lictor resolve`: asks a DNS server, for images that hold nothing but this binary.
+//! `lictor resolve`: queries a DNS server, for images that hold nothing but this binary.
 //!
-//! It is what `dig +short` shows, and no more: no trace, no zone transfers, no other classes. An
-//! answer without records is a failure, so that it can stand in a check.
+//! It prints what `dig +short` does, and no more: no trace, no zone transfers, no other classes. A
+//! response without records is a failure, so that a script check can use it.
 
 #![expect(clippy::print_stdout, reason = "this is the command line's output")]
 
@@ -59,7 +59,7 @@ Prints one record per line, as dig +short does, and fails if there is none:
     }
 }
 
-/// The address that `host` or `host:port` stands for.
+/// Resolves `host` or `host:port` to an address; the port is 53 by default.
 async fn server_address(system: &TokioResolver, server: &str) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = server.parse() {
         return Ok(address);
@@ -80,7 +80,7 @@ async fn server_address(system: &TokioResolver, server: &str) -> anyhow::Result<
     }
 }
 
-/// The answer of one server, a line per record as `dig +noall +answer` prints it.
+/// Queries one server and returns a line per record as `dig +noall +answer` prints it.
 pub(super) async fn records(
     server: SocketAddr,
     name: &str,
@@ -92,7 +92,7 @@ pub(super) async fn records(
     Ok(answer.answers().iter().map(ToString::to_string).collect())
 }
 
-/// A resolver that asks one server, and never searches or caches.
+/// Makes a resolver that queries one server, and never searches or caches.
 fn at(address: SocketAddr) -> anyhow::Result<TokioResolver> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();

@@ -20,8 +20,8 @@ fn open(path: &Path) -> anyhow::Result<Archive> {
     archive::unpack(file).with_context(|| format!("Error reading snapshot file {path:?}"))
 }
 
-/// Every row of a state with its kind, in Consul's words. The certificate authority's key is left
-/// out.
+/// Lists every row of a state with its kind, in Consul's words, without the key of the certificate
+/// authority.
 fn rows(state: &State) -> impl Iterator<Item = (&'static str, Value)> + '_ {
     let (catalog, entries) = (&state.catalog, &state.config_entries);
     let nodes = catalog.nodes().map(|node| ("Register", json(node)));

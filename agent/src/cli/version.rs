@@ -1,4 +1,4 @@
-//! `lictor version`: which lictor this is, and which Consul it answers as.
+//! `lictor version`: the version of lictor, and of the Consul that it is compatible with.
 
 #![expect(clippy::print_stdout, reason = "this is the command line's output")]
 
@@ -41,7 +41,7 @@ impl Verb for VersionVerb {
     }
 }
 
-/// The text form. COMPAT: Nomad and scripts read the first line as Consul's.
+/// Prints the text form. COMPAT: Nomad and scripts read the first line as Consul's.
 pub(super) fn print() {
     println!("Consul v{CONSUL_VERSION}");
     println!("Revision lictor-{VERSION}");

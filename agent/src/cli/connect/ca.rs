@@ -6,7 +6,7 @@ use anyhow::Context;
 use lictor_api::types::connect::CaConfiguration;
 use serde::Serialize;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `connect ca get-config`.
 #[derive(Debug, clap::Args)]

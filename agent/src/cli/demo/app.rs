@@ -1,5 +1,5 @@
-//! `lictor demo app`: the workshop's application, a tiny HTTP server that answers its prefix and what
-//! its upstreams answer.
+//! `lictor demo app`: the workshop's application, a tiny HTTP server that responds with its prefix
+//! followed by the responses of its upstreams.
 //!
 //! It opens a new connection for every request to an upstream, so that each is balanced on its own.
 
@@ -18,12 +18,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::super::{Verb, output};
+use crate::cli::{Verb, output};
 
-/// Time for the answer of one upstream.
+/// Time for the response of one upstream.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest answer of an upstream that is passed on.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The largest response of an upstream that is forwarded.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Flags of `demo app`.
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,10 @@ pub struct AppVerb {
     /// Address to listen on
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// What the answer begins with
+    /// What the response begins with
     #[arg(long, default_value = "")]
     prefix: String,
-    /// URL whose answer is appended; may be given several times
+    /// URL whose response is appended; may be given several times
     #[arg(long)]
     upstream: Vec<Uri>,
 }
@@ -72,7 +72,7 @@ pub(super) struct App {
     pub(super) upstreams: Vec<Uri>,
 }
 
-/// Serves until `shutdown`.
+/// Serves until `shutdown`, then waits for open connections to end.
 pub(super) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
     let (app, connections) = (Arc::new(app), TaskTracker::new());
     loop {
@@ -131,7 +131,10 @@ impl App {
     }
 }
 
-/// GET over a connection of its own.
+/// Sends a GET over a new connection and returns status and body.
+///
+/// # Errors
+/// No connection, no response within [`UPSTREAM_TIMEOUT`], or more than [`MAX_RESPONSE_BYTES`].
 pub(super) async fn fetch(uri: &Uri) -> anyhow::Result<(StatusCode, String)> {
     let fetched = timeout(UPSTREAM_TIMEOUT, fetch_now(uri)).await;
     fetched
@@ -148,7 +151,7 @@ async fn fetch_now(uri: &Uri) -> anyhow::Result<(StatusCode, String)> {
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
         anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };

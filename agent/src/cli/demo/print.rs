@@ -1,4 +1,4 @@
-//! How the demo speaks: numbered steps, checked claims, colors only on a terminal.
+//! What the demo prints: numbered steps, checked claims, colors only on a terminal.
 
 #![expect(clippy::print_stdout, reason = "this is the command line's output")]
 
@@ -9,22 +9,22 @@ fn paint(code: &str, text: &str) -> String {
     if colors { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// The title of a step.
+/// Prints the title of a step.
 pub(super) fn step(number: usize, title: &str) {
     println!("\n{}", paint("1", &format!("{number}. {title}")));
 }
 
-/// Something a viewer could type.
+/// Prints a command that a viewer could type.
 pub(super) fn command(text: &str) {
     println!("   {} {}", paint("2", "$"), paint("36", text));
 }
 
-/// A line of an answer.
+/// Prints a line of output.
 pub(super) fn answer(text: &str) {
     println!("   {text}");
 }
 
-/// A claim that was checked and holds.
+/// Prints a claim that was checked and holds.
 pub(super) fn holds(claim: &str) {
     println!("   {} {claim}", paint("32", "ok"));
 }

@@ -27,11 +27,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Service {
     pub(super) name: &'static str,
     prefix: &'static str,
-    /// Upstream services, in the order of the answer.
+    /// Upstream services, in the order of the response.
     pub(super) upstreams: &'static [&'static str],
 }
 
-/// The workshop's four applications: hashicorpjapan-app asks hashi-app and corp-app, corp-app asks
+/// The workshop's four applications: hashicorpjapan-app calls hashi-app and corp-app, corp-app calls
 /// japan-app.
 pub(super) const SERVICES: [Service; 4] = [
     Service { name: "japan-app", prefix: "Japan", upstreams: &[] },
@@ -62,12 +62,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Whether all of it is up.
+    /// Returns whether every application is up.
     pub(super) fn is_complete(&self) -> bool {
         self.actors.len() == SERVICES.len()
     }
 
-    /// An application by its service's name.
+    /// Finds an application by its service's name.
     pub(super) fn actor(&self, name: &str) -> anyhow::Result<&Actor> {
         self.actors
             .iter()
@@ -75,7 +75,7 @@ impl Stage {
             .with_context(|| format!("{name} does not run"))
     }
 
-    /// A client of the agent.
+    /// Makes a client of the agent.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         let address = self.http.context("the agent does not run")?.to_string();
         Ok(Client::new(client::Config { address, ..client::Config::default() })?)
@@ -179,7 +179,7 @@ impl Stage {
         Ok(handle)
     }
 
-    /// Waits until the catalog says that every application and every sidecar can be reached.
+    /// Waits until every application and every sidecar passes its checks in the catalog.
     pub(super) async fn wait_until_healthy(&self) -> anyhow::Result<()> {
         let client = self.client()?;
         let is_healthy = async |path: &str| {
@@ -213,7 +213,7 @@ impl Stage {
     }
 }
 
-/// The first free loopback port from `preferred` on.
+/// Finds the first free loopback port from `preferred` on.
 async fn free_port(preferred: u16) -> anyhow::Result<SocketAddr> {
     free_port_besides(preferred, &[]).await
 }

@@ -11,18 +11,18 @@ use tokio::{
 };
 
 use super::{
-    super::resolve,
     app::fetch,
     print::{answer, command, holds, step},
     stage::{SERVICES, Stage},
 };
+use crate::cli::resolve;
 
-/// The chain's answer, in the workshop's words.
+/// The chain's response, in the workshop's words.
 const ANSWER: &str = "HashiCorp Japan";
-/// How long a change of an intention may take to be felt.
-const INTENTION_LIMIT: Duration = Duration::from_secs(1);
+/// How long a change of an intention may take to be enforced.
+const INTENTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Shows everything.
+/// Runs every step in order.
 pub(super) async fn show(stage: &mut Stage) -> anyhow::Result<()> {
     start(stage).await?;
     chain(stage).await?;
@@ -60,7 +60,7 @@ async fn start(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The chain's answer through three mutual TLS hops.
+/// Requests the chain's response through three mutual TLS hops.
 async fn chain(stage: &Stage) -> anyhow::Result<()> {
     step(2, "The chain answers through the mesh");
     let text = ask(stage).await?;
@@ -127,7 +127,7 @@ async fn dns(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Denied, an open connection is closed and new ones are refused; allowed again, all is well.
+/// Denies a connection and sees an open one closed and new ones refused, then allows it again.
 async fn intention(stage: &Stage) -> anyhow::Result<()> {
     step(5, "An intention set to deny closes open connections, too");
     let corp = stage.actor("corp-app")?;
@@ -137,10 +137,10 @@ async fn intention(stage: &Stage) -> anyhow::Result<()> {
     command("lictor intention create -deny corp-app japan-app");
     let changed = Instant::now();
     set(stage, IntentionAction::Deny).await?;
-    let closed = timeout(INTENTION_LIMIT, open.read(&mut [0; 1])).await;
+    let closed = timeout(INTENTION_TIMEOUT, open.read(&mut [0; 1])).await;
     ensure!(
         matches!(closed, Ok(Ok(0) | Err(_))),
-        "the open connection outlived the intention by {INTENTION_LIMIT:?}"
+        "the open connection outlived the intention by {INTENTION_TIMEOUT:?}"
     );
     holds(&format!("the open connection was closed after {} ms", changed.elapsed().as_millis()));
     match ask(stage).await {
@@ -157,7 +157,7 @@ async fn intention(stage: &Stage) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     };
-    timeout(INTENTION_LIMIT, allowed).await.context("the request stayed refused")??;
+    timeout(INTENTION_TIMEOUT, allowed).await.context("the request stayed refused")??;
     let text = ask(stage).await?;
     ensure!(text == ANSWER, "the chain answered {text:?}, not {ANSWER:?}");
     answer(&text);
@@ -172,7 +172,7 @@ async fn set(stage: &Stage, action: IntentionAction) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A connection that has carried one request and stays open.
+/// Opens a connection and keeps it open after one request.
 async fn keep_alive(address: std::net::SocketAddr) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream
@@ -182,14 +182,14 @@ async fn keep_alive(address: std::net::SocketAddr) -> anyhow::Result<TcpStream> 
     while !seen.ends_with(b"\r\n\r\nok") {
         let mut buffer = [0; 512];
         let read =
-            timeout(INTENTION_LIMIT, stream.read(&mut buffer)).await.context("no answer")??;
+            timeout(INTENTION_TIMEOUT, stream.read(&mut buffer)).await.context("no answer")??;
         ensure!(read > 0, "the connection was closed");
         seen.extend_from_slice(&buffer[..read]);
     }
     Ok(stream)
 }
 
-/// What to try while the demo stays up.
+/// Prints what to try while the demo stays up.
 pub(super) fn invite(stage: &Stage) {
     let (Some(http), Some(dns), Ok(chain)) =
         (stage.http, stage.dns, stage.actor("hashicorpjapan-app"))

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 
-use super::super::{Verb, output};
+use crate::cli::{Verb, output};
 
 /// Flags of `snapshot decode`.
 #[derive(Debug, clap::Args)]

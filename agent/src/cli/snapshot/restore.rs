@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
+use crate::cli::{Verb, api_flags::ApiFlags, output};
 
 /// Flags of `snapshot restore`.
 #[derive(Debug, clap::Args)]

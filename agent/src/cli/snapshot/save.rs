@@ -4,8 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 
-use super::super::{Verb, api_flags::ApiFlags, output};
-use crate::archive;
+use crate::{
+    archive,
+    cli::{Verb, api_flags::ApiFlags, output},
+};
 
 /// Flags of `snapshot save`.
 #[derive(Debug, clap::Args)]

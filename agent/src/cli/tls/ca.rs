@@ -5,7 +5,8 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context;
 use rcgen::{BasicConstraints, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints};
 
-use super::{super::Verb, Pair, check_name, params};
+use super::{Pair, check_name, params};
+use crate::cli::Verb;
 
 /// Flags of `tls ca create`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub struct CreateVerb {
     #[arg(long)]
     common_name: Option<String>,
     /// Let the authority sign names of the domain and localhost only
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     name_constraint: bool,
     /// DNS name that it may sign too; may be given several times, implies -name-constraint
     #[arg(long)]

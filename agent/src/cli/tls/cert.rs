@@ -13,25 +13,26 @@ use lictor_transport::tls::role::server_name;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{
-    super::{Verb, output},
-    Pair, check_name, params,
+use super::{Pair, check_name, params};
+use crate::{
+    cli::{Verb, output},
+    tls::role::server_name,
 };
 
-/// What stands for the domain in the default names of the authority's files.
+/// Placeholder of the domain in the default names of the authority's files.
 const DOMAIN: &str = "#DOMAIN#";
 
 /// Flags of `tls cert create`.
 #[derive(Debug, clap::Args)]
 pub struct CreateVerb {
     /// A certificate for a server
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     server: bool,
     /// A certificate for a client agent
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     client: bool,
     /// A certificate for the command line
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(long)]
     cli: bool,
     /// Datacenter
     #[arg(long, default_value = "dc1")]
@@ -59,7 +60,7 @@ pub struct CreateVerb {
     key: String,
 }
 
-/// Whom a certificate is for.
+/// The role of a certificate's holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Server,
@@ -93,7 +94,7 @@ impl CreateVerb {
         let (issuer, end) = authority(dir, &ca, &key)?;
         if kind == Kind::Server {
             output::line(
-                "==> WARNING: who holds a server's certificate can join the servers, and then \
+                "==> WARNING: the holder of a server's certificate can join the servers, and then \
                  read and\n    change everything, keys and tokens included. Give it to servers \
                  only, and keep\n    its key as safe as the authority's.",
             );
@@ -151,7 +152,7 @@ impl CreateVerb {
         Ok(())
     }
 
-    /// The certificate's names, that of its role first.
+    /// Returns the certificate's names, that of its role first.
     fn names(&self, kind: Kind) -> Vec<String> {
         let server = server_name(&self.dc, &self.domain);
         let own = |kind: &str| format!("{kind}.{}.{}", self.dc, self.domain);
@@ -169,7 +170,7 @@ impl CreateVerb {
         names
     }
 
-    /// `dc1-server-consul-0` with the first number that neither file has.
+    /// Finds the first free prefix of file names: `dc1-server-consul-0`, `dc1-server-consul-1`, ...
     fn free_prefix(&self, dir: &Path, kind: Kind) -> anyhow::Result<String> {
         let kind = match kind {
             Kind::Server => "server",
@@ -187,7 +188,7 @@ impl CreateVerb {
     }
 }
 
-/// Reads an authority; also answers when it ends.
+/// Reads an authority. Also returns when it expires.
 fn authority(
     dir: &Path,
     ca: &str,

@@ -1,8 +1,8 @@
 //! `lictor tls secret create`: what the servers of a Kubernetes installation share, as a Secret.
 //!
 //! The chart's hook runs it before anything else is installed. One certificate serves all servers,
-//! because servers are told apart from others by its name and from each other by consensus; the key
-//! that signed it is not kept, so that nobody can make another server.
+//! because its name distinguishes servers from other agents, and consensus distinguishes servers from
+//! each other. The key that signed it is discarded, so that no further server can be made.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -10,11 +10,13 @@ use anyhow::Context;
 use lictor_transport::tls::role::server_name;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::{
-    super::{Verb, keygen, output},
-    check_name, params,
+use super::{check_name, params};
+use crate::{
+    ca::install_crypto_provider,
+    cli::{Verb, keygen, output},
+    kubernetes,
+    tls::role::server_name,
 };
-use crate::{ca::install_crypto_provider, kubernetes};
 
 /// Flags of `tls secret create`.
 #[derive(Debug, clap::Args)]
