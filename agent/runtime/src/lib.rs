@@ -8,9 +8,9 @@
 
 pub mod accept;
 pub mod backoff;
-pub mod files;
 #[cfg(test)]
 mod capture;
+pub mod files;
 pub mod log;
 pub mod panic_hook;
 pub mod panics;

@@ -17,7 +17,7 @@ use lictor_config::runtime::Log;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Verb, log_level};
-use crate::{config::runtime::Log, telemetry::log};
+use crate::telemetry::log;
 
 /// Flags of `demo`.
 #[derive(Debug, clap::Args)]

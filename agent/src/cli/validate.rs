@@ -60,8 +60,8 @@ mod tests {
 
     /// Builds what `validate` builds of a file with this text.
     fn check(json: &str) -> Result<(), String> {
-        let source = config::files::parse("x.json".as_ref(), json).unwrap();
-        match config::build(completed(source), false, Vec::new()) {
+        let source = lictor_config::files::parse("x.json".as_ref(), json).unwrap();
+        match lictor_config::build(completed(source), false, Vec::new()) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{Verb, api_flags::ApiFlags, log_level, output},
-    config::runtime::Log,
     telemetry::log,
 };
 

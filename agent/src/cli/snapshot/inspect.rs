@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::{
     archive::Archive,
     cli::{Verb, output},
-    state::State,
 };
 
 /// How to print.

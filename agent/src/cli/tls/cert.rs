@@ -14,10 +14,7 @@ use rcgen::{ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{Pair, check_name, params};
-use crate::{
-    cli::{Verb, output},
-    tls::role::server_name,
-};
+use crate::cli::{Verb, output};
 
 /// Placeholder of the domain in the default names of the authority's files.
 const DOMAIN: &str = "#DOMAIN#";

@@ -15,7 +15,6 @@ use crate::{
     ca::install_crypto_provider,
     cli::{Verb, keygen, output},
     kubernetes,
-    tls::role::server_name,
 };
 
 /// Flags of `tls secret create`.
