@@ -4,19 +4,21 @@ mod addresses;
 mod bootstrap;
 mod cluster;
 mod dns;
+mod limits;
 mod mesh;
+mod telemetry;
 mod tls;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
-use lictor_api::{GoDuration, types::session::MIN_TTL};
+use lictor_api::types::session::MIN_TTL;
 
 use super::{
-    runtime::{Limits, Log, Rate, RuntimeConfig},
-    source::Source,
+    runtime::{self, Log, RuntimeConfig},
+    source::{self, Source},
 };
 
-/// Why a configuration is refused. Names the key and its value.
+/// Why a configuration is refused; names the key and its value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value out of bounds or of the wrong form.
@@ -38,7 +40,7 @@ pub enum ConfigError {
     /// The machine has no private address to advertise.
     #[error("No private IPv4 address found. Please configure one with 'bind' and/or 'advertise'.")]
     NoPrivateAddress,
-    /// Keys that cannot stand together; Consul's sentence, which names them.
+    /// Keys that exclude each other; Consul's sentence, which names them.
     #[error("{0}")]
     Conflict(String),
 }
@@ -49,10 +51,23 @@ impl ConfigError {
     }
 }
 
-/// Makes the runtime configuration. `dev` lays Consul's development defaults below everything.
+/// Checks files of a configuration. COMPAT: a fragment is valid on its own, so the keys that only a
+/// whole configuration has are filled in; whether the agent is a server is what the files say.
 ///
 /// # Errors
-/// [`ConfigError`] for the first key that cannot be.
+/// [`ConfigError`] names the first key that is refused.
+pub fn validate(mut source: Source, sources: Vec<PathBuf>) -> Result<RuntimeConfig, ConfigError> {
+    source.data_dir.get_or_insert_with(|| ".".to_owned());
+    if source.bind_addr.is_none() && source.advertise_addr.is_none() {
+        source.bind_addr = Some("127.0.0.1".to_owned());
+    }
+    build(source, false, sources)
+}
+
+/// Builds the runtime configuration. `dev` lays Consul's development defaults below everything.
+///
+/// # Errors
+/// [`ConfigError`] names the first key that is refused.
 pub fn build(
     source: Source,
     dev: bool,
@@ -117,7 +132,8 @@ pub fn build(
         auto_encrypt,
         kubernetes: mesh::kubernetes(source.kubernetes.as_ref())?,
         log: log(&source, dev)?,
-        limits: limits(&source),
+        limits: limits::build(&source.limits),
+        telemetry: telemetry::build(&source.telemetry, &mut warnings)?,
         pretty_json: dev,
         leave_on_terminate: source.leave_on_terminate.unwrap_or(!server),
         skip_leave_on_interrupt: source.skip_leave_on_interrupt.unwrap_or(server),
@@ -172,10 +188,9 @@ fn node_name(given: Option<String>) -> Result<String, ConfigError> {
     Ok(name)
 }
 
-/// At most 64 pairs, keys of 128 and values of 512 bytes, `consul-` reserved.
-fn node_meta(
-    meta: std::collections::BTreeMap<String, String>,
-) -> Result<std::collections::BTreeMap<String, String>, ConfigError> {
+/// Checks the bounds of node meta: 64 pairs, keys of 128 and values of 512 bytes, `consul-` is
+/// reserved.
+fn node_meta(meta: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
     let invalid = |problem: String| Err(ConfigError::invalid("node_meta", problem));
     if meta.len() > 64 {
         return invalid(format!("has {} pairs; at most 64 are allowed", meta.len()));
@@ -209,7 +224,7 @@ fn datacenter(key: &str, given: Option<&str>, default: &str) -> Result<String, C
     Ok(name)
 }
 
-/// Lower case without dots at its ends.
+/// Returns the domain in lower case without dots at its ends.
 fn domain(key: &str, text: &str) -> Result<String, ConfigError> {
     let name = text.trim_matches('.').to_ascii_lowercase();
     let valid = |label: &str| !label.is_empty() && label.len() <= 63;
@@ -238,33 +253,7 @@ fn log(source: &Source, dev: bool) -> Result<Log, ConfigError> {
     Ok(Log { level: level.to_owned(), json: source.log_json.unwrap_or(false) })
 }
 
-/// COMPAT: 0 is no limit.
-fn handshake_timeout(given: Option<GoDuration>) -> Duration {
-    match given {
-        None => Duration::from_secs(5),
-        Some(time) if time.is_zero() => Duration::MAX,
-        Some(time) => time.0,
-    }
-}
-
-fn limits(source: &Source) -> Limits {
-    let limits = &source.limits;
-    Limits {
-        http_max_conns_per_client: limits.http_max_conns_per_client.unwrap_or(200),
-        kv_max_value_bytes: limits
-            .kv_max_value_size
-            .unwrap_or(lictor_api::types::kv::MAX_VALUE_BYTES),
-        https_handshake_timeout: handshake_timeout(limits.https_handshake_timeout),
-        rpc_handshake_timeout: handshake_timeout(limits.rpc_handshake_timeout),
-        rpc_max_conns_per_client: limits.rpc_max_conns_per_client.unwrap_or(100),
-        rpc_rate: limits.rpc_rate.filter(|per_second| *per_second >= 0.0).map(|per_second| Rate {
-            per_second,
-            burst: limits.rpc_max_burst.unwrap_or(1000) as f64,
-        }),
-    }
-}
-
-/// Whether an address is one that only the own machine or site reaches.
+/// Whether an address is reachable only from its own site.
 fn is_private(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),

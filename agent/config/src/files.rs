@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::source::Source;
 
-/// Why a file was not taken. Nothing was changed.
+/// Why a file was refused; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Cannot be read.
@@ -24,7 +24,7 @@ pub enum FileError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file of a kind that is not read.
+    /// The file is in a format that is not supported.
     #[error("failed to parse {path}: only JSON is read so far; its name must end in .json", path = path.display())]
     Format {
         /// The file.
@@ -43,7 +43,7 @@ pub enum FileError {
 /// Reads files and directories in order and merges them.
 ///
 /// # Errors
-/// [`FileError`] names the first file that cannot be taken, with all its unknown keys.
+/// [`FileError`] names the first file that is refused, with all its unknown keys.
 pub fn load(paths: &[PathBuf]) -> Result<Source, FileError> {
     let mut merged = Value::Null;
     for path in paths {
@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<Source, FileError> {
     parse(path, &text)
 }
 
-/// A directory's `*.json` files by name (not recursive), or the file itself. COMPAT: Consul reads
+/// Returns a directory's `*.json` files by name (not recursive), or the file itself. COMPAT: Consul reads
 /// `*.hcl` from directories too; such a file is refused rather than skipped in silence.
 fn expand(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
@@ -128,7 +128,7 @@ fn from_merged(merged: Value) -> Source {
     wire::from_value(merged).expect("what a source was written as reads as a source")
 }
 
-/// Lays `over` on `base`: `null` says nothing, maps merge, lists append, the rest replaces.
+/// Merges `over` into `base`: `null` changes nothing, maps merge, lists append, the rest replaces.
 fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (_, Value::Null) => {}
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_says_where() {
+    fn text_that_is_not_json_is_reported_with_its_line() {
         let error = files(&[("x.json", "{\"a\": }")]).unwrap_err().to_string();
         assert!(error.contains("x.json") && error.contains("line 1"), "{error}");
         assert!(

@@ -1,9 +1,11 @@
 //! The agent's configuration after defaults, files, flags and validation.
 //!
-//! Each field says its meaning, unit, default, its key in configuration files (`key:`), and
-//! whether a reload changes it.
+//! Each field says what it means to the agent and which key sets it. Default, bounds and effect
+//! of a key, and whether a reload changes it, are said once: in the table of keys (`source.rs`).
+//! INVARIANT: which fields a reload may change is decided in `reload.rs`, which names every field.
 
 mod cluster;
+mod telemetry;
 mod tls;
 
 use std::{
@@ -22,115 +24,117 @@ pub use cluster::{
     AutoEncrypt, Autopilot, Gossip, GossipKey, InvalidGossipKey, Join, JoinPool, Performance,
     Queries, Raft, Snapshots,
 };
+pub use telemetry::{PrefixFilter, Telemetry};
 pub use tls::{MinVersion, Tls, TlsProtocol};
 
 /// Everything an agent needs to know to run.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
-    /// Name in catalog, DNS and pools; the host name by default. `key: node_name`
+    /// Name in catalog, DNS and pools. `key: node_name`
     pub node_name: String,
-    /// UUID; kept in the data directory when not given. `key: node_id`
+    /// UUID; `None` takes the one in the data directory. `key: node_id`
     pub node_id: Option<String>,
-    /// Node meta. `key: node_meta`, reloadable
+    /// Meta of the node. `key: node_meta`
     pub node_meta: BTreeMap<String, String>,
-    /// `dc1` by default. `key: datacenter`
+    /// The agent's datacenter, in lower case. `key: datacenter`
     pub datacenter: String,
-    /// DNS domain without dots at its ends, lower case; `consul` by default. `key: domain`
+    /// DNS domain without dots at its ends, in lower case. `key: domain`
     pub domain: String,
-    /// A second DNS domain, or empty. `key: alt_domain`
+    /// Second DNS domain in the same form, or empty. `key: alt_domain`
     pub alt_domain: String,
     /// Whether this agent is a server. `key: server`
     pub server: bool,
-    /// Everything in memory, defaults for trying out. Flag `-dev`
+    /// Whether everything is kept in memory, with defaults for trying out. Flag `-dev`
     pub dev: bool,
-    /// Servers to wait for before the first election; 1 elects at once, and 0 never starts a cluster
-    /// but joins one. Without meaning once there is data. `key: bootstrap_expect, bootstrap`
+    /// Servers that wait for each other before the first election; 1 elects at once, 0 starts no
+    /// cluster. `key: bootstrap_expect, bootstrap`
     pub bootstrap_expect: u32,
-    /// The datacenter that decides about certificates and intentions; this one by default.
-    /// `key: primary_datacenter`
+    /// Datacenter whose certificates and intentions count for all. `key: primary_datacenter`
     pub primary_datacenter: String,
-    /// Where state is kept; `None` with `-dev`. `key: data_dir`
+    /// Directory for state; `None` with `-dev`. `key: data_dir`
     pub data_dir: Option<PathBuf>,
     /// Address of server RPC and gossip. `key: bind_addr`
     pub bind_addr: IpAddr,
     /// Address that others reach this agent under. `key: advertise_addr`
     pub advertise_addr: IpAddr,
-    /// The same over the WAN. `key: advertise_addr_wan`
+    /// Address that other datacenters reach this agent under. `key: advertise_addr_wan`
     pub advertise_addr_wan: IpAddr,
     /// Extra tagged addresses. `key: tagged_addresses`
     pub tagged_addresses: BTreeMap<String, String>,
-    /// Where to listen.
+    /// Where each protocol listens. `key: addresses, ports, client_addr`
     pub listen: Listen,
-    /// Port of server RPC; 8300. `key: ports.server`
+    /// Port of server RPC. `key: ports.server`
     pub server_port: u16,
-    /// Where LAN gossip listens; `bind_addr` by default. `key: serf_lan`
+    /// Address that LAN gossip listens on. `key: serf_lan`
     pub serf_lan_bind: IpAddr,
-    /// Port of LAN gossip; 8301. `key: ports.serf_lan`
+    /// Port of LAN gossip. `key: ports.serf_lan`
     pub serf_lan_port: u16,
-    /// Where WAN gossip listens; `bind_addr` by default. `key: serf_wan`
+    /// Address that WAN gossip listens on. `key: serf_wan`
     pub serf_wan_bind: IpAddr,
-    /// Port of WAN gossip; 8302, and 0 when it is off (-1), as it always is on clients.
-    /// `key: ports.serf_wan`
+    /// Port of WAN gossip; 0 when it is off, as it always is on clients. `key: ports.serf_wan`
     pub serf_wan_port: u16,
-    /// Whom to join. `key: retry_join` and what goes with it
+    /// Members to join. `key: retry_join` and its neighbors
     pub join: Join,
-    /// Encryption and patience of gossip. `key: encrypt` and what goes with it
+    /// Encryption and timeouts of gossip. `key: encrypt` and its neighbors
     pub gossip: Gossip,
     /// Timing of elections, holds and leaves. `key: performance`
     pub performance: Performance,
-    /// The Raft log. `key: raft_*`
+    /// Snapshots of the Raft log. `key: raft_*`
     pub raft: Raft,
-    /// The first autopilot configuration of a new cluster. `key: autopilot`
+    /// First autopilot configuration of a new cluster. `key: autopilot`
     pub autopilot: Autopilot,
     /// Scheduled snapshots; `None` makes none. `key: snapshot`
     pub snapshots: Option<Snapshots>,
     /// How long blocking queries wait. `key: default_query_time, max_query_time`
     pub queries: Queries,
-    /// Shortest TTL of a session; 10 s. `key: session_ttl_min`
+    /// Shortest TTL of a session. `key: session_ttl_min`
     pub session_ttl_min: Duration,
-    /// Answer with WAN addresses where another datacenter is asked about; false.
+    /// Whether questions about another datacenter are answered with WAN addresses.
     /// `key: translate_wan_addrs`
     pub translate_wan_addrs: bool,
-    /// Ports for sidecars registered without one; 21000 to 21255. `key: ports.sidecar_min_port`
+    /// Ports for sidecars registered without one; empty gives them none.
+    /// `key: ports.sidecar_min_port, ports.sidecar_max_port`
     pub sidecar_ports: std::ops::RangeInclusive<u16>,
-    /// DNS answers. `key: dns_config`, reloadable
+    /// How DNS answers. `key: dns_config, recursors`
     pub dns: Dns,
-    /// Services declared in files. `key: service(s)`, reloadable
+    /// Services declared in files. `key: service, services`
     pub services: Vec<ServiceDefinition>,
-    /// Checks declared in files. `key: check(s)`, reloadable
+    /// Checks declared in files. `key: check, checks`
     pub checks: Vec<CheckDefinition>,
-    /// Script checks from files may run. `key: enable_local_script_checks`
+    /// Whether script checks from files may run. `key: enable_local_script_checks`
     pub enable_local_script_checks: bool,
-    /// Script checks from the HTTP API may run too. `key: enable_script_checks`
+    /// Whether script checks from the HTTP API may run, too. `key: enable_script_checks`
     pub enable_remote_script_checks: bool,
-    /// How long a change of a check's output alone may wait for its sync; 5 m.
-    /// `key: check_update_interval`, reloadable
+    /// How long a change of a check's output alone may wait for its sync.
+    /// `key: check_update_interval`
     pub check_update_interval: Duration,
-    /// Mesh certificates. `key: connect`
+    /// The mesh. `key: connect, default_intention_policy`
     pub connect: Connect,
-    /// TLS of server RPC, HTTPS and gRPC. `key: tls`, certificate files reloadable
+    /// TLS of server RPC, HTTPS and gRPC. `key: tls` and older spellings
     pub tls: Tls,
     /// Certificates of client agents from the servers. `key: auto_encrypt`
     pub auto_encrypt: AutoEncrypt,
-    /// Set when the servers run in Kubernetes. `key: kubernetes`
+    /// The servers' Kubernetes cluster, if they run in one. `key: kubernetes`
     pub kubernetes: Option<Kubernetes>,
-    /// Log lines. `key: log_level, log_json`, the level reloadable
+    /// Log output. `key: log_level, log_json`
     pub log: Log,
-    /// Bounds on clients. `key: limits`
+    /// Bounds on what clients may use. `key: limits`
     pub limits: Limits,
-    /// JSON answers are indented (`-dev`).
+    /// Metrics and where they are sent. `key: telemetry`
+    pub telemetry: Telemetry,
+    /// Whether JSON responses are indented. Flag `-dev`
     pub pretty_json: bool,
-    /// SIGTERM leaves the cluster; true for clients. `key: leave_on_terminate`
+    /// Whether SIGTERM leaves the cluster. `key: leave_on_terminate`
     pub leave_on_terminate: bool,
-    /// SIGINT does not leave the cluster; true for servers. `key: skip_leave_on_interrupt`
+    /// Whether SIGINT only stops the agent. `key: skip_leave_on_interrupt`
     pub skip_leave_on_interrupt: bool,
-    /// Debug endpoints. `key: enable_debug`
+    /// Whether debug endpoints are served. `key: enable_debug`
     pub enable_debug: bool,
-    /// The web UI. `key: ui_config.enabled`
+    /// Whether the web UI is served. `key: ui_config.enabled`
     pub ui_enabled: bool,
     /// Files and directories to read again at a reload, in order.
     pub sources: Vec<PathBuf>,
-    /// What to tell the operator at start: deprecated keys and the like.
+    /// Warnings for the operator, logged at start: deprecated keys and the like.
     pub warnings: Vec<String>,
 }
 
@@ -154,64 +158,65 @@ pub struct Listen {
 /// How DNS answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dns {
-    /// TTL of node answers; 0. `key: dns_config.node_ttl`
+    /// TTL of answers about nodes. `key: dns_config.node_ttl`
     pub node_ttl: Duration,
-    /// TTL of service answers by name, `prefix*` or `*`; 0. `key: dns_config.service_ttl`
+    /// TTL of answers about services, by name, `prefix*` or `*`. `key: dns_config.service_ttl`
     pub service_ttl: BTreeMap<String, Duration>,
-    /// Leave out instances with warnings; false. `key: dns_config.only_passing`
+    /// Whether instances with warnings are left out. `key: dns_config.only_passing`
     pub only_passing: bool,
-    /// Set the TC bit on trimmed answers; false. `key: dns_config.enable_truncate`
+    /// Whether trimmed answers have the TC bit. `key: dns_config.enable_truncate`
     pub enable_truncate: bool,
-    /// Answers over UDP without EDNS; 3. `key: dns_config.udp_answer_limit`
+    /// Instances in an answer over UDP without EDNS. `key: dns_config.udp_answer_limit`
     pub udp_answer_limit: usize,
     /// A and AAAA records per answer; 0 is no limit. `key: dns_config.a_record_limit`
     pub a_record_limit: usize,
-    /// Never compress names. `key: dns_config.disable_compression`
+    /// Whether names are never compressed. `key: dns_config.disable_compression`
     pub disable_compression: bool,
-    /// Add node meta as TXT to node answers; true. `key: dns_config.enable_additional_node_meta_txt`
+    /// Whether answers about nodes carry their meta as TXT.
+    /// `key: dns_config.enable_additional_node_meta_txt`
     pub node_meta_txt: bool,
     /// SOA fields. `key: dns_config.soa`
     pub soa: Soa,
-    /// Where other names are looked up. `key: recursors`
+    /// Servers that questions about other domains are forwarded to. `key: recursors`
     pub recursors: Vec<SocketAddr>,
-    /// Time for one recursor; 2 s. `key: dns_config.recursor_timeout`
+    /// Timeout of one recursor. `key: dns_config.recursor_timeout`
     pub recursor_timeout: Duration,
-    /// Try recursors in random order. `key: dns_config.recursor_strategy`
+    /// Whether recursors are tried in random order. `key: dns_config.recursor_strategy`
     pub recursor_random: bool,
 }
 
-/// SOA timers, in seconds.
+/// Fields of SOA records, in seconds. `key: dns_config.soa`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Soa {
-    /// 3600.
+    /// Refresh interval of secondary servers.
     pub refresh: u32,
-    /// 600.
+    /// Their retry interval.
     pub retry: u32,
-    /// 86400.
+    /// When their copy expires.
     pub expire: u32,
-    /// 0.
+    /// TTL of negative answers.
     pub min_ttl: u32,
 }
 
 /// The mesh.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Connect {
-    /// Whether there is a mesh; true for servers. `key: connect.enabled`
+    /// Whether there is a mesh. `key: connect.enabled`
     pub enabled: bool,
-    /// The built-in authority. `key: connect.ca_config`
+    /// First settings of the built-in authority. `key: connect.ca_config`
     pub ca: BuiltinCaConfig,
-    /// What holds where no intention matches; allow by default. `key: default_intention_policy`
+    /// Whether connections that no intention matches are allowed. `key: default_intention_policy`
     pub default_allow: bool,
 }
 
 /// The Kubernetes cluster that the servers run in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// Audience of sidecars' and the operator's tokens; `lictor`. `key: kubernetes.audience`
+    /// Audience of sidecars' and the operator's tokens. `key: kubernetes.audience`
     pub audience: String,
     /// The servers' namespace. `key: kubernetes.namespace`
     pub namespace: String,
-    /// ConfigMap in that namespace that the servers write the roots to; `lictor-roots`.
+    /// ConfigMap in that namespace that the servers write the roots to.
     /// `key: kubernetes.roots_config_map`
     pub roots_config_map: String,
     /// `namespace/name` of the operator's ServiceAccount. `key: kubernetes.operator_service_account`
@@ -221,37 +226,39 @@ pub struct Kubernetes {
 /// Log output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// `trace`, `debug`, `info`, `warn` or `error`.
+    /// `trace`, `debug`, `info`, `warn` or `error`. `key: log_level`
     pub level: String,
-    /// JSON lines instead of text.
+    /// Whether lines are JSON instead of text. `key: log_json`
     pub json: bool,
 }
 
-/// Bounds on what clients may ask for.
+/// Bounds on what clients may use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Connections per client address; 200. `key: limits.http_max_conns_per_client`
+    /// Connections to HTTP and HTTPS per client address; 0 is no limit.
+    /// `key: limits.http_max_conns_per_client`
     pub http_max_conns_per_client: usize,
-    /// Bytes in a KV value; 524288. `key: limits.kv_max_value_size`
+    /// Bytes in a KV value. `key: limits.kv_max_value_size`
     pub kv_max_value_bytes: usize,
-    /// Time for a TLS handshake; 5 s, and 0 is no limit. `key: limits.https_handshake_timeout`
+    /// Timeout of a TLS handshake of HTTPS; [`Duration::MAX`] is no limit.
+    /// `key: limits.https_handshake_timeout`
     pub https_handshake_timeout: Duration,
-    /// The same on the server RPC port. `key: limits.rpc_handshake_timeout`
+    /// Timeout of a TLS handshake of server RPC; [`Duration::MAX`] is no limit.
+    /// `key: limits.rpc_handshake_timeout`
     pub rpc_handshake_timeout: Duration,
-    /// Connections per agent's address on the server RPC port; 100, and 0 is no limit.
+    /// Connections to server RPC per agent's address; 0 is no limit.
     /// `key: limits.rpc_max_conns_per_client`
     pub rpc_max_conns_per_client: usize,
-    /// How fast a client agent passes requests of the HTTP API on; no limit by default. Its own
-    /// registrations, DNS and what it answers from views are not counted.
-    /// `key: limits.rpc_rate, limits.rpc_max_burst`, reloadable
+    /// Rate at which a client agent forwards requests of the HTTP API; `None` is no limit.
+    /// `key: limits.rpc_rate, limits.rpc_max_burst`
     pub rpc_rate: Option<Rate>,
 }
 
-/// So many per second, and so many at once.
+/// Rate of a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
-    /// Per second.
+    /// Tokens added per second.
     pub per_second: f64,
-    /// At once; 1000.
+    /// Tokens the bucket holds.
     pub burst: f64,
 }

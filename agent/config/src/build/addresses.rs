@@ -6,13 +6,13 @@ use std::{
     path::PathBuf,
 };
 
-use super::{ConfigError, is_private};
-use crate::{
+use super::{
+    ConfigError, is_private,
     runtime::Listen,
     source::{Ports, Source},
 };
 
-/// One IP address.
+/// Reads one IP address.
 pub(super) fn parse_ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     if text.contains("{{") {
         return Err(ConfigError::invalid(
@@ -23,7 +23,7 @@ pub(super) fn parse_ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::invalid(key, format!("{text:?} is not an IP address")))
 }
 
-/// `bind_addr`: loopback with `-dev`, all addresses otherwise.
+/// Returns an address to listen on; loopback with `-dev` and all addresses otherwise when not given.
 pub(super) fn ip(key: &str, text: Option<&str>, dev: bool) -> Result<IpAddr, ConfigError> {
     match text {
         Some(text) => parse_ip(key, text),
@@ -32,14 +32,14 @@ pub(super) fn ip(key: &str, text: Option<&str>, dev: bool) -> Result<IpAddr, Con
     }
 }
 
-/// The addresses of this agent that others use.
+/// The addresses under which others reach this agent.
 pub(super) struct Advertised {
     pub(super) lan: IpAddr,
     pub(super) wan: IpAddr,
 }
 
-/// What was given, with `_ipv4` and `_ipv6` as the second and third choice; over the WAN the LAN's
-/// address unless another is given.
+/// Returns the given addresses, with `_ipv4` and `_ipv6` as the second and third choice; the WAN
+/// address is the LAN address unless one is given.
 pub(super) fn advertised(source: &Source, bind: IpAddr) -> Result<Advertised, ConfigError> {
     let lan = [
         ("advertise_addr", &source.advertise_addr),
@@ -59,7 +59,7 @@ pub(super) fn advertised(source: &Source, bind: IpAddr) -> Result<Advertised, Co
     Ok(Advertised { lan, wan })
 }
 
-/// The first address that is given; all of them must be right, whichever is taken.
+/// Returns the first address that is given; the others are validated, too.
 fn first_given(choices: [(&str, &Option<String>); 3]) -> Result<Option<IpAddr>, ConfigError> {
     let mut first = None;
     for (key, text) in choices {
@@ -81,7 +81,7 @@ fn first_given(choices: [(&str, &Option<String>); 3]) -> Result<Option<IpAddr>, 
     Ok(first)
 }
 
-/// `bind_addr` unless it is every address; then the machine's one private IPv4 address.
+/// Returns `bind` unless it is all addresses; then the machine's only private IPv4 address.
 fn own_address(bind: IpAddr) -> Result<IpAddr, ConfigError> {
     if !bind.is_unspecified() {
         return Ok(bind);
@@ -92,11 +92,11 @@ fn own_address(bind: IpAddr) -> Result<IpAddr, ConfigError> {
         .filter_map(|interface| Some(IpAddr::from(interface.address?.as_sockaddr_in()?.ip())))
         .filter(is_private)
         .collect();
-    the_one(private)
+    only(private)
 }
 
-/// The one private address of a machine; among several nobody can guess.
-pub(super) fn the_one(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
+/// Returns the only private address of a machine; among several the operator has to choose.
+pub(super) fn only(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
     private.sort();
     private.dedup();
     match private[..] {
@@ -106,7 +106,7 @@ pub(super) fn the_one(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
     }
 }
 
-/// A port: the default when not given, `None` when 0 or less.
+/// Returns a port: the default when not given, `None` when 0 or less.
 pub(super) fn port(
     key: &str,
     given: Option<i32>,
@@ -123,7 +123,7 @@ pub(super) fn port(
     }
 }
 
-/// A port that cannot be turned off.
+/// Returns a port that cannot be turned off.
 pub(super) fn needed_port(key: &str, given: Option<i32>, default: i32) -> Result<u16, ConfigError> {
     port(key, given, default)?.ok_or_else(|| {
         ConfigError::invalid(
@@ -133,9 +133,11 @@ pub(super) fn needed_port(key: &str, given: Option<i32>, default: i32) -> Result
     })
 }
 
+/// Returns the ports for sidecars; empty when either end is 0 or less.
 pub(super) fn sidecar_ports(ports: &Ports) -> Result<RangeInclusive<u16>, ConfigError> {
-    let min = port("ports.sidecar_min_port", ports.sidecar_min_port, 21000)?.unwrap_or(0);
-    let max = port("ports.sidecar_max_port", ports.sidecar_max_port, 21255)?.unwrap_or(0);
+    let min = port("ports.sidecar_min_port", ports.sidecar_min_port, 21000)?;
+    let max = port("ports.sidecar_max_port", ports.sidecar_max_port, 21255)?;
+    let (Some(min), Some(max)) = (min, max) else { return Ok(RangeInclusive::new(1, 0)) };
     if min > max {
         return Err(ConfigError::invalid(
             "ports.sidecar_min_port",
@@ -145,6 +147,7 @@ pub(super) fn sidecar_ports(ports: &Ports) -> Result<RangeInclusive<u16>, Config
     Ok(min..=max)
 }
 
+/// Returns where each protocol listens.
 pub(super) fn listen(source: &Source, server: bool, dev: bool) -> Result<Listen, ConfigError> {
     let client = source.client_addr.as_deref().unwrap_or("127.0.0.1");
     let (addresses, ports) = (&source.addresses, &source.ports);

@@ -1,9 +1,9 @@
-//! `bootstrap` and `bootstrap_expect`: who may begin a cluster (Consul "Bootstrapping a datacenter").
+//! `bootstrap` and `bootstrap_expect`: which servers may start a cluster (Consul "Bootstrapping a
+//! datacenter").
 
-use super::ConfigError;
-use crate::source::Source;
+use super::{ConfigError, source::Source};
 
-/// Servers to wait for before the first election; 0 never begins one.
+/// Returns how many servers wait for each other before the first election; 0 starts no cluster.
 pub(super) fn expect(
     source: &Source,
     server: bool,

@@ -8,8 +8,8 @@ use std::{
 
 use lictor_api::GoDuration;
 
-use super::{ConfigError, addresses};
-use crate::{
+use super::{
+    ConfigError, addresses,
     runtime::{
         Autopilot, Gossip, GossipKey, Join, JoinPool, Performance, Queries, Raft, Snapshots,
     },
@@ -18,10 +18,10 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-/// What Consul asks of `reconnect_timeout` at least.
-const SAFE_RECONNECT: Duration = Duration::from_secs(8 * 3600);
+/// The minimum that Consul requires; below it there is a warning.
+const SAFE_RECONNECT_TIMEOUT: Duration = Duration::from_secs(8 * 3600);
 
-/// Where a pool listens.
+/// Returns the address that a pool listens on; `bind` when not given.
 pub(super) fn pool_address(
     key: &str,
     given: Option<&str>,
@@ -33,7 +33,7 @@ pub(super) fn pool_address(
     }
 }
 
-/// Clients are in no WAN pool.
+/// Returns the port of WAN gossip; 0 on clients, which are in no WAN pool.
 pub(super) fn wan_port(given: Option<i32>, server: bool) -> Result<u16, ConfigError> {
     let port = addresses::port("ports.serf_wan", given, 8302)?.unwrap_or(0);
     Ok(if server { port } else { 0 })
@@ -84,7 +84,7 @@ pub(super) fn join(source: &Source) -> Result<Join, ConfigError> {
     })
 }
 
-/// A host, or a provider that is known.
+/// Refuses what is neither a host nor a known provider.
 fn check_target(key: &str, target: &str) -> Result<(), ConfigError> {
     if target.is_empty() {
         return Err(ConfigError::invalid(key, "has an empty entry"));
@@ -111,7 +111,7 @@ pub(super) fn gossip(
 ) -> Result<Gossip, ConfigError> {
     let mut reconnect = |key: &str, given| {
         let timeout = at_least(key, given, 72 * HOUR, SECOND)?;
-        if timeout < SAFE_RECONNECT {
+        if timeout < SAFE_RECONNECT_TIMEOUT {
             warnings.push(format!(
                 "{key} is {}: agents that a network outage cuts off for longer are forgotten and \
                  have to be joined again; 8h or more is safe",
@@ -130,7 +130,7 @@ pub(super) fn gossip(
     })
 }
 
-/// The error says what is wrong with the key and not what it is.
+/// Reads the key of gossip. The error says what is wrong with the key without repeating it.
 fn gossip_key(given: Option<&Secret>) -> Result<Option<GossipKey>, ConfigError> {
     given
         .map(Secret::expose)
@@ -215,7 +215,7 @@ pub(super) fn queries(source: &Source) -> Result<Queries, ConfigError> {
     Ok(Queries { default_wait: default_wait.min(max_wait), max_wait })
 }
 
-/// A duration with a lower bound.
+/// Returns a duration that has a lower bound.
 fn at_least(
     key: &str,
     given: Option<GoDuration>,
@@ -230,7 +230,7 @@ fn at_least(
     Ok(value)
 }
 
-/// A number that cannot be negative.
+/// Returns a number that cannot be negative.
 fn count<T: TryFrom<i64>>(key: &str, given: Option<i64>, default: i64) -> Result<T, ConfigError> {
     let value = given.unwrap_or(default);
     T::try_from(value).map_err(|_| {

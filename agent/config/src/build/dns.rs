@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use super::ConfigError;
-use crate::{
+use super::{
+    ConfigError,
     runtime::{Dns, Soa},
     source::Source,
 };
@@ -44,7 +44,7 @@ pub(super) fn build(source: &Source) -> Result<Dns, ConfigError> {
     })
 }
 
-/// An IP address, with or without a port.
+/// Reads an IP address with or without a port; 53 when not given.
 fn recursor(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse::<SocketAddr>()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::ConfigError;
-use crate::{
+use lictor_api::types::connect::BuiltinCaConfig;
+
+use super::{
+    ConfigError,
     runtime::{AutoEncrypt, Connect, Kubernetes},
-    source::{KubernetesSource, Source},
+    source::{CaConfigSource, KubernetesSource, Source},
 };
 
 pub(super) fn connect(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Connect, ConfigError> {
@@ -16,20 +18,6 @@ pub(super) fn connect(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Con
         return Err(ConfigError::invalid(
             "connect.ca_provider",
             format!("{provider:?} is not supported; the built-in \"consul\" is the only one"),
-        ));
-    }
-    let ca = config.ca_config.clone().unwrap_or_default();
-    let hour = Duration::from_secs(3600);
-    if ca.leaf_cert_ttl.0 < hour || ca.leaf_cert_ttl.0 > 8760 * hour {
-        return Err(ConfigError::invalid(
-            "connect.ca_config.leaf_cert_ttl",
-            format!("is {}; it must be between 1h and 8760h", ca.leaf_cert_ttl),
-        ));
-    }
-    if !ca.cluster_id.is_empty() && uuid::Uuid::parse_str(&ca.cluster_id).is_err() {
-        return Err(ConfigError::invalid(
-            "connect.ca_config.cluster_id",
-            format!("was supplied but was not a valid UUID: {:?}", ca.cluster_id),
         ));
     }
     let default_allow = match source.default_intention_policy.as_deref() {
@@ -44,7 +32,36 @@ pub(super) fn connect(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Con
     };
     // Client agents' certificates are the mesh authority's (COMPAT: Consul turns it on, too).
     let enabled = config.enabled.unwrap_or(true) || auto_encrypt.allow_tls;
-    Ok(Connect { enabled, ca, default_allow })
+    Ok(Connect { enabled, ca: ca_config(&config.ca_config)?, default_allow })
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn ca_config(source: &CaConfigSource) -> Result<BuiltinCaConfig, ConfigError> {
+    let default = BuiltinCaConfig::default();
+    let ca = BuiltinCaConfig {
+        cluster_id: source.cluster_id.clone().unwrap_or_default(),
+        leaf_cert_ttl: source.leaf_cert_ttl.unwrap_or(default.leaf_cert_ttl),
+        root_cert_ttl: source.root_cert_ttl.unwrap_or(default.root_cert_ttl),
+        intermediate_cert_ttl: source
+            .intermediate_cert_ttl
+            .unwrap_or(default.intermediate_cert_ttl),
+        csr_max_per_second: source.csr_max_per_second.unwrap_or(default.csr_max_per_second),
+        test_state: source.test_state.clone(),
+    };
+    if !(HOUR..=8760 * HOUR).contains(&ca.leaf_cert_ttl.0) {
+        return Err(ConfigError::invalid(
+            "connect.ca_config.leaf_cert_ttl",
+            format!("is {}; it must be between 1h and 8760h", ca.leaf_cert_ttl),
+        ));
+    }
+    if !ca.cluster_id.is_empty() && uuid::Uuid::parse_str(&ca.cluster_id).is_err() {
+        return Err(ConfigError::invalid(
+            "connect.ca_config.cluster_id",
+            format!("was supplied but was not a valid UUID: {:?}", ca.cluster_id),
+        ));
+    }
+    Ok(ca)
 }
 
 pub(super) fn kubernetes(

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::*;
-use crate::files;
+use super::super::files;
+use super::{runtime::Rate, *};
 
 fn configured(json: &str, dev: bool) -> Result<RuntimeConfig, ConfigError> {
     build(files::parse(Path::new("x.json"), json).unwrap(), dev, Vec::new())
@@ -80,6 +80,10 @@ fn each_bad_value_is_named_with_its_key() {
         (r#"{"default_intention_policy":"maybe"}"#, "\"maybe\""),
         (r#"{"recursors":["dns.example"]}"#, "\"dns.example\""),
         (r#"{"node_meta":{"consul-x":"1"}}"#, "consul-x"),
+        (r#"{"telemetry":{"statsd_address":"here"}}"#, "telemetry.statsd_address \"here\""),
+        (r#"{"telemetry":{"dogstatsd_addr":"here:0"}}"#, "telemetry.dogstatsd_addr \"here:0\""),
+        (r#"{"ports":{"sidecar_min_port":9,"sidecar_max_port":8}}"#, "ports.sidecar_min_port is 9"),
+        (r#"{"max_query_time":"1ms"}"#, "max_query_time is 1ms; it must be at least 1s"),
         (r#"{"kubernetes":{"enabled":true}}"#, "kubernetes.operator_service_account"),
     ] {
         let error = configured(json, true).unwrap_err().to_string();
@@ -116,7 +120,7 @@ fn a_client_starts_no_cluster_and_is_in_no_wan_pool() {
 }
 
 #[test]
-fn who_may_begin_a_cluster_is_said_once() {
+fn bootstrap_and_bootstrap_expect_are_one_setting() {
     let server = |rest: &str| real(&format!(r#"{{"server":true{rest}}}"#));
     assert_eq!(server(r#","bootstrap":true"#).unwrap().bootstrap_expect, 1);
     assert_eq!(server(r#","bootstrap_expect":1"#).unwrap().bootstrap_expect, 1);
@@ -194,10 +198,10 @@ fn a_protocols_tls_is_its_own_then_the_defaults_then_the_older_keys() {
     assert_eq!(rpc.cert_file, Some(PathBuf::from("/all")));
     assert_eq!(rpc.ca_file, Some(PathBuf::from("/old-ca")));
     assert_eq!(rpc.ca_path, Some(PathBuf::from("/cas")));
-    assert_eq!(rpc.min_version, crate::runtime::MinVersion::Tls13);
+    assert_eq!(rpc.min_version, runtime::MinVersion::Tls13);
     assert!(rpc.verify_incoming && rpc.verify_outgoing && config.tls.verify_server_hostname);
     assert!(!https.verify_incoming);
-    assert_eq!(config.tls.grpc, crate::runtime::TlsProtocol::default());
+    assert_eq!(config.tls.grpc, runtime::TlsProtocol::default());
 }
 
 #[test]
@@ -214,16 +218,16 @@ fn the_advertised_address_is_the_one_given_whatever_the_machine_has() {
 }
 
 #[test]
-fn one_private_address_is_taken_and_among_several_nobody_guesses() {
+fn one_private_address_is_taken_and_several_are_refused() {
     let ip = |text: &str| text.parse().unwrap();
-    let taken = addresses::the_one(vec![ip("10.0.0.2"), ip("10.0.0.2")]).unwrap();
+    let taken = addresses::only(vec![ip("10.0.0.2"), ip("10.0.0.2")]).unwrap();
     assert_eq!(taken, ip("10.0.0.2"));
-    let error = addresses::the_one(vec![ip("10.0.0.2"), ip("172.17.0.1")]).unwrap_err();
+    let error = addresses::only(vec![ip("10.0.0.2"), ip("172.17.0.1")]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Multiple private IPv4 addresses found. Please configure one with 'bind' and/or 'advertise'."
     );
-    assert!(matches!(addresses::the_one(Vec::new()), Err(ConfigError::NoPrivateAddress)));
+    assert!(matches!(addresses::only(Vec::new()), Err(ConfigError::NoPrivateAddress)));
 }
 
 #[test]
@@ -245,4 +249,63 @@ fn limits_of_server_rpc_have_consuls_defaults_and_can_be_set() {
         assert_eq!(longest, Duration::MAX, "{key}: 0 is no limit");
     }
     assert_eq!(real(r#"{"limits":{"rpc_rate":-1}}"#).unwrap().limits.rpc_rate, None);
+}
+
+#[test]
+fn single_files_are_valid_as_far_as_they_are_of_one_agent() {
+    let validated = |json: &str| {
+        validate(files::parse(Path::new("x.json"), json).unwrap(), Vec::new())
+            .map_err(|error| error.to_string())
+    };
+    for json in [
+        "{}",
+        r#"{"auto_encrypt":{"tls":true}}"#,
+        r#"{"server":true,"bootstrap":true}"#,
+        r#"{"server":true,"auto_encrypt":{"allow_tls":true}}"#,
+        r#"{"services":[{"name":"web"}]}"#,
+    ] {
+        validated(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+    }
+    for (json, words) in [
+        (r#"{"bootstrap":true}"#, "'bootstrap = true' requires 'server = true'"),
+        (r#"{"bootstrap_expect":3}"#, "'bootstrap_expect > 0' requires 'server = true'"),
+        (
+            r#"{"server":true,"auto_encrypt":{"tls":true}}"#,
+            "auto_encrypt.tls can only be used on a client",
+        ),
+    ] {
+        assert_eq!(validated(json).unwrap_err(), words, "{json}");
+    }
+}
+
+#[test]
+fn telemetry_has_consuls_defaults_and_can_be_set() {
+    let defaults = real("{}").unwrap().telemetry;
+    assert_eq!(defaults.prometheus_retention, Duration::ZERO);
+    assert!(defaults.filter_default && !defaults.disable_hostname);
+    assert_eq!(defaults.metrics_prefix, "consul");
+    assert_eq!((defaults.statsd_address, defaults.dogstatsd_address), (None, None));
+    let config = real(
+        r#"{"telemetry":{"prometheus_retention_time":"8h","filter_default":false,
+            "prefix_filter":["+consul.raft","-consul.http","consul.kvs",""],
+            "dogstatsd_addr":"unix:///run/dd.sock","dogstatsd_tags":["a:b"]}}"#,
+    )
+    .unwrap();
+    let telemetry = &config.telemetry;
+    assert_eq!(telemetry.prometheus_retention, Duration::from_secs(8 * 3600));
+    assert_eq!(telemetry.prefix_filter.allowed, ["consul.raft"]);
+    assert_eq!(telemetry.prefix_filter.blocked, ["consul.http"]);
+    assert_eq!(telemetry.dogstatsd_address.as_deref(), Some("unix:///run/dd.sock"));
+    let warned = |rule: &str| config.warnings.iter().any(|warning| warning.contains(rule));
+    assert!(warned("prefix_filter \"consul.kvs\"") && warned("prefix_filter \"\""));
+}
+
+#[test]
+fn sidecars_get_no_ports_when_an_end_of_their_range_is_turned_off() {
+    let ports = |json: &str| real(&format!(r#"{{"ports":{json}}}"#)).unwrap().sidecar_ports;
+    assert_eq!(ports("{}"), 21000..=21255);
+    assert_eq!(ports(r#"{"sidecar_min_port":1,"sidecar_max_port":1}"#), 1..=1);
+    for off in [r#"{"sidecar_min_port":0}"#, r#"{"sidecar_max_port":-1}"#] {
+        assert!(ports(off).is_empty(), "{off}");
+    }
 }

@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, addresses};
-use crate::{
+use super::{
+    ConfigError, addresses,
     runtime::{AutoEncrypt, MinVersion, Tls, TlsProtocol},
     source::{AutoEncryptSource, Source, TlsFiles},
 };
