@@ -11,6 +11,7 @@ mod tls;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
+use lictor_api::contract::{DEFAULT_DATACENTER, DEFAULT_DOMAIN};
 use lictor_api::types::session::MIN_TTL;
 
 use super::{
@@ -82,7 +83,7 @@ pub fn build(
     }
     let bind_addr = addresses::ip("bind_addr", source.bind_addr.as_deref(), dev)?;
     let advertised = addresses::advertised(&source, bind_addr)?;
-    let datacenter = datacenter("datacenter", source.datacenter.as_deref(), "dc1")?;
+    let datacenter = datacenter("datacenter", source.datacenter.as_deref(), DEFAULT_DATACENTER)?;
     let auto_encrypt = tls::auto_encrypt(&source.auto_encrypt, server)?;
     Ok(RuntimeConfig {
         node_name: node_name(source.node_name.clone())?,
@@ -94,7 +95,7 @@ pub fn build(
             &datacenter,
         )?,
         datacenter,
-        domain: domain("domain", source.domain.as_deref().unwrap_or("consul"))?,
+        domain: domain("domain", source.domain.as_deref().unwrap_or(DEFAULT_DOMAIN))?,
         alt_domain: domain("alt_domain", source.alt_domain.as_deref().unwrap_or_default())?,
         server,
         dev,

@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use lictor_api::contract::server_name;
 use lictor_config::{
     RuntimeConfig,
     runtime::{MinVersion, TlsProtocol},
@@ -206,7 +207,7 @@ impl Authority {
 /// What clients may call this server.
 fn names(config: &RuntimeConfig) -> Vec<String> {
     let mut names = vec![
-        format!("server.{}.{}", config.datacenter, config.domain),
+        server_name(&config.datacenter, &config.domain),
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
     ];

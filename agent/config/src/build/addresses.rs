@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use lictor_api::contract::GRPC_TLS_PORT;
+
 use super::{
     ConfigError, is_private,
     runtime::Listen,
@@ -185,7 +187,11 @@ pub(super) fn listen(source: &Source, server: bool, dev: bool) -> Result<Listen,
         grpc_tls: tcp(
             "grpc_tls",
             &addresses.grpc_tls,
-            port("ports.grpc_tls", ports.grpc_tls, if server { 8503 } else { -1 })?,
+            port(
+                "ports.grpc_tls",
+                ports.grpc_tls,
+                if server { i64::from(GRPC_TLS_PORT) } else { -1 },
+            )?,
         )?,
         dns: tcp("dns", &addresses.dns, port("ports.dns", ports.dns, 8600)?)?,
     })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lictor_api::contract::{ROOTS_CONFIG_MAP, TOKEN_AUDIENCE};
 use lictor_api::types::connect::BuiltinCaConfig;
 
 use super::{
@@ -87,12 +88,12 @@ pub(super) fn kubernetes(
         ));
     }
     Ok(Some(Kubernetes {
-        audience: source.audience.clone().unwrap_or_else(|| "lictor".to_owned()),
+        audience: source.audience.clone().unwrap_or_else(|| TOKEN_AUDIENCE.to_owned()),
         namespace: required("namespace", &source.namespace)?,
         roots_config_map: source
             .roots_config_map
             .clone()
-            .unwrap_or_else(|| "lictor-roots".to_owned()),
+            .unwrap_or_else(|| ROOTS_CONFIG_MAP.to_owned()),
         operator_service_account,
     }))
 }

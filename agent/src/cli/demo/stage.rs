@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use http::Uri;
 use lictor_api::client::{self, Client};
+use lictor_api::contract::SIDECAR_PROXY_SUFFIX;
 use lictor_config::{Source, source::Ports};
 use lictor_sidecar::{
     Handle, Sidecar,
@@ -161,7 +162,7 @@ impl Stage {
                 uris: vec![uri],
                 tls: None,
                 credential: Credential::Anonymous,
-                subject: Subject::ProxyId(format!("{}-sidecar-proxy", service.name)),
+                subject: Subject::ProxyId(format!("{}{SIDECAR_PROXY_SUFFIX}", service.name)),
             }),
             upstreams: Upstreams::Fixed(Vec::new()),
             public_listener: None,

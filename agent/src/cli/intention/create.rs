@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use http::{Method, StatusCode};
+use lictor_api::contract::SOURCE_TYPE_CONSUL;
 use lictor_api::{
     client::{Answer, Client},
     types::intention::Intention,
@@ -81,7 +82,7 @@ impl CreateVerb {
         Ok(vec![Intention {
             source_name: source.clone(),
             destination_name: destination.clone(),
-            source_type: "consul".to_owned(),
+            source_type: SOURCE_TYPE_CONSUL.to_owned(),
             action: Some(super::action(self.deny)),
             meta,
             ..Intention::default()

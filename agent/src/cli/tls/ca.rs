@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
+use lictor_api::contract::DEFAULT_DOMAIN;
 use rcgen::{BasicConstraints, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints};
 
 use super::{Pair, check_name, params};
@@ -15,7 +16,7 @@ pub struct CreateVerb {
     #[arg(long, default_value_t = 1825)]
     days: u64,
     /// DNS domain of the agents; names the files
-    #[arg(long, default_value = "consul")]
+    #[arg(long, default_value = DEFAULT_DOMAIN)]
     domain: String,
     /// Common name; one with random digits by default
     #[arg(long)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use lictor_transport::tls::role::server_name;
+use lictor_api::contract::{DEFAULT_DATACENTER, DEFAULT_DOMAIN, server_name};
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -32,10 +32,10 @@ pub struct CreateVerb {
     #[arg(long)]
     cli: bool,
     /// Datacenter
-    #[arg(long, default_value = "dc1")]
+    #[arg(long, default_value = DEFAULT_DATACENTER)]
     dc: String,
     /// DNS domain of the agents
-    #[arg(long, default_value = "consul")]
+    #[arg(long, default_value = DEFAULT_DOMAIN)]
     domain: String,
     /// Node name of the server, for a name of its own
     #[arg(long)]

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
-use lictor_transport::tls::role::server_name;
+use lictor_api::contract::{DEFAULT_DATACENTER, DEFAULT_DOMAIN, server_name};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::{check_name, params};
@@ -27,10 +27,10 @@ pub struct CreateVerb {
     #[arg(long, default_value = "")]
     namespace: String,
     /// Datacenter
-    #[arg(long, default_value = "dc1")]
+    #[arg(long, default_value = DEFAULT_DATACENTER)]
     dc: String,
     /// DNS domain of the agents
-    #[arg(long, default_value = "consul")]
+    #[arg(long, default_value = DEFAULT_DOMAIN)]
     domain: String,
     /// Days until authority and certificate end
     #[arg(long, default_value_t = 3650)]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use lictor_api::contract::server_name;
 use lictor_config::{RuntimeConfig, runtime::TlsProtocol};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, client::Resumption, server::NoServerSessionStorage,
@@ -173,7 +174,7 @@ impl InternalRpc {
 
 impl Current {
     fn server_name(&self, datacenter: &str) -> ServerName<'static> {
-        let name = role::server_name(datacenter, &self.domain);
+        let name = server_name(datacenter, &self.domain);
         // A datacenter that cannot stand in a name is nobody's: the verifier then finds no match.
         ServerName::try_from(name)
             .unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])))

@@ -78,11 +78,6 @@ pub(super) fn is_no_server(certificate: &CertificateDer<'_>, domain: &str) -> bo
     Names::read(certificate).is_none_or(|names| !names.uris.is_empty() || names.has_client(domain))
 }
 
-/// The one name that a server of a datacenter has.
-pub fn server_name(datacenter: &str, domain: &str) -> String {
-    format!("server.{datacenter}.{domain}")
-}
-
 /// A certificate's alternative names, DNS names in lower case.
 struct Names {
     dns: Vec<String>,

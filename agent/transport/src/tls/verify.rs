@@ -102,7 +102,8 @@ impl ServerCertVerifier for Servers {
         let is_expected = if self.check_name {
             match role::of_certificates(std::slice::from_ref(end_entity), &self.domain) {
                 Role::Server { datacenter } => {
-                    *server_name.to_str() == *role::server_name(&datacenter, &self.domain)
+                    *server_name.to_str()
+                        == *lictor_api::contract::server_name(&datacenter, &self.domain)
                 }
                 _ => false,
             }
