@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the fault suite once per planted bug (agent/src/planted.rs) and prints what found each, as rows of RELIABILITY.md.
+# Runs the fault suite once per planted bug (agent/core/src/planted.rs) and prints what found each, as rows of RELIABILITY.md.
 #
 # usage: tests/cluster/planted.sh [BUG...]      as root; LICTOR_CLUSTER_FAULTS bounds the search (default 60)
 set -euo pipefail
@@ -13,7 +13,7 @@ cp "$(find "$target" -path '*/release/lictor' -type f -printf '%T@ %p\n' | sort 
 suite=$(cargo test --quiet --release -p lictor-tests --test cluster --no-run --message-format json | jq -r 'select(.executable and .target.name == "cluster") | .executable')
 
 bugs=("$@")
-[ ${#bugs[@]} -gt 0 ] || mapfile -t bugs < <(sed -n '/^pub enum Bug/,/^}/s/^    \([A-Z][A-Za-z]*\),/\1/p' agent/src/planted.rs)
+[ ${#bugs[@]} -gt 0 ] || mapfile -t bugs < <(sed -n '/^pub enum Bug/,/^}/s/^    \([A-Z][A-Za-z]*\),/\1/p' agent/core/src/planted.rs)
 echo "| planted bug | found by | operations | faults | seconds |"
 echo "|---|---|---|---|---|"
 for bug in "${bugs[@]}"; do

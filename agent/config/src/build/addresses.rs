@@ -190,7 +190,7 @@ pub(super) fn listen(source: &Source, server: bool, dev: bool) -> Result<Listen,
             port(
                 "ports.grpc_tls",
                 ports.grpc_tls,
-                if server { i64::from(GRPC_TLS_PORT) } else { -1 },
+                if server { i32::from(GRPC_TLS_PORT) } else { -1 },
             )?,
         )?,
         dns: tcp("dns", &addresses.dns, port("ports.dns", ports.dns, 8600)?)?,
