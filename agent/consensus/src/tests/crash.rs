@@ -49,7 +49,7 @@ async fn victim() {
 /// lines.
 fn run_victim(directory: &Path, round: u64, answers: usize) -> Vec<String> {
     let mut victim = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "raft::tests::crash::victim", "--ignored", "--nocapture"])
+        .args(["--exact", "tests::crash::victim", "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
         .env(ROUND, round.to_string())
         .stdout(Stdio::piped())
