@@ -33,17 +33,40 @@ impl From<Duration> for GoDuration {
     }
 }
 
-/// Nanoseconds of one unit, or `None` for an unknown one.
-fn unit_nanos(unit: &str) -> Option<f64> {
+/// The largest duration: Go counts nanoseconds in a signed number.
+const MAX_NANOS: u64 = i64::MAX.unsigned_abs();
+/// COMPAT: the largest that is read as [`MAX_NANOS`]: log entries of the first format hold it,
+/// rounded up.
+const MAX_READ_NANOS: u64 = MAX_NANOS + 1;
+
+/// Returns the nanoseconds of one unit, or `None` for an unknown one.
+fn unit_nanos(unit: &str) -> Option<u64> {
     Some(match unit {
-        "ns" => 1.0,
-        "us" | "µs" | "μs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
         _ => return None,
     })
+}
+
+/// Returns the nanoseconds of `number` units of `unit`. Whole units are counted exactly, so that
+/// what is printed reads as the same duration; a fraction is cut off below a nanosecond, as in Go.
+fn nanos_of(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
+    if number == "." || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    // More digits than these are beyond a nanosecond of any unit.
+    let digits = &fraction[..fraction.len().min(18)];
+    let part: u128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    let scale = 10u128.pow(u32::try_from(digits.len()).ok()?);
+    let part = u64::try_from(part * u128::from(unit) / scale).ok()?;
+    whole.checked_mul(unit)?.checked_add(part).filter(|nanos| *nanos <= MAX_READ_NANOS)
 }
 
 impl FromStr for GoDuration {
@@ -58,7 +81,7 @@ impl FromStr for GoDuration {
         if rest.is_empty() {
             return Err(invalid());
         }
-        let mut nanos = 0.0f64;
+        let mut nanos = 0u64;
         while !rest.is_empty() {
             let digits = rest
                 .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -67,14 +90,14 @@ impl FromStr for GoDuration {
             let (number, tail) = rest.split_at(digits);
             let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(end);
-            let number: f64 = number.parse().map_err(|_| invalid())?;
-            nanos += number * unit_nanos(unit).ok_or_else(invalid)?;
+            let part = unit_nanos(unit).and_then(|unit| nanos_of(number, unit));
+            nanos = part
+                .and_then(|part| nanos.checked_add(part))
+                .filter(|nanos| *nanos <= MAX_READ_NANOS)
+                .ok_or_else(invalid)?;
             rest = tail;
         }
-        if nanos > i64::MAX as f64 {
-            return Err(invalid());
-        }
-        Ok(Self(Duration::from_nanos(nanos.round() as u64)))
+        Ok(Self(Duration::from_nanos(nanos.min(MAX_NANOS))))
     }
 }
 
@@ -126,6 +149,10 @@ impl<'de> Deserialize<'de> for GoDuration {
                 }
             }
             fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<GoDuration, E> {
+                // Durations are kept as text, and no text of more is read again.
+                if nanos > MAX_NANOS {
+                    return Err(E::custom(InvalidDuration(format!("{nanos}ns"))));
+                }
                 Ok(GoDuration(Duration::from_nanos(nanos)))
             }
             fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<GoDuration, E> {
@@ -134,6 +161,9 @@ impl<'de> Deserialize<'de> for GoDuration {
                     .map_err(|_| E::custom(InvalidDuration(format!("{nanos}ns"))))
             }
             fn visit_f64<E: de::Error>(self, nanos: f64) -> Result<GoDuration, E> {
+                if nanos < 0.0 {
+                    return Err(E::custom(InvalidDuration(format!("{nanos}ns"))));
+                }
                 self.visit_u64(nanos as u64)
             }
         }
@@ -157,6 +187,10 @@ mod tests {
             ("0", "0s"),
             ("72h", "72h0m0s"),
             ("15us", "15µs"),
+            ("1.s.5s", "1.5s"),
+            ("1.9ns", "1ns"),
+            ("2562047h47m16.854775807s", "2562047h47m16.854775807s"),
+            ("2562047h47m16.854775808s", "2562047h47m16.854775807s"),
         ] {
             assert_eq!(text.parse::<GoDuration>().unwrap().to_string(), printed, "{text}");
         }
@@ -164,12 +198,21 @@ mod tests {
 
     #[test]
     fn what_go_refuses_is_refused_with_its_text() {
-        for text in ["", "10", "s", "1x", "1h-5m", "abc", ".s"] {
+        for text in ["", "10", "s", "1x", "1h-5m", "abc", ".s", "1..2s", "2562047h47m16.854775809s"] {
             assert!(text.parse::<GoDuration>().is_err(), "{text:?}");
         }
         assert_eq!(
             "10".parse::<GoDuration>().unwrap_err().to_string(),
             "time: invalid duration \"10\""
         );
+    }
+
+    #[test]
+    fn a_number_that_no_duration_can_be_is_refused() {
+        for json in ["9223372036854775808", "18446744073709551615", "1e300", "-1", "-1.5"] {
+            assert!(serde_json::from_str::<GoDuration>(json).is_err(), "{json}");
+        }
+        let longest: GoDuration = serde_json::from_str("9223372036854775807").unwrap();
+        assert_eq!(longest.to_string().parse(), Ok(longest));
     }
 }

@@ -89,33 +89,32 @@ impl fmt::Display for SpiffeId {
     }
 }
 
+/// Returns whether `part` can be a trust domain or a segment of a path: SPIFFE-ID sections 2.1 and
+/// 2.2 allow letters, digits, `.`, `-` and `_`, and no segment that a path would resolve.
+fn is_part(part: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !matches!(part, "" | "." | "..") && part.bytes().all(ok)
+}
+
 impl FromStr for SpiffeId {
     type Err = InvalidSpiffeId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidSpiffeId(text.to_owned());
         let rest = text.strip_prefix("spiffe://").ok_or_else(invalid)?;
-        if rest.contains(['?', '#', '%', '@']) {
+        if !rest.split('/').all(is_part) {
             return Err(invalid());
         }
         let mut parts = rest.split('/');
-        let trust_domain = parts.next().filter(|part| !part.is_empty()).ok_or_else(invalid)?;
+        let trust_domain = parts.next().ok_or_else(invalid)?;
         let trust_domain = trust_domain.to_ascii_lowercase();
         let path: Vec<&str> = parts.collect();
         match path[..] {
             [] => Ok(Self::Signing { trust_domain }),
-            ["ns", "default", "dc", datacenter, "svc", service]
-                if !datacenter.is_empty() && !service.is_empty() =>
-            {
-                Ok(Self::Service {
-                    trust_domain,
-                    datacenter: datacenter.to_owned(),
-                    service: service.to_owned(),
-                })
+            ["ns", "default", "dc", datacenter, "svc", service] => {
+                Ok(Self::service(&trust_domain, datacenter, service))
             }
-            ["agent", "client", "dc", datacenter, "id", node]
-                if !datacenter.is_empty() && !node.is_empty() =>
-            {
+            ["agent", "client", "dc", datacenter, "id", node] => {
                 Ok(Self::agent(&trust_domain, datacenter, node))
             }
             _ => Err(invalid()),
@@ -153,6 +152,11 @@ mod tests {
             "spiffe://td/ns/default/dc/dc1/svc/we%62",
             "spiffe://td/agent/client/dc/dc1/id/",
             "spiffe://td/agent/server/dc/dc1",
+            "spiffe://td/ns/default/dc/dc1/svc/we b",
+            "spiffe://td/ns/default/dc/dc1/svc/web\n",
+            "spiffe://td/ns/default/dc/dc1/svc/w\u{e4}b",
+            "spiffe://td/ns/default/dc/../svc/web",
+            "spiffe://t:d/agent/client/dc/dc1/id/node1",
         ] {
             assert!(text.parse::<SpiffeId>().is_err(), "{text}");
         }

@@ -73,12 +73,14 @@ pub fn from_value_collecting<T: DeserializeOwned>(
     T::deserialize(Decoder { value, path: String::new(), unknown })
 }
 
-/// Whether two keys name the same field: case and underscores do not count.
+/// Returns whether two keys name the same field: case and underscores do not count.
 pub fn same_key(a: &str, b: &str) -> bool {
-    let letters = |text: &str| {
-        text.bytes().filter(|c| *c != b'_').map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>()
-    };
-    letters(a) == letters(b)
+    letters(a).eq(letters(b))
+}
+
+/// Returns what counts in a key, without a copy: this runs for every key and every field.
+fn letters(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes().filter(|c| *c != b'_').map(|c| c.to_ascii_lowercase())
 }
 
 struct Decoder<'a> {
@@ -103,10 +105,10 @@ impl Decoder<'_> {
         ))
     }
 
-    /// Adds the key's path to an error that does not have one yet.
+    /// Adds the key's path to what a scalar's visitor reports, which knows no path.
     fn at(path: &str, error: DecodeError) -> DecodeError {
         match error {
-            DecodeError::Invalid(text) if !path.is_empty() && !text.contains(path) => {
+            DecodeError::Invalid(text) if !path.is_empty() => {
                 DecodeError::Invalid(format!("{path}: {text}"))
             }
             other => other,
@@ -279,8 +281,10 @@ impl Decoder<'_> {
                 continue;
             };
             // A later spelling of the same field wins, as in Go.
-            entries.retain(|(name, _, _)| name != field);
-            entries.push(((*field).to_owned(), path, value));
+            match entries.iter_mut().find(|(name, _, _)| name == field) {
+                Some((_, written, earlier)) => (*written, *earlier) = (path, value),
+                None => entries.push(((*field).to_owned(), path, value)),
+            }
         }
         visitor.visit_map(Members {
             entries: entries.into_iter(),
@@ -455,6 +459,25 @@ mod tests {
         assert!(error.contains("Port") && error.contains("70000"), "{error}");
         let error = from_slice::<RegisterRequest>(br#"{"Check":{"Status":"bad"}}"#).unwrap_err();
         assert!(error.to_string().contains("Invalid check status: 'bad'"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_that_spells_its_key_still_gets_the_path() {
+        #[derive(Debug, Deserialize)]
+        struct Row {
+            #[serde(rename = "u16")]
+            _number: u16,
+        }
+        let error = from_slice::<Row>(br#"{"U16":70000}"#).unwrap_err().to_string();
+        assert!(error.starts_with("U16: "), "{error}");
+        let error = from_slice::<Row>(br#"{"u16":70000}"#).unwrap_err().to_string();
+        assert!(error.starts_with("u16: "), "{error}");
+    }
+
+    #[test]
+    fn the_last_spelling_of_a_field_wins() {
+        let decoded = service(r#"{"Name":"a","NAME":"b","n_a_m_e":"c","Port":1}"#).unwrap();
+        assert_eq!((decoded.name.as_str(), decoded.port), ("c", 1));
     }
 
     #[test]
