@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn what_go_refuses_is_refused_with_its_text() {
-        for text in ["", "10", "s", "1x", "1h-5m", "abc", ".s", "1..2s", "2562047h47m16.854775809s"] {
+        for text in ["", "10", "s", "1x", "1h-5m", "abc", ".s", "1..2s", "2562047h47m16.854775809s"]
+        {
             assert!(text.parse::<GoDuration>().is_err(), "{text:?}");
         }
         assert_eq!(

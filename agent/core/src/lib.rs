@@ -15,3 +15,6 @@ pub mod connect;
 pub mod fsm;
 pub mod planted;
 pub mod state;
+
+#[cfg(test)]
+mod formats;

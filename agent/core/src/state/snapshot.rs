@@ -234,3 +234,10 @@ impl Body {
         }
     }
 }
+
+/// Returns every table of a snapshot, for goldens of old formats.
+#[cfg(test)]
+pub(crate) fn rendering(bytes: &[u8]) -> serde_json::Value {
+    let body: Body = rmp_serde::from_slice(&bytes[HEADER_BYTES..]).unwrap();
+    serde_json::to_value(body).unwrap()
+}
