@@ -168,7 +168,7 @@ pub async fn fire(pool: &Pool, mut event: UserEvent) -> Result<UserEvent, FireEr
         v: VERSION,
     };
     let bytes = rmp_serde::to_vec_named(&message)
-        .map_err(|error| lictor_membership::SendError::Engine(error.to_string()))?;
+        .expect("strings, bytes and a number are always encoded into memory");
     pool.fire(&event.name, bytes.into()).await?;
     Ok(event)
 }

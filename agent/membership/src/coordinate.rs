@@ -6,12 +6,13 @@ use serf::types::coordinate::Coordinate as EngineCoordinate;
 use super::Pool;
 
 impl Pool {
-    /// Where this agent is.
+    /// Returns the estimated coordinate of this agent.
     pub fn coordinate(&self) -> Coordinate {
         self.0.engine.cooridate().map(|coordinate| convert(&coordinate)).unwrap_or_default()
     }
 
-    /// Where a member is, as it said when it was last probed; `None` for one not probed yet.
+    /// Returns the coordinate that a member reported with its last probe; `None` for a member that
+    /// was not probed yet.
     pub fn coordinate_of(&self, name: &str) -> Option<Coordinate> {
         if name == self.name() {
             return Some(self.coordinate());

@@ -1,14 +1,14 @@
-//! Who may come in, and who owns this agent's name.
+//! Admission: which members may enter the pool, and who holds this agent's name.
 //!
-//! The engine shows every announcement of an alive member before it believes it. Two things are
-//! decided here: a member of another datacenter stays out of the LAN pool, and when somebody else
-//! uses this agent's name, the newer of the two keeps it.
+//! The engine asks before it accepts the announcement of an alive member. Two things are decided
+//! here: a member of another datacenter stays out of the LAN pool, and when another agent uses this
+//! agent's name, the newer of the two keeps it.
 //!
 //! INVARIANT: of two agents with one name, the one that was started later keeps it; the other stops
-//! gossiping and does not come back by itself, so that they never take turns. While the elder still
-//! counts as alive elsewhere, the newer one keeps asking. A host that was created again is therefore
-//! welcome as soon as its predecessor has been found dead. The start time is the tag `st`, in
-//! milliseconds; clocks that differ only make the newcomer wait for the elder's end.
+//! gossiping and does not rejoin by itself, so that they never take turns. While the previous holder
+//! still counts as alive elsewhere, the newer one retries. A host that was created again is therefore
+//! accepted as soon as its predecessor has been found dead. The start time is the tag `st`, in
+//! milliseconds; clocks that differ only make the newcomer wait until the previous holder has failed.
 
 use std::{
     net::SocketAddr,
@@ -22,20 +22,20 @@ use tokio::sync::watch;
 use super::{Profile, engine::EngineMember};
 
 /// The tag with the time of an agent's start.
-pub(super) const STARTED: &str = "st";
+pub(super) const STARTED_TAG: &str = "st";
 
-/// Somebody else who uses this agent's name.
+/// Another agent that uses this agent's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Namesake {
-    /// Where it gossips.
+pub struct NameConflict {
+    /// Gossip address of the other agent.
     pub address: SocketAddr,
-    /// Its agent's UUID.
+    /// UUID of the other agent.
     pub node_id: String,
-    /// When it was started, in milliseconds.
+    /// When the other agent was started, in milliseconds since 1970; 0 if it does not say.
     pub started: u64,
 }
 
-/// Why a member is refused.
+/// Why a member is refused. The engine reports the text to the member.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("member {name:?} is of datacenter {datacenter:?}")]
@@ -44,21 +44,21 @@ pub(super) enum Refused {
     NotAServer { name: String },
 }
 
-/// What this agent is known as, and whom it met under the same name.
+/// This agent as a member of the pool, and the last conflict over its name.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct LocalMember {
     pub(super) name: String,
     pub(super) address: SocketAddr,
     pub(super) profile: Profile,
     pub(super) datacenter: String,
     pub(super) started: u64,
-    met: Mutex<Option<Namesake>>,
-    displaced: watch::Sender<Option<Namesake>>,
+    conflict: Mutex<Option<NameConflict>>,
+    superseded: watch::Sender<Option<NameConflict>>,
 }
 
-// === impl Own ===
+// === impl LocalMember ===
 
-impl Own {
+impl LocalMember {
     pub(super) fn new(
         name: &str,
         address: SocketAddr,
@@ -72,38 +72,40 @@ impl Own {
             profile,
             datacenter: datacenter.to_owned(),
             started,
-            met: Mutex::default(),
-            displaced: watch::Sender::new(None),
+            conflict: Mutex::default(),
+            superseded: watch::Sender::new(None),
         }
     }
 
-    /// Takes the namesake that was met since the last call.
-    pub(super) fn take_met(&self) -> Option<Namesake> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes the conflict that was recorded since the last call.
+    pub(super) fn take_conflict(&self) -> Option<NameConflict> {
+        self.conflict.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Holds the one that took this agent's name.
-    pub(super) fn displaced(&self) -> watch::Receiver<Option<Namesake>> {
-        self.displaced.subscribe()
+    /// Returns a receiver of the newer agent that took this agent's name.
+    pub(super) fn superseded(&self) -> watch::Receiver<Option<NameConflict>> {
+        self.superseded.subscribe()
     }
 
-    fn meet(&self, member: &EngineMember) {
+    /// Records another agent of this name; it supersedes this one if it was started later.
+    fn record_conflict(&self, member: &EngineMember) {
         let tag = |name: &str| member.tags().get(name).map_or("", |value| value.as_str());
-        let namesake = Namesake {
+        let conflict = NameConflict {
             address: *member.node().address(),
             node_id: tag("id").to_owned(),
-            started: tag(STARTED).parse().unwrap_or(0),
+            started: tag(STARTED_TAG).parse().unwrap_or(0),
         };
-        if namesake.started > self.started {
-            self.displaced.send_if_modified(|displaced| {
-                let first = displaced.is_none();
-                displaced.get_or_insert_with(|| namesake.clone());
+        if conflict.started > self.started {
+            self.superseded.send_if_modified(|superseded| {
+                let first = superseded.is_none();
+                superseded.get_or_insert_with(|| conflict.clone());
                 first
             });
         }
-        *self.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(namesake);
+        *self.conflict.lock().unwrap_or_else(PoisonError::into_inner) = Some(conflict);
     }
 
+    /// Decides whether a member may enter.
     fn examine(&self, member: &EngineMember) -> Result<(), Refused> {
         let tag = |name: &str| member.tags().get(name).map_or("", |value| value.as_str());
         let name = member.node().id();
@@ -119,14 +121,14 @@ impl Own {
             _ => {}
         }
         if !left && name.as_str() == self.name && *member.node().address() != self.address {
-            self.meet(member);
+            self.record_conflict(member);
         }
         Ok(())
     }
 }
 
-/// The engine's end of [`Own`].
-pub(super) struct Gate(pub(super) Arc<Own>);
+/// Answers the engine from [`LocalMember`].
+pub(super) struct Gate(pub(super) Arc<LocalMember>);
 
 impl MergeDelegate for Gate {
     type Error = Refused;

@@ -1,10 +1,10 @@
-//! Finding the cluster, and finding it again: the task behind `retry_join`.
+//! Joining the cluster, and rejoining it: the task behind `retry_join`.
 //!
-//! INVARIANT: for as long as the agent lives, whenever it is alone, every configured target is
-//! resolved anew and tried, soon at first and at least every [`MAX_RETRY_INTERVAL`]. Names that point to other
-//! addresses than before are therefore followed. A client is alone without a live server; a server
-//! is alone without another live server. Whoever has no live member at all tries the addresses it
-//! last knew, too.
+//! INVARIANT: for as long as the agent runs, whenever it is alone, every configured target is
+//! resolved again and tried, soon at first and at least every [`MAX_RETRY_INTERVAL`]. Changed
+//! addresses of a name are therefore noticed. A client is alone without a live server; a server is
+//! alone without another live server. An agent without any live member also tries the addresses of
+//! the members it last knew.
 
 pub(crate) mod target;
 
@@ -22,16 +22,16 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after the first attempt.
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How to find the cluster.
+/// Targets and timing of the joins.
 #[derive(Clone)]
 pub struct Settings {
-    /// How names and pods are looked up.
+    /// Looks up names and pods.
     pub resolver: Arc<dyn Resolve>,
     /// Names and addresses, in the order of the configuration.
     pub targets: Vec<Target>,
     /// The longest time between two attempts; ten seconds if it is longer.
     pub retry_interval: Duration,
-    /// How many attempts the first join may take; 0 is without end.
+    /// How many attempts the first join may take; 0 means no limit.
     pub retry_max: u32,
 }
 
@@ -40,7 +40,7 @@ pub struct Settings {
 #[error("max join retry exhausted, exiting")]
 pub struct Exhausted;
 
-/// When to try: pure, so that it is tested without a network.
+/// Decides when to retry: pure, so that it is tested without a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Plan {
     joined: bool,
@@ -50,7 +50,7 @@ struct Plan {
 // === impl Plan ===
 
 impl Plan {
-    /// After an attempt: whether to go on, and how long to wait at most.
+    /// Records an attempt; returns how long to wait at most before the next.
     fn after(&mut self, met: bool, settings: &Settings) -> Result<Duration, Exhausted> {
         if met {
             *self = Self { joined: true, failures: 0 };
@@ -65,12 +65,12 @@ impl Plan {
     }
 }
 
-/// Whether an agent must look for the cluster.
+/// Returns whether an agent has no live server beside itself.
 fn is_alone(members: &[Member], own: &str) -> bool {
     !members.iter().any(|member| member.name != own && member.is_alive() && member.is_server())
 }
 
-/// Keeps this agent in the cluster until it is told to stop.
+/// Keeps this agent in the cluster until it is cancelled.
 ///
 /// # Errors
 /// [`Exhausted`], when the first join is limited and failed that often.
@@ -79,14 +79,14 @@ pub async fn run(
     settings: Settings,
     until: CancellationToken,
 ) -> Result<(), Exhausted> {
-    let kept = keep(&pool, &settings);
+    let kept = rejoin_while_alone(&pool, &settings);
     tokio::select! {
         () = until.cancelled() => Ok(()),
         kept = kept => kept,
     }
 }
 
-async fn keep(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
+async fn rejoin_while_alone(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
     let mut members = pool.changes();
     let mut plan = Plan::default();
     let cluster = pool.profile().name();
@@ -109,14 +109,14 @@ async fn keep(pool: &Pool, settings: &Settings) -> Result<(), Exhausted> {
     }
 }
 
-/// One round over all targets.
+/// Outcome of one round over all targets.
 #[derive(Debug, PartialEq, Eq)]
 enum Attempt {
-    /// So many were contacted.
+    /// This many addresses were contacted.
     Contacted(usize),
     /// Every target is this agent itself: the first server of a cluster.
     OnlyOneself,
-    /// What went wrong.
+    /// No address was joined; the text names each problem.
     Failed(String),
 }
 
@@ -145,13 +145,14 @@ async fn attempt(pool: &Pool, settings: &Settings) -> Attempt {
     }
 }
 
-/// What an attempt led to.
+/// An attempt as it is logged.
 struct Round {
-    /// A server was found.
+    /// The agent is no longer alone.
     met: bool,
-    /// Once joined, failures are told once.
+    /// Logged above debug level: after the first success only the first failure is.
     is_news: bool,
-    /// Whom nobody told to join tries old acquaintances only, and may be alone for good.
+    /// Targets are configured. Without any, only remembered addresses are tried, and the agent may
+    /// be alone for good.
     is_expected: bool,
     retry_interval: Duration,
 }
@@ -159,7 +160,7 @@ struct Round {
 // === impl Round ===
 
 impl Round {
-    /// COMPAT: scripts grep for Consul's sentences.
+    /// Logs the round. COMPAT: scripts grep for Consul's sentences.
     fn report(&self, cluster: &str, attempt: &Attempt) {
         let Self { met, is_news, is_expected, retry_interval } = *self;
         match attempt {

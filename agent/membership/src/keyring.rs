@@ -2,7 +2,7 @@
 //! `<data_dir>/serf/local.keyring`, a JSON list of base64 with the primary key first, as in Consul.
 //!
 //! INVARIANT: the file is there as a whole or not at all, is readable by the agent alone, and holds
-//! a key before the key is answered to be installed. Keys appear in no log line and no error.
+//! a key before the key is reported as installed. Keys appear in no log line and no error.
 
 use std::{
     fmt, fs, io,
@@ -19,7 +19,7 @@ pub struct Key(SecretKey);
 // === impl Key ===
 
 impl Key {
-    /// Reads base64.
+    /// Parses a key in base64.
     ///
     /// # Errors
     /// [`KeyringError`] says what is wrong without the key.
@@ -30,7 +30,7 @@ impl Key {
             .map_err(|_| KeyringError::Length(bytes.len()))
     }
 
-    /// Base64. A secret.
+    /// Returns the key in base64: a secret.
     pub fn reveal(&self) -> String {
         STANDARD.encode(self.0.as_ref())
     }
@@ -52,13 +52,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why there are no keys.
+/// Why a key or a keyring file is unusable. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// Not base64.
+    /// The text is not base64.
     #[error("the gossip key is not base64; `lictor keygen` makes one")]
     NotBase64,
-    /// Of no length that AES has.
+    /// The key has a length that AES does not know.
     #[error("the gossip key has {0} bytes; it must have 16, 24 or 32")]
     Length(usize),
     /// The file holds no key.
@@ -67,14 +67,14 @@ pub enum KeyringError {
     /// The file cannot be read as a list of keys.
     #[error("{0:?} is not a JSON list of keys")]
     Format(PathBuf),
-    /// The operating system refused.
+    /// Reading or writing the file failed.
     #[error("{action} {path:?}")]
     Io {
-        /// What was attempted.
+        /// Operation that failed.
         action: &'static str,
-        /// With which file.
+        /// File of the operation.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
@@ -89,8 +89,8 @@ pub struct Keyring {
 // === impl Keyring ===
 
 impl Keyring {
-    /// The keys of the file if it is there, else `encrypt`, which is then written to it.
-    /// `None` without either. A file of `None` keeps keys in memory (`disable_keyring_file`, `-dev`).
+    /// Returns the keys of the file if it exists, else `encrypt`, which is then written to it; `None`
+    /// without either. Without a file the keys stay in memory (`disable_keyring_file`, `-dev`).
     ///
     /// # Errors
     /// [`KeyringError`].
@@ -110,16 +110,16 @@ impl Keyring {
         Ok(Some(keyring))
     }
 
-    /// The same file with other keys. Nothing is written yet.
+    /// Returns a keyring of the same file with other keys; writes nothing.
     #[must_use]
     pub(super) fn with_keys(&self, keys: Vec<Key>) -> Self {
         Self { keys, file: self.file.clone() }
     }
 
-    /// Writes the file, if there is one; on disk when this returns.
+    /// Writes the file, if there is one, and syncs it to disk.
     ///
     /// # Errors
-    /// [`KeyringError::Io`]; the older file, if any, is still there.
+    /// [`KeyringError::Io`]; an existing file is unchanged.
     pub(super) fn write(&self) -> Result<(), KeyringError> {
         let Some(path) = &self.file else { return Ok(()) };
         let keys: Vec<String> = self.keys.iter().map(Key::reveal).collect();

@@ -1,8 +1,8 @@
 //! Changing gossip keys on all members at once: install everywhere, use, then remove the old one.
 //!
-//! INVARIANT: a member answers that it has done what was asked only after its file says so. A
-//! member that did not answer, or refused, is in the report: a key is used only after everybody
-//! has it, and that is the operator's decision.
+//! INVARIANT: a member reports success only after its keyring file holds the change. A member that
+//! did not respond, or refused, is in the report: whether all members have a key before it is used
+//! is the operator's decision.
 //!
 //! The engine's own key queries are not used: they write the file in place, and refuse to work while
 //! encryption is being introduced (`encrypt_verify_outgoing = false`).
@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, KeyringError, MemberStatus, Pool, Query, SendError};
 
-const NAME: &str = "keys";
-/// How long members that count as alive may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Name of the query.
+const QUERY_NAME: &str = "keys";
+/// How long alive members may take to respond.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is asked of every member.
+/// An operation that every member carries out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOperation {
     /// Accept messages with this key.
@@ -27,27 +28,27 @@ pub enum KeyOperation {
     Use(Key),
     /// Refuse messages with this key, which must not be in use.
     Remove(Key),
-    /// Say which keys there are.
+    /// Report the installed keys.
     List,
 }
 
-/// What the members answered.
+/// Responses of the members, counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct KeyReport {
-    /// Members that were asked.
+    /// Members that were alive when the query was sent.
     pub nodes: usize,
-    /// Members that answered.
+    /// Members that responded.
     pub answered: usize,
-    /// What went wrong, by member.
+    /// Error texts by member name.
     pub errors: BTreeMap<String, String>,
-    /// Base64, and on how many members. Secret.
+    /// Keys in base64, a secret, with the number of members that have each.
     pub keys: BTreeMap<String, usize>,
-    /// The same of the keys in use.
+    /// The same for the primary keys, which members encrypt with.
     pub primary_keys: BTreeMap<String, usize>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Asked {
+struct KeyRequest {
     operation: String,
     #[serde(default)]
     key: String,
@@ -55,7 +56,7 @@ struct Asked {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Told {
+struct KeyResponse {
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -63,70 +64,76 @@ struct Told {
 }
 
 /// Answers the other members' key queries from now on.
-pub(super) fn answer(pool: &Pool) {
+pub(super) fn handle_queries(pool: &Pool) {
     let weak = std::sync::Arc::downgrade(&pool.0);
-    pool.answer(NAME, move |payload| {
+    pool.handle_query(QUERY_NAME, move |payload| {
         let weak = weak.clone();
         Box::pin(async move {
             let pool = Pool(weak.upgrade()?);
-            let told = tokio::task::spawn_blocking(move || pool.apply(&payload)).await.ok()?;
-            serde_json::to_vec(&told).ok().map(Bytes::from)
+            let response = tokio::task::spawn_blocking(move || pool.apply(&payload)).await.ok()?;
+            serde_json::to_vec(&response).ok().map(Bytes::from)
         })
     });
 }
 
 impl Pool {
-    /// Asks every member and waits until all that are alive have answered, or time is over.
+    /// Sends the operation to every member and waits until all alive members have responded, at most
+    /// five seconds.
     ///
     /// # Errors
-    /// [`SendError`]; nobody was asked. What members refuse is in the report.
+    /// [`SendError`]; nothing was sent. Refusals of members are in the report.
     pub async fn keys(
         &self,
         operation: KeyOperation,
         relay_factor: u8,
     ) -> Result<KeyReport, SendError> {
         let payload = encode(operation);
-        let query = Query { name: NAME, payload, timeout: Some(PATIENCE), relay_factor };
-        let mut answers = self.query(query).await?;
+        let query =
+            Query { name: QUERY_NAME, payload, timeout: Some(RESPONSE_TIMEOUT), relay_factor };
+        let mut responses = self.query(query).await?;
         let alive = self.members().iter().filter(|m| m.status == MemberStatus::Alive).count();
         let mut report = KeyReport { nodes: alive, ..KeyReport::default() };
         while report.answered < report.nodes {
-            let Some(answer) = answers.next().await else { break };
-            report.add(answer.from, &answer.payload);
+            let Some(response) = responses.next().await else { break };
+            report.add(response.from, &response.payload);
         }
         Ok(report)
     }
 
-    /// The keys of this agent alone.
+    /// Returns the keys of this agent alone.
     pub fn local_keys(&self) -> KeyReport {
         let mut report = KeyReport { nodes: 1, ..KeyReport::default() };
-        let told = self.apply(&encode(KeyOperation::List));
-        report.count(self.name().to_owned(), told);
+        let response = self.apply(&encode(KeyOperation::List));
+        report.count(self.name().to_owned(), response);
         report
     }
 
-    fn apply(&self, payload: &[u8]) -> Told {
+    fn apply(&self, payload: &[u8]) -> KeyResponse {
         let done = serde_json::from_slice(payload)
             .map_err(|error| format!("reading key query: {error}"))
-            .and_then(|asked: Asked| self.change_keys(&asked));
+            .and_then(|request: KeyRequest| self.change_keys(&request));
         match done {
-            Ok(keys) => Told { keys: keys.iter().map(Key::reveal).collect(), ..Told::default() },
-            Err(error) => Told { error, ..Told::default() },
+            Ok(keys) => {
+                let keys = keys.iter().map(Key::reveal).collect();
+                KeyResponse { keys, ..KeyResponse::default() }
+            }
+            Err(error) => KeyResponse { error, ..KeyResponse::default() },
         }
     }
 
-    fn change_keys(&self, asked: &Asked) -> Result<Vec<Key>, String> {
+    /// Carries out a request on this agent; the error text goes to the requesting member.
+    fn change_keys(&self, request: &KeyRequest) -> Result<Vec<Key>, String> {
         let (Some(ring), Some(file)) = (self.0.engine.memberlist().keyring(), &self.0.keyring)
         else {
             return Err("gossip is not encrypted on this agent".into());
         };
         let keys = || -> Vec<Key> { ring.keys().map(Key::from).collect() };
-        if asked.operation == "list" {
+        if request.operation == "list" {
             return Ok(keys());
         }
         let text = |error: KeyringError| error.to_string();
-        let key = Key::parse(&asked.key).map_err(text)?;
-        match asked.operation.as_str() {
+        let key = Key::parse(&request.key).map_err(text)?;
+        match request.operation.as_str() {
             "install" if !keys().contains(&key) => ring.insert(key.secret()),
             "install" => {}
             "use" => ring.use_key(key.secret().as_ref()).map_err(|error| error.to_string())?,
@@ -134,7 +141,7 @@ impl Pool {
             other => return Err(format!("unknown key operation {other:?}")),
         }
         file.with_keys(keys()).write().map_err(text)?;
-        tracing::info!(target: "agent", operation = asked.operation, "gossip keys changed");
+        tracing::info!(target: "agent", operation = request.operation, "gossip keys changed");
         Ok(Vec::new())
     }
 }
@@ -142,23 +149,23 @@ impl Pool {
 impl KeyReport {
     fn add(&mut self, from: String, payload: &[u8]) {
         match serde_json::from_slice(payload) {
-            Ok(told) => self.count(from, told),
+            Ok(response) => self.count(from, response),
             Err(error) => {
-                let told = Told { error: format!("reading answer: {error}"), keys: Vec::new() };
-                self.count(from, told);
+                let error = format!("reading answer: {error}");
+                self.count(from, KeyResponse { error, ..KeyResponse::default() });
             }
         }
     }
 
-    fn count(&mut self, from: String, told: Told) {
+    fn count(&mut self, from: String, response: KeyResponse) {
         self.answered += 1;
-        if !told.error.is_empty() {
-            self.errors.insert(from, told.error);
+        if !response.error.is_empty() {
+            self.errors.insert(from, response.error);
         }
-        if let Some(primary) = told.keys.first() {
+        if let Some(primary) = response.keys.first() {
             *self.primary_keys.entry(primary.clone()).or_default() += 1;
         }
-        for key in told.keys {
+        for key in response.keys {
             *self.keys.entry(key).or_default() += 1;
         }
     }
@@ -171,6 +178,6 @@ fn encode(operation: KeyOperation) -> Bytes {
         KeyOperation::Remove(key) => ("remove", key.reveal()),
         KeyOperation::List => ("list", String::new()),
     };
-    let asked = Asked { operation: operation.to_owned(), key };
-    serde_json::to_vec(&asked).unwrap_or_default().into()
+    let request = KeyRequest { operation: operation.to_owned(), key };
+    serde_json::to_vec(&request).unwrap_or_default().into()
 }

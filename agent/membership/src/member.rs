@@ -6,26 +6,26 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serf::types::MemberStatus as EngineStatus;
 
-use super::{engine::EngineMember, gate::STARTED};
+use super::{engine::EngineMember, gate::STARTED_TAG};
 
-/// How a member stands in the pool. The numbers are Consul's.
+/// State of a member in the pool. The numbers are Consul's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum MemberStatus {
-    /// Answers.
+    /// Answers probes.
     Alive = 1,
-    /// Is about to leave.
+    /// Has announced that it leaves and still gossips.
     Leaving = 2,
-    /// Left of its own accord, or was made to.
+    /// Left by itself or by `force-leave`.
     Left = 3,
-    /// Does not answer.
+    /// No longer answers probes and did not leave.
     Failed = 4,
 }
 
 // === impl MemberStatus ===
 
 impl MemberStatus {
-    /// As `members` prints it.
+    /// Returns the word that `members` prints.
     pub fn name(self) -> &'static str {
         match self {
             Self::Alive => "alive",
@@ -35,7 +35,7 @@ impl MemberStatus {
         }
     }
 
-    /// As the HTTP API has it.
+    /// Returns the number of the HTTP API.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -44,64 +44,64 @@ impl MemberStatus {
 /// One member of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Unique in the pool.
+    /// Name; unique in the pool.
     pub name: String,
-    /// Where it gossips.
+    /// Gossip address.
     pub address: SocketAddr,
-    /// How it stands.
+    /// State as this agent sees it.
     pub status: MemberStatus,
-    /// What it says about itself.
+    /// Tags that the member announces about itself.
     pub tags: BTreeMap<String, String>,
-    /// The protocol of the membership layer.
+    /// Protocol version of the membership layer.
     pub protocol: u8,
-    /// The protocol of events and queries.
+    /// Protocol version of events and queries.
     pub delegate: u8,
 }
 
 // === impl Member ===
 
 impl Member {
-    /// The tag's value, empty if there is none.
+    /// Returns the tag's value; empty if there is none.
     pub fn tag(&self, name: &str) -> &str {
         self.tags.get(name).map_or("", String::as_str)
     }
 
-    /// The UUID of the agent behind the name.
+    /// Returns the UUID of the agent behind the name.
     pub fn node_id(&self) -> &str {
         self.tag("id")
     }
 
-    /// Whether it is a server.
+    /// Returns whether the member is a server.
     pub fn is_server(&self) -> bool {
         self.tag("role") == "consul"
     }
 
-    /// Whether it answers.
+    /// Returns whether the member answers probes.
     pub fn is_alive(&self) -> bool {
         self.status == MemberStatus::Alive
     }
 
-    /// Its datacenter.
+    /// Returns the member's datacenter.
     pub fn datacenter(&self) -> &str {
         self.tag("dc")
     }
 
-    /// Where its server RPC listens; `None` for clients.
+    /// Returns the port of its server RPC; `None` for clients.
     pub fn server_port(&self) -> Option<u16> {
         self.is_server().then(|| self.tag("port").parse().ok()).flatten()
     }
 
-    /// Where its server RPC is reached; `None` for clients.
+    /// Returns the address of its server RPC; `None` for clients.
     pub fn server_address(&self) -> Option<SocketAddr> {
         self.server_port().map(|port| SocketAddr::new(self.address.ip(), port))
     }
 
-    /// When it was started, in milliseconds since 1970; 0 if it does not say.
+    /// Returns when the agent was started, in milliseconds since 1970; 0 if it does not say.
     pub fn started(&self) -> u64 {
-        self.tag(STARTED).parse().unwrap_or(0)
+        self.tag(STARTED_TAG).parse().unwrap_or(0)
     }
 
-    /// The version it runs.
+    /// Returns the version that the agent runs.
     pub fn build(&self) -> &str {
         self.tag("build")
     }

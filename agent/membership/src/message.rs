@@ -1,12 +1,12 @@
-//! Small messages to everybody: user events, and queries with their answers.
+//! Small messages to all members: user events, and queries with their responses.
 //!
-//! User events travel as queries that nobody answers. The engine's own user events keep every
+//! User events travel as queries that no member answers. The engine's own user events keep every
 //! event in a slot of 512 without comparing times when a slot is used again: slots grow for ever,
 //! go into every exchange of state, and an event can be taken for an older one. Queries are
 //! remembered by time and a random number in slots that are emptied.
 //!
-//! INVARIANT: nothing here waits for a reader. Events go into a bounded ring that slow readers fall
-//! out of; of the queries of others at most [`ANSWERING`] are being answered.
+//! INVARIANT: nothing here waits for a reader. Events go into a bounded ring buffer that slow readers
+//! fall out of; at most [`MAX_CONCURRENT_ANSWERS`] queries of other members are answered at a time.
 
 use std::{
     collections::HashMap,
@@ -28,82 +28,88 @@ use tokio::{
 
 use super::{
     Pool,
-    engine::{Delegate, MAX_QUERY, Transport},
+    engine::{Delegate, MAX_QUERY_BYTES, Transport},
+    error::EngineError,
 };
 
 /// Events that a slow reader may be behind.
-const RING: usize = 1024;
-/// Queries of others that are answered at the same time.
-const ANSWERING: usize = 32;
-/// What sets events apart from queries; the rest of the name is the event's.
-const EVENT: &str = "event:";
-/// What sets our queries apart from the engine's.
-const QUERY: &str = "query:";
+const MAX_BUFFERED_EVENTS: usize = 1024;
+/// Queries of other members that are answered at the same time.
+const MAX_CONCURRENT_ANSWERS: usize = 32;
+/// Marks a query as an event; the rest of the query's name is the event's.
+const EVENT_PREFIX: &str = "event:";
+/// Marks our queries; the engine's own have names without it.
+const QUERY_PREFIX: &str = "query:";
 /// The largest name and payload of an event together, as in Consul.
-const MAX_EVENT: usize = 512;
+const MAX_EVENT_BYTES: usize = 512;
+/// How long the engine remembers an event as a query: no member answers it.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Something that was told to everybody.
+/// A user event as every member receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserEvent {
-    /// What readers pick it by.
+    /// Name that readers select events by.
     pub name: String,
-    /// Up to 512 bytes together with the name. Equal payloads are told apart by whoever needs it.
+    /// At most 512 bytes together with the name. Distinguishing equal payloads is up to the sender.
     pub payload: Bytes,
-    /// Lamport time: larger than that of every event that was seen before it was fired.
+    /// Lamport time: larger than that of every event that the sender had received before.
     pub time: u64,
 }
 
-/// A question to everybody.
+/// A question to all members.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// What it is answered by; see [`Pool::answer`].
+    /// Selects the handler; see [`Pool::handle_query`].
     pub name: &'static str,
-    /// About 900 bytes.
+    /// At most about 900 bytes: the query with its envelope has at most 1024.
     pub payload: Bytes,
-    /// How long answers are waited for; by default as long as gossip needs to reach everybody.
+    /// How long responses are collected; by default as long as gossip takes to reach all members.
     pub timeout: Option<Duration>,
-    /// Over how many other members answers are sent as well.
+    /// How many other members relay each response as well.
     pub relay_factor: u8,
 }
 
-/// One member's answer.
+/// One member's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The member.
+pub struct QueryResponse {
+    /// Name of the member.
     pub from: String,
-    /// What it says.
+    /// Bytes that the member's handler returned.
     pub payload: Bytes,
 }
 
-/// Answers as they come, until the query's time is over.
-pub struct Answers {
+/// Responses in the order of arrival, until the query times out.
+pub struct QueryResponses {
     response: serf::QueryResponse<SmolStr, SocketAddr>,
     deadline: Instant,
 }
 
-// === impl Answers ===
+// === impl QueryResponses ===
 
-impl Answers {
-    /// The next answer; `None` when the query's time is over.
-    pub async fn next(&mut self) -> Option<Answer> {
-        let answers = self.response.response_rx();
-        let answer = tokio::time::timeout_at(self.deadline, answers.recv()).await.ok()?.ok()?;
-        Some(Answer { from: answer.from().id().to_string(), payload: answer.payload().clone() })
+impl QueryResponses {
+    /// Waits for the next response; returns `None` when the query has timed out.
+    pub async fn next(&mut self) -> Option<QueryResponse> {
+        let responses = self.response.response_rx();
+        let response = tokio::time::timeout_at(self.deadline, responses.recv()).await.ok()?.ok()?;
+        let from = response.from().id().to_string();
+        Some(QueryResponse { from, payload: response.payload().clone() })
     }
 }
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// More than Consul allows.
-    #[error("user event exceeds configured limit of {MAX_EVENT} bytes before encoding")]
+    /// The event's name and payload are too large; a smaller event can be sent.
+    #[error("user event exceeds configured limit of {MAX_EVENT_BYTES} bytes before encoding")]
     TooLarge,
-    /// The pool was left or stopped.
+    /// The pool was left or stopped; sending again fails as well.
     #[error("this agent has left the pool")]
     Stopped,
-    /// Anything else.
+    /// The engine refused the query: with its envelope it is larger than 1024 bytes, or it could
+    /// not be encoded. Sending the same again fails as well. COMPAT: clients of the HTTP API read
+    /// this text, which therefore contains the engine's.
     #[error("sending to the pool: {0}")]
-    Engine(String),
+    Engine(EngineError),
 }
 
 type Handler = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
@@ -113,51 +119,51 @@ pub(super) struct Messages {
     events: broadcast::Sender<UserEvent>,
     handlers: Mutex<HashMap<&'static str, Handler>>,
     answering: Arc<Semaphore>,
-    /// Queries are sent one after the other: the engine finds answers by Lamport time alone.
+    /// Queries are sent one after the other: the engine assigns responses by Lamport time alone.
     sending: tokio::sync::Mutex<()>,
 }
 
 impl Default for Messages {
     fn default() -> Self {
         Self {
-            events: broadcast::Sender::new(RING),
+            events: broadcast::Sender::new(MAX_BUFFERED_EVENTS),
             handlers: Mutex::default(),
-            answering: Arc::new(Semaphore::new(ANSWERING)),
+            answering: Arc::new(Semaphore::new(MAX_CONCURRENT_ANSWERS)),
             sending: tokio::sync::Mutex::default(),
         }
     }
 }
 
 impl Pool {
-    /// Tells everybody, this agent included.
+    /// Sends a user event to all members, this agent included.
     ///
     /// # Errors
-    /// [`SendError`]; nobody was told.
+    /// [`SendError`]; nothing was sent.
     pub async fn fire(&self, name: &str, payload: Bytes) -> Result<(), SendError> {
-        if name.len() + payload.len() > MAX_EVENT {
+        if name.len() + payload.len() > MAX_EVENT_BYTES {
             return Err(SendError::TooLarge);
         }
-        // Nobody answers: the engine need not remember who might.
-        let brief = Some(Duration::from_secs(1));
-        self.send(format!("{EVENT}{name}"), payload, brief, 0).await.map(drop)
+        let timeout = Some(EVENT_TIMEOUT);
+        self.send(format!("{EVENT_PREFIX}{name}"), payload, timeout, 0).await.map(drop)
     }
 
-    /// What is told from now on. A reader that falls behind is told how much it missed.
+    /// Returns a receiver of the user events from now on. A reader that falls more than
+    /// [`MAX_BUFFERED_EVENTS`] behind gets the number of events that it missed.
     pub fn events(&self) -> broadcast::Receiver<UserEvent> {
         self.0.messages.events.subscribe()
     }
 
-    /// Asks everybody, this agent included.
+    /// Sends a query to all members, this agent included.
     ///
     /// # Errors
-    /// [`SendError`]; nobody was asked.
-    pub async fn query(&self, query: Query) -> Result<Answers, SendError> {
+    /// [`SendError`]; nothing was sent.
+    pub async fn query(&self, query: Query) -> Result<QueryResponses, SendError> {
         let Query { name, payload, timeout, relay_factor } = query;
-        self.send(format!("{QUERY}{name}"), payload, timeout, relay_factor).await
+        self.send(format!("{QUERY_PREFIX}{name}"), payload, timeout, relay_factor).await
     }
 
-    /// How queries of a name are answered; `None` is no answer.
-    pub fn answer(
+    /// Answers queries of this name with what `handler` returns; `None` sends no response.
+    pub fn handle_query(
         &self,
         name: &'static str,
         handler: impl Fn(Bytes) -> BoxFuture<'static, Option<Bytes>> + Send + Sync + 'static,
@@ -172,7 +178,7 @@ impl Pool {
         payload: Bytes,
         timeout: Option<Duration>,
         relay_factor: u8,
-    ) -> Result<Answers, SendError> {
+    ) -> Result<QueryResponses, SendError> {
         if self.0.stop.is_cancelled() || self.0.engine.state() != serf::SerfState::Alive {
             return Err(SendError::Stopped);
         }
@@ -184,51 +190,59 @@ impl Pool {
         let time = parameters.timeout();
         let _turn = self.0.messages.sending.lock().await;
         let sent = self.0.engine.query(name, payload, Some(parameters)).await;
-        let response = sent.map_err(|error| SendError::Engine(error.to_string()))?;
-        Ok(Answers { response, deadline: Instant::now() + time })
+        let response = sent.map_err(|error| SendError::Engine(EngineError::new(&error)))?;
+        Ok(QueryResponses { response, deadline: Instant::now() + time })
     }
 
     fn receive(&self, query: Received) {
         let messages = &self.0.messages;
-        if let Some(name) = query.name().strip_prefix(EVENT) {
+        if let Some(name) = query.name().strip_prefix(EVENT_PREFIX) {
             let event = UserEvent {
                 name: name.to_owned(),
                 payload: query.payload().clone(),
                 time: query.lamport_time().into(),
             };
             if messages.events.send(event).is_err() {
-                tracing::trace!("nobody reads user events");
+                tracing::trace!("no reader of user events");
             }
             return;
         }
-        let Some(name) = query.name().strip_prefix(QUERY) else { return };
+        let Some(name) = query.name().strip_prefix(QUERY_PREFIX) else { return };
         let handlers = messages.handlers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(handler) = handlers.get(name).cloned() else { return };
         drop(handlers);
         let Ok(permit) = messages.answering.clone().try_acquire_owned() else {
-            tracing::warn!(from = %query.from().id(), "a query is not answered because too many are being answered");
+            tracing::warn!(from = %query.from().id(), "query dropped: too many are being answered");
             return;
         };
         self.0.tasks.spawn(async move {
-            let answer = handler(query.payload().clone()).await;
-            if let Some(answer) = answer.filter(|answer| answer.len() < MAX_QUERY)
-                && let Err(error) = query.respond(answer).await
-            {
-                tracing::debug!(%error, "a query could not be answered");
+            if let Some(response) = handler(query.payload().clone()).await {
+                respond(&query, response).await;
             }
             drop(permit);
         });
     }
 }
 
-/// Takes the engine's events off its hands. Never waits and never touches the table of members,
-/// which the engine may hold while it sends.
+/// Sends a handler's response. One that is too large is not sent; the querying member times out.
+async fn respond(query: &Received, response: Bytes) {
+    let (from, name) = (query.from().id(), query.name());
+    if response.len() >= MAX_QUERY_BYTES {
+        let (bytes, max) = (response.len(), MAX_QUERY_BYTES);
+        tracing::warn!(%from, %name, bytes, max, "query response dropped: too large");
+    } else if let Err(error) = query.respond(response).await {
+        tracing::debug!(%error, %from, %name, "query response not sent");
+    }
+}
+
+/// Drains the engine's events. Never waits and never reads the table of members, which the engine
+/// may hold while it sends.
 pub(super) async fn drain(pool: Pool, events: EventSubscriber<Transport, Delegate>) {
     loop {
         tokio::select! {
             () = pool.0.stop.cancelled() => return,
             event = events.recv() => match event {
-                Ok(Event::Member(_)) => pool.0.look.notify_one(),
+                Ok(Event::Member(_)) => pool.0.refresh.notify_one(),
                 Ok(Event::Query(query)) => pool.receive(query),
                 Ok(Event::User(_)) => {}
                 Err(_) => return,

@@ -1,14 +1,14 @@
-//! The addresses of the others, kept over a restart: `<data_dir>/serf/local.snapshot`, a JSON list.
+//! Addresses of the other members, kept over a restart: `<data_dir>/serf/local.snapshot`, a JSON list.
 //!
-//! A hint for whoever is alone, after a restart too, and no more: a file that is missing, old or damaged costs nothing, and
-//! is replaced as soon as somebody is met. While nobody is alive the last list stays.
+//! Only a hint for an agent that has no live member: a file that is missing, old or damaged is
+//! ignored, and is replaced as soon as a member is met. Without a live member the last list stays.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Mutex, sync::PoisonError};
 
 use super::Member;
 
-/// Addresses that are kept.
-const KEPT: usize = 128;
+/// Addresses in the file.
+const MAX_ADDRESSES: usize = 128;
 
 pub(super) struct File {
     path: Option<PathBuf>,
@@ -31,12 +31,12 @@ impl File {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Servers first: they are met by everybody.
+    /// Stores the addresses of the live members, servers first: every agent can join through them.
     pub(super) async fn remember(&self, own: SocketAddr, members: &[Member]) {
         let mut others: Vec<&Member> =
             members.iter().filter(|m| m.is_alive() && m.address != own).collect();
         others.sort_by_key(|member| !member.is_server());
-        let addresses: Vec<_> = others.iter().map(|m| m.address).take(KEPT).collect();
+        let addresses: Vec<_> = others.iter().map(|m| m.address).take(MAX_ADDRESSES).collect();
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if addresses.is_empty() || *kept == addresses {
@@ -67,6 +67,6 @@ impl File {
 
 async fn on_disk(write: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
     if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
-        tracing::warn!(%error, "the addresses of the members cannot be kept on disk");
+        tracing::warn!(%error, "the addresses of the members cannot be written to disk");
     }
 }

@@ -1,11 +1,11 @@
-//! What a pool is started with. Every timing is set here: the engine's own profiles differ from
+//! Settings that a pool is started with. Every timing is set here: the engine's own profiles differ from
 //! Consul's (memberlist's LAN profile has probe interval and timeout the other way round).
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::Keyring;
 
-/// Which of the two pools.
+/// One of the two pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// All agents of one datacenter.
@@ -17,7 +17,7 @@ pub enum Profile {
 // === impl Profile ===
 
 impl Profile {
-    /// As Consul's log lines and answers name the pool.
+    /// Returns the name of the pool in Consul's log lines and responses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lan => "LAN",
@@ -37,25 +37,25 @@ pub struct Timing {
     pub suspicion_mult: usize,
     /// Between two rounds of gossip.
     pub gossip_interval: Duration,
-    /// Members told in one round.
+    /// Members that receive one round of gossip.
     pub gossip_nodes: usize,
-    /// How long a dead member is still told, so that it can contradict.
+    /// How long gossip is still sent to a dead member, so that it can refute its death.
     pub gossip_to_the_dead: Duration,
-    /// A message is sent on `retransmit_mult * log(N)` times.
+    /// A message is retransmitted `retransmit_mult * log(N)` times.
     pub retransmit_mult: usize,
     /// Between two exchanges of the whole state.
     pub push_pull_interval: Duration,
     /// Between two attempts to reach a failed member.
     pub reconnect_interval: Duration,
-    /// Between two rounds of forgetting.
+    /// Between two rounds of removing members that failed or left long ago.
     pub reap_interval: Duration,
-    /// How long a failed member is remembered.
+    /// How long a failed member stays in the list.
     pub reconnect_timeout: Duration,
-    /// How long a member that left is remembered.
+    /// How long a member that left stays in the list.
     pub tombstone_timeout: Duration,
-    /// How long a leave waits until its message has been sent on, and how long it stays after that.
+    /// How long a leave waits until its message was broadcast.
     pub leave_broadcast: Duration,
-    /// See `leave_broadcast`.
+    /// How long a leaving agent stays after the broadcast, so that the message spreads.
     pub leave_propagate: Duration,
     /// How long a connection to a member may take.
     pub connect_timeout: Duration,
@@ -64,7 +64,7 @@ pub struct Timing {
 // === impl Timing ===
 
 impl Timing {
-    /// Consul's values for a pool.
+    /// Returns Consul's values for a pool.
     pub fn of(profile: Profile) -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         let lan = Self {
@@ -101,40 +101,40 @@ impl Timing {
     }
 }
 
-/// What a pool is started with.
+/// Settings of one pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// This agent's name in the pool.
     pub name: String,
     /// This agent's UUID; the tag `id`.
     pub node_id: String,
-    /// Where to listen, TCP and UDP. Port 0 takes a free one.
+    /// TCP and UDP address to listen on. Port 0 takes a free one.
     pub bind: SocketAddr,
-    /// The address that others are told. Port 0 is the port that was bound.
+    /// The address that other members use. Port 0 stands for the bound port.
     pub advertise: SocketAddr,
-    /// Which pool.
+    /// The pool, which decides who may enter.
     pub profile: Profile,
-    /// What others are told about this agent; 512 bytes encoded. In the LAN pool, members with
+    /// Tags that this agent announces; at most 512 bytes encoded. In the LAN pool, members with
     /// another `dc` are refused.
     pub tags: BTreeMap<String, String>,
-    /// The keys; nothing is encrypted without.
+    /// The keys; without any, gossip is plain text.
     pub keyring: Option<Keyring>,
-    /// With keys: refuse what is not encrypted.
+    /// With keys: refuse plain text.
     pub verify_incoming: bool,
-    /// With keys: encrypt what is sent.
+    /// With keys: encrypt outgoing messages.
     pub verify_outgoing: bool,
-    /// Where the addresses of the others are kept over a restart.
+    /// File of the other members' addresses; `None` keeps them in memory.
     pub snapshot: Option<PathBuf>,
-    /// Keep that file over a graceful leave.
+    /// Keep that file after a graceful leave.
     pub rejoin_after_leave: bool,
-    /// Intervals.
+    /// Intervals and factors of the protocol.
     pub timing: Timing,
 }
 
 // === impl Settings ===
 
 impl Settings {
-    /// Consul's defaults for a pool: no keys, no file, no tags.
+    /// Returns Consul's defaults for a pool: no keys, no file, no tags.
     pub fn new(name: &str, node_id: &str, bind: SocketAddr, profile: Profile) -> Self {
         Self {
             name: name.to_owned(),

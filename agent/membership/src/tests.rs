@@ -15,7 +15,7 @@ use super::{
 const FIRST: &str = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
 const SECOND: &str = "HvY8ubRZMgafUOWvrOadwOckVa1wN3QWAo46FVKbVN8=";
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn settings(name: &str) -> Settings {
     let mut settings =
@@ -60,7 +60,7 @@ async fn joined(names: &[&str]) -> Vec<Pool> {
 
 async fn until(pool: &Pool, wanted: impl Fn(&[Member]) -> bool) -> Arc<Vec<Member>> {
     let mut changes = pool.changes();
-    let found = timeout(PATIENCE, changes.wait_for(|members| wanted(members))).await;
+    let found = timeout(TEST_TIMEOUT, changes.wait_for(|members| wanted(members))).await;
     found.unwrap_or_else(|_| panic!("members are {:?}", pool.members())).unwrap().clone()
 }
 
@@ -114,7 +114,7 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_has_left_and_whoever_is_killed_has_failed() {
+async fn a_member_that_leaves_has_left_and_one_that_is_killed_has_failed() {
     let pools = joined(&["a", "b", "c"]).await;
     pools[1].leave().await;
     pools[1].shutdown().await;
@@ -125,7 +125,7 @@ async fn whoever_leaves_has_left_and_whoever_is_killed_has_failed() {
     until_status(&pools[0], "c", MemberStatus::Left).await;
     assert!(pools[0].force_leave("c", true).await);
     until(&pools[0], |members| members.iter().all(|m| m.name != "c")).await;
-    assert!(!pools[0].force_leave("nobody", false).await);
+    assert!(!pools[0].force_leave("unknown", false).await);
     pools[0].shutdown().await;
 }
 
@@ -150,7 +150,7 @@ async fn a_failed_member_comes_back_under_another_address_and_another_id() {
     stop(pools.into_iter().chain([again])).await;
 }
 
-/// Nobody would miss a member by itself.
+/// Probes so rarely that failures are learned from announcements alone.
 fn unobservant(name: &str) -> Settings {
     let mut settings = settings(name);
     settings.timing.probe_interval = Duration::from_secs(600);
@@ -158,7 +158,7 @@ fn unobservant(name: &str) -> Settings {
 }
 
 #[tokio::test]
-async fn who_withdraws_has_failed_at_once_and_comes_back_under_another_address() {
+async fn a_member_that_withdraws_has_failed_at_once_and_comes_back_under_another_address() {
     let a = Pool::start(unobservant("a")).await.unwrap();
     let b = Pool::start(unobservant("b")).await.unwrap();
     b.join(&[a.local_address()]).await.unwrap();
@@ -183,16 +183,17 @@ async fn a_name_is_kept_by_the_agent_that_was_started_later() {
     (newer.bind, newer.node_id) = ("127.0.0.3:0".parse().unwrap(), "id-newer".into());
     newer.advertise = newer.bind;
     let newer = Pool::start(newer).await.unwrap();
-    // Refused, or already let in, depending on how soon the others miss the elder.
+    // Refused, or already let in, depending on how soon the others find the previous holder dead.
     if let Err(error) = newer.join(&[pools[0].local_address()]).await {
         assert!(matches!(error, JoinError::NameInUse { .. }), "{error}");
     }
-    let mut told = pools[2].displaced();
-    let by = timeout(PATIENCE, told.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+    let mut superseded = pools[2].superseded();
+    let newer_agent = timeout(TEST_TIMEOUT, superseded.wait_for(Option::is_some)).await;
+    let by = newer_agent.unwrap().unwrap().clone();
     assert_eq!(by.unwrap().address, newer.local_address());
     until(&pools[1], |members| members.iter().any(|m| m.node_id() == "id-newer" && m.is_alive()))
         .await;
-    assert!(newer.displaced().borrow().is_none());
+    assert!(newer.superseded().borrow().is_none());
     stop(pools.into_iter().chain([newer])).await;
 }
 
@@ -275,14 +276,14 @@ async fn keys_of_a_pool_without_encryption_are_an_error_of_each_member() {
 }
 
 #[tokio::test]
-async fn events_reach_everybody_in_lamport_time() {
+async fn events_reach_every_member_in_lamport_time() {
     let pools = joined(&["a", "b"]).await;
     let (mut here, mut there) = (pools[0].events(), pools[1].events());
     for number in 0..3u64 {
         let payload = Bytes::from(format!("payload {number}"));
         pools[0].fire("deploy", payload.clone()).await.unwrap();
         for events in [&mut here, &mut there] {
-            let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+            let event = timeout(TEST_TIMEOUT, events.recv()).await.unwrap().unwrap();
             assert_eq!((event.name.as_str(), &event.payload), ("deploy", &payload));
             assert!(event.time >= number);
         }
@@ -293,11 +294,11 @@ async fn events_reach_everybody_in_lamport_time() {
 }
 
 #[tokio::test]
-async fn everybody_answers_a_query() {
+async fn every_member_answers_a_query() {
     let pools = joined(&["a", "b", "c"]).await;
     for pool in &pools {
         let name = pool.name().to_owned();
-        pool.answer("who", move |asked| {
+        pool.handle_query("who", move |asked| {
             let answer = Bytes::from(format!("{}{name}", String::from_utf8_lossy(&asked)));
             Box::pin(std::future::ready(Some(answer)))
         });
@@ -329,8 +330,8 @@ async fn coordinates_are_learned_from_probes() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(timeout(PATIENCE, far).await.unwrap() < Duration::from_secs(1));
-    assert_eq!(pools[0].coordinate_of("nobody"), None);
+    assert!(timeout(TEST_TIMEOUT, far).await.unwrap() < Duration::from_secs(1));
+    assert_eq!(pools[0].coordinate_of("unknown"), None);
     stop(pools).await;
 }
 
@@ -355,7 +356,7 @@ async fn peers_are_remembered_over_a_restart_and_forgotten_after_a_leave() {
 }
 
 #[tokio::test]
-async fn an_agent_alone_looks_for_the_cluster_until_it_is_found() {
+async fn an_agent_alone_tries_its_targets_until_the_cluster_is_found() {
     let reserved: SocketAddr = {
         let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
         listener.local_addr().unwrap()

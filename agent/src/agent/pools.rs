@@ -14,7 +14,7 @@ use std::{
 use lictor_api::CONSUL_VERSION;
 use lictor_config::{RuntimeConfig, runtime::JoinPool};
 use lictor_membership::{
-    Keyring, KeyringError, Member, MemberStatus, Namesake, Pool, Profile, Settings, StartError,
+    Keyring, KeyringError, Member, MemberStatus, NameConflict, Pool, Profile, Settings, StartError,
     join::{self, Resolve, Target, TargetError},
 };
 use lictor_transport::servers::{KnownServer, Servers};
@@ -144,31 +144,31 @@ impl Pools {
         watch::channel(Arc::new(vec![alone])).1
     }
 
-    /// The agent that took this agent's name, once there is one.
-    pub async fn displaced(&self) -> Namesake {
+    /// Waits until a newer agent has taken this agent's name, and returns that agent.
+    pub async fn superseded(&self) -> NameConflict {
         let Some(pool) = &self.lan else { return std::future::pending().await };
-        let mut displaced = pool.displaced();
-        match displaced.wait_for(Option::is_some).await.map(|namesake| namesake.clone()) {
-            Ok(Some(namesake)) => namesake,
+        let mut superseded = pool.superseded();
+        match superseded.wait_for(Option::is_some).await.map(|conflict| conflict.clone()) {
+            Ok(Some(conflict)) => conflict,
             _ => std::future::pending().await,
         }
     }
 
-    /// Says goodbye.
+    /// Announces in every pool that this agent leaves for good.
     pub async fn leave(&self) {
         for pool in [&self.wan, &self.lan].into_iter().flatten() {
             pool.leave().await;
         }
     }
 
-    /// Says that this agent stops for now, and where it comes back is not known.
+    /// Announces in every pool that this agent stops for now and may return at another address.
     pub async fn withdraw(&self) {
         for pool in [&self.wan, &self.lan].into_iter().flatten() {
             pool.withdraw().await;
         }
     }
 
-    /// Stops without a word.
+    /// Stops gossiping without an announcement.
     pub async fn shutdown(&self) {
         for pool in [&self.wan, &self.lan].into_iter().flatten() {
             pool.shutdown().await;

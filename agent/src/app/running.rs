@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lictor_membership::Namesake;
+use lictor_membership::NameConflict;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -24,9 +24,9 @@ pub enum Failure {
     /// It was not let into the cluster, and `retry_max` is reached.
     #[error("max join retry exhausted, exiting")]
     NotJoined,
-    /// Another agent has its name.
+    /// A newer agent has taken this agent's name.
     #[error("node name is now used by {} at {}", .0.node_id, .0.address)]
-    Displaced(Namesake),
+    Superseded(NameConflict),
 }
 
 /// An agent and its tasks.
@@ -64,7 +64,7 @@ impl Running {
         tokio::select! {
             failure = consensus => Failure::Consensus(failure),
             () = self.exhausted.cancelled() => Failure::NotJoined,
-            namesake = self.agent.pools.displaced() => Failure::Displaced(namesake),
+            conflict = self.agent.pools.superseded() => Failure::Superseded(conflict),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What `retry_join` may hold: `host`, `host:port`, `ip`, `[v6]:port`, and
+//! Values of `retry_join`: `host`, `host:port`, `ip`, `[v6]:port`, and
 //! `provider=k8s label_selector="app=consul" namespace=consul`.
 //!
 //! Source: Consul's `retry_join` and go-discover's Kubernetes provider.
@@ -32,50 +32,50 @@ pub trait Resolve: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<SocketAddr>, String>>;
 }
 
-/// Where the cluster may be found.
+/// One place where members of the cluster may be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// An address.
+    /// An address that is used as it is.
     Address(SocketAddr),
     /// A name, resolved for every attempt.
     Name {
-        /// The name.
+        /// Name that is looked up in DNS.
         host: String,
-        /// The port on it.
+        /// Gossip port at its addresses.
         port: u16,
     },
     /// The pods of a Kubernetes cluster.
     Pods(KubernetesPods),
 }
 
-/// Which pods of a Kubernetes cluster.
+/// Selects pods of a Kubernetes cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesPods {
-    /// Empty for the namespace of the pod that asks, or `default` outside of a cluster.
+    /// Namespace; empty for that of this agent's pod, or `default` outside of a cluster.
     pub namespace: String,
-    /// As `kubectl -l` takes it.
+    /// Label selector in the syntax of `kubectl -l`.
     pub label_selector: String,
-    /// As `kubectl --field-selector` takes it.
+    /// Field selector in the syntax of `kubectl --field-selector`.
     pub field_selector: String,
-    /// Use the addresses of the hosts.
+    /// Use the addresses of the pods' hosts.
     pub host_network: bool,
-    /// The port on them.
+    /// Gossip port at their addresses.
     pub port: u16,
 }
 
-/// Why a target means nothing.
+/// Why a target is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TargetError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("an address to join is empty")]
     Empty,
     /// The port is not a number up to 65535.
     #[error("{0:?} has no valid port")]
     Port(String),
-    /// Only Kubernetes is asked.
+    /// Kubernetes is the only discovery provider.
     #[error("discovery provider {0:?} is not supported; k8s, names and addresses are")]
     Provider(String),
-    /// Not `key=value`.
+    /// An argument of the provider is not `key=value`.
     #[error("{0:?} is not key=value")]
     Argument(String),
 }
@@ -83,7 +83,7 @@ pub enum TargetError {
 // === impl Target ===
 
 impl Target {
-    /// Reads one value of `retry_join`.
+    /// Parses one value of `retry_join`.
     ///
     /// # Errors
     /// [`TargetError`] names what is wrong.
@@ -112,7 +112,7 @@ impl Target {
         }
     }
 
-    /// Its addresses as of now; never empty.
+    /// Returns its current addresses; never empty. Takes at most [`RESOLVE_TIMEOUT`].
     ///
     /// # Errors
     /// A text that names the target.
@@ -142,7 +142,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// All addresses, in the order of the targets, and what could not be resolved.
+/// Returns all addresses, in the order of the targets, and a text per target that was not resolved.
 pub(super) async fn resolve(
     targets: &[Target],
     resolver: &dyn Resolve,
@@ -174,7 +174,7 @@ fn pods(text: &str, default_port: u16) -> Result<KubernetesPods, TargetError> {
     })
 }
 
-/// `key=value key="value with blanks"`.
+/// Parses `key=value key="value with blanks"`.
 fn arguments(text: &str) -> Result<BTreeMap<String, String>, TargetError> {
     let mut values = BTreeMap::new();
     let mut rest = text.trim();
@@ -193,7 +193,7 @@ fn arguments(text: &str) -> Result<BTreeMap<String, String>, TargetError> {
     Ok(values)
 }
 
-/// Looks nothing up.
+/// Refuses every lookup.
 #[cfg(test)]
 pub(crate) struct NoLookup;
 
