@@ -39,7 +39,6 @@ pub(super) type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, 
 pub(super) type Delegate =
     CompositeDelegate<SmolStr, SocketAddr, Gate, NoopReconnectDelegate<SmolStr, SocketAddr>>;
 pub(super) type Engine = Serf<Transport, Delegate>;
-pub(super) type EngineMember = serf::types::Member<SmolStr, SocketAddr>;
 pub(super) type TransportOptions = NetTransportOptions<SmolStr, TokioSocketAddrResolver, TokioTcp>;
 
 /// The largest UDP packet, as in Consul.

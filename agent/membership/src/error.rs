@@ -1,7 +1,7 @@
 //! Why a pool did not start, was not joined, or kept its tags.
 //!
-//! INVARIANT: the engine's error types stay in this crate. What serf or memberlist reports leaves it
-//! as an [`EngineError`], text for a person; callers branch on our variants only.
+//! INVARIANT: the engine's error types stay in this crate. What serf or memberlist reports leaves
+//! it as an [`EngineError`], text for a person; callers branch on our variants only.
 
 use std::{fmt, io, net::SocketAddr};
 

@@ -5,10 +5,11 @@
 //! agent's name, the newer of the two keeps it.
 //!
 //! INVARIANT: of two agents with one name, the one that was started later keeps it; the other stops
-//! gossiping and does not rejoin by itself, so that they never take turns. While the previous holder
-//! still counts as alive elsewhere, the newer one retries. A host that was created again is therefore
-//! accepted as soon as its predecessor has been found dead. The start time is the tag `st`, in
-//! milliseconds; clocks that differ only make the newcomer wait until the previous holder has failed.
+//! gossiping and does not rejoin by itself, so that they never take turns. While the previous
+//! holder still counts as alive elsewhere, the newer one retries. A host that was created again is
+//! therefore accepted as soon as its predecessor has been found dead. The start time is the tag
+//! `st`, in milliseconds; clocks that differ only make the newcomer wait until the previous holder
+//! has failed.
 
 use std::{
     net::SocketAddr,
@@ -19,10 +20,10 @@ use serf::delegate::MergeDelegate;
 use serf::types::SmolStr;
 use tokio::sync::watch;
 
-use super::{Profile, engine::EngineMember};
-
-/// The tag with the time of an agent's start.
-pub(super) const STARTED_TAG: &str = "st";
+use super::{
+    Profile,
+    member::{EngineMember, STARTED_TAG},
+};
 
 /// Another agent that uses this agent's name.
 #[derive(Debug, Clone, PartialEq, Eq)]

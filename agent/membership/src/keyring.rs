@@ -89,8 +89,9 @@ pub struct Keyring {
 // === impl Keyring ===
 
 impl Keyring {
-    /// Returns the keys of the file if it exists, else `encrypt`, which is then written to it; `None`
-    /// without either. Without a file the keys stay in memory (`disable_keyring_file`, `-dev`).
+    /// Returns the keys of the file if it exists, else `encrypt`, which is then written to it;
+    /// `None` without either. Without a file the keys stay in memory (`disable_keyring_file`,
+    /// `-dev`).
     ///
     /// # Errors
     /// [`KeyringError`].

@@ -4,8 +4,8 @@
 //! did not respond, or refused, is in the report: whether all members have a key before it is used
 //! is the operator's decision.
 //!
-//! The engine's own key queries are not used: they write the file in place, and refuse to work while
-//! encryption is being introduced (`encrypt_verify_outgoing = false`).
+//! The engine's own key queries are not used: they write the file in place, and refuse to work
+//! while encryption is being introduced (`encrypt_verify_outgoing = false`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -77,8 +77,8 @@ pub(super) fn handle_queries(pool: &Pool) {
 }
 
 impl Pool {
-    /// Sends the operation to every member and waits until all alive members have responded, at most
-    /// five seconds.
+    /// Sends the operation to every member and waits until all alive members have responded, at
+    /// most five seconds.
     ///
     /// # Errors
     /// [`SendError`]; nothing was sent. Refusals of members are in the report.

@@ -3,8 +3,8 @@
 //! A [`Pool`] is this agent's place in one group of agents. Callers read [`Pool::members`] and wait
 //! on [`Pool::changes`], which is level-triggered: a missed change is seen with the next one.
 //!
-//! Engine: serf 0.5 over memberlist 0.8, ports of the Go libraries that Consul gossips with, so that
-//! timings and states mean what Consul's operators expect.
+//! Engine: serf 0.5 over memberlist 0.8, ports of the Go libraries that Consul gossips with, so
+//! that timings and states mean what Consul's operators expect.
 //!
 //! Used: memberlist's failure detection, push/pull and encryption; serf's member table, tags,
 //! queries, Lamport clocks and coordinates. Left aside, each with its reason where it is replaced:
@@ -71,8 +71,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use engine::{Engine, EngineMember};
+use engine::Engine;
 use gate::LocalMember;
+use member::EngineMember;
 
 /// Engine events that may wait to be drained; the drain never blocks.
 const MAX_PENDING_EVENTS: usize = 1024;
@@ -123,7 +124,7 @@ impl Pool {
         let started = now_millis();
         let mut tags = settings.tags.clone();
         tags.insert("id".into(), settings.node_id.clone());
-        tags.insert(gate::STARTED_TAG.into(), started.to_string());
+        tags.insert(member::STARTED_TAG.into(), started.to_string());
         engine::encode_tags(&tags).map_err(StartError::Tags)?;
         let datacenter = tags.get("dc").cloned().unwrap_or_default();
         let (name, profile) = (&settings.name, settings.profile);
@@ -199,8 +200,8 @@ impl Pool {
         self.0.members.subscribe()
     }
 
-    /// Returns a receiver of the newer agent that took this agent's name; `None` until there is one.
-    /// This pool has then stopped with its members as they were, and the agent should end.
+    /// Returns a receiver of the newer agent that took this agent's name; `None` until there is
+    /// one. This pool has then stopped with its members as they were, and the agent should end.
     pub fn superseded(&self) -> Receiver<Option<NameConflict>> {
         self.0.local.superseded()
     }
@@ -221,7 +222,7 @@ impl Pool {
             return Err(TagsError::Stopped);
         }
         tags.insert("id".into(), self.0.node_id.clone());
-        tags.insert(gate::STARTED_TAG.into(), self.0.local.started.to_string());
+        tags.insert(member::STARTED_TAG.into(), self.0.local.started.to_string());
         let encoded = engine::encode_tags(&tags).map_err(TagsError::TooLarge)?;
         {
             let mut known = self.0.tags.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,8 +290,8 @@ impl Pool {
         true
     }
 
-    /// Stops gossiping. Returns within four seconds. Unless [`Pool::leave`] was called before, other
-    /// members will count this agent as failed.
+    /// Stops gossiping. Returns within four seconds. Unless [`Pool::leave`] was called before,
+    /// other members will count this agent as failed.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();

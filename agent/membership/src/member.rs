@@ -4,9 +4,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use serf::types::MemberStatus as EngineStatus;
+use serf::types::{MemberStatus as EngineStatus, SmolStr};
 
-use super::{engine::EngineMember, gate::STARTED_TAG};
+pub(super) type EngineMember = serf::types::Member<SmolStr, SocketAddr>;
+
+/// The tag with the time of an agent's start.
+pub(super) const STARTED_TAG: &str = "st";
 
 /// State of a member in the pool. The numbers are Consul's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,8 +5,9 @@
 //! go into every exchange of state, and an event can be taken for an older one. Queries are
 //! remembered by time and a random number in slots that are emptied.
 //!
-//! INVARIANT: nothing here waits for a reader. Events go into a bounded ring buffer that slow readers
-//! fall out of; at most [`MAX_CONCURRENT_ANSWERS`] queries of other members are answered at a time.
+//! INVARIANT: nothing here waits for a reader. Events go into a bounded ring buffer that slow
+//! readers fall out of; at most [`MAX_CONCURRENT_ANSWERS`] queries of other members are answered at
+//! a time.
 
 use std::{
     collections::HashMap,
@@ -106,8 +107,8 @@ pub enum SendError {
     #[error("this agent has left the pool")]
     Stopped,
     /// The engine refused the query: with its envelope it is larger than 1024 bytes, or it could
-    /// not be encoded. Sending the same again fails as well. COMPAT: clients of the HTTP API read
-    /// this text, which therefore contains the engine's.
+    /// not be encoded. Sending the same again fails as well. The text contains the engine's,
+    /// because HTTP responses carry this text alone.
     #[error("sending to the pool: {0}")]
     Engine(EngineError),
 }

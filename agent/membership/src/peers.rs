@@ -1,4 +1,5 @@
-//! Addresses of the other members, kept over a restart: `<data_dir>/serf/local.snapshot`, a JSON list.
+//! Addresses of the other members, kept over a restart: `<data_dir>/serf/local.snapshot`, a JSON
+//! list.
 //!
 //! Only a hint for an agent that has no live member: a file that is missing, old or damaged is
 //! ignored, and is replaced as soon as a member is met. Without a live member the last list stays.

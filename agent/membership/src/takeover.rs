@@ -1,8 +1,9 @@
 //! Joining a pool, and taking over this agent's name from its previous holder.
 //!
 //! Members refuse a second agent of a name while the first still counts as alive. A host that was
-//! created again meets its own predecessor that way. The newer agent therefore notifies the previous
-//! holder, which then stops ([`super::watch`]), and repeats its announcement until it is accepted.
+//! created again meets its own predecessor that way. The newer agent therefore notifies the
+//! previous holder, which then stops ([`super::watch`]), and repeats its announcement until it is
+//! accepted.
 //!
 //! INVARIANT: at most one background retry runs per pool, and it ends with the pool.
 
@@ -65,8 +66,8 @@ impl Pool {
         }
     }
 
-    /// Notifies the previous holder of this agent's name that it has been superseded. Members reject
-    /// this agent while that one looks alive to them, and no other agent can notify it.
+    /// Notifies the previous holder of this agent's name that it has been superseded. Members
+    /// reject this agent while that one looks alive to them, and no other agent can notify it.
     async fn notify_previous_holder(&self, holder: &NameConflict) {
         if holder.started < self.0.local.started {
             let address = MaybeResolvedAddress::resolved(holder.address);

@@ -7,9 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Member, MemberStatus, Pool, Profile,
-    engine::{self, EngineMember},
-    gate::NameConflict,
+    Member, MemberStatus, Pool, Profile, engine, gate::NameConflict, member::EngineMember,
 };
 
 /// Some status changes emit no serf event, so the member list is also polled.
