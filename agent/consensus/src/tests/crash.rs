@@ -1,8 +1,11 @@
 //! kill -9 at any moment loses nothing that was answered.
 //!
 //! The victim is this test binary again, writing from several tasks while it takes snapshots; it
-//! says on its standard output what it was answered. The real agent under real clients is the
-//! suite's in the member `tests`.
+//! prints every acknowledged write on its standard output. The suite in the member `tests` does the
+//! same with the real agent and real clients.
+//!
+//! Each round kills after a random number of lines. They are printed before the round: a run that
+//! failed is repeated with the list in `LICTOR_TEST_CRASH_LINES`.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -11,10 +14,12 @@ use std::{
 
 use super::*;
 
-const ROUNDS: u64 = 12;
+const ROUNDS: usize = 12;
 const WRITERS: u64 = 8;
 const DIRECTORY: &str = "LICTOR_TEST_CRASH_DIRECTORY";
 const ROUND: &str = "LICTOR_TEST_CRASH_ROUND";
+/// Comma-separated lines after which each round is killed; random without it.
+const LINES: &str = "LICTOR_TEST_CRASH_LINES";
 
 #[tokio::test]
 #[ignore = "the victim of the test below, which starts it"]
@@ -45,11 +50,20 @@ async fn victim() {
     tasks.join_all().await;
 }
 
-/// Lets a victim write until it was answered `answers` times, kills it, and returns its whole
+/// Returns the number of lines after which each round is killed.
+fn kill_after_lines() -> Vec<usize> {
+    match std::env::var(LINES) {
+        Ok(list) => list.split(',').map(|lines| lines.trim().parse().unwrap()).collect(),
+        Err(_) => (0..ROUNDS).map(|_| rand::random_range(10..400)).collect(),
+    }
+}
+
+/// Lets a victim write until it has printed `kill_after` lines, kills it, and returns its whole
 /// lines.
-fn run_victim(directory: &Path, round: u64, answers: usize) -> Vec<String> {
+fn run_victim(directory: &Path, round: usize, kill_after: usize) -> Vec<String> {
+    let (_, module) = module_path!().split_once("::").unwrap();
     let mut victim = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::crash::victim", "--ignored", "--nocapture"])
+        .args(["--exact", &format!("{module}::victim"), "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
         .env(ROUND, round.to_string())
         .stdout(Stdio::piped())
@@ -59,7 +73,7 @@ fn run_victim(directory: &Path, round: u64, answers: usize) -> Vec<String> {
     let mut output = BufReader::new(victim.stdout.take().unwrap());
     let mut text = String::new();
     let mut seen = 0;
-    while seen < answers && output.read_line(&mut text).unwrap() > 0 {
+    while seen < kill_after && output.read_line(&mut text).unwrap() > 0 {
         seen += 1;
     }
     victim.kill().unwrap();
@@ -74,9 +88,10 @@ async fn nothing_that_was_answered_is_lost_when_the_process_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let mut answered: Vec<(String, u64)> = Vec::new();
     let mut newest = 0;
-    for round in 0..ROUNDS {
-        let answers = rand::random_range(10..400);
-        let lines = run_victim(directory.path(), round, answers);
+    let rounds = kill_after_lines();
+    println!("{LINES}={}", rounds.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+    for (round, kill_after) in rounds.iter().enumerate() {
+        let lines = run_victim(directory.path(), round, *kill_after);
         let begun = newest;
         for line in &lines {
             match line.split(' ').collect::<Vec<_>>()[..] {
@@ -93,7 +108,7 @@ async fn nothing_that_was_answered_is_lost_when_the_process_is_killed() {
             }
         }
     }
-    assert!(answered.len() as u64 > ROUNDS, "the victims wrote {} keys", answered.len());
+    assert!(answered.len() > rounds.len(), "the victims wrote {} keys", answered.len());
     let (consensus, store) = start(Some(directory.path())).await;
     let state = store.snapshot();
     for (key, index) in &answered {
