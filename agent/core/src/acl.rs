@@ -1,47 +1,47 @@
-//! The one gate: every path that reads or changes something asks [`Authorizer::authorize`].
+//! Authorization: every path that reads or changes something calls [`Authorizer::authorize`].
 //!
-//! There are no ACL tokens yet, so everybody may do everything but one thing: where the servers run
-//! in Kubernetes, what identities rest on (instances of pods, virtual nodes, intentions) is written
-//! by the operator and from the server's own loopback only.
+//! There are no ACL tokens yet, so every caller has every permission but one: where the servers run
+//! in Kubernetes, the rows that identities are derived from (instances of pods, virtual nodes,
+//! intentions) may be written only by the operator and from the server's own loopback.
 
 use lictor_api::{NodeName, ServiceName};
 
-/// Who asks.
+/// Identity of a caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Caller {
-    /// No credential.
+    /// A caller without a credential.
     #[default]
     Anonymous,
-    /// No credential, from the agent's own loopback interface or inside the process.
+    /// A caller without a credential on the agent's own loopback interface or inside the process.
     Local,
-    /// The Kubernetes operator, by its reviewed token.
+    /// The Kubernetes operator, identified by its reviewed token.
     Operator,
 }
 
-/// What is asked for. Names are those that the request touches.
+/// The access that a request needs. Names are those of the rows that it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access<'a> {
     /// Read or change a key; for a prefix operation, the prefix.
     Key {
         /// The key or prefix.
         key: &'a str,
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
     },
     /// Read or change a service's instances.
     Service {
         /// The service.
         name: &'a ServiceName,
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
-        /// The instance stands for a Kubernetes pod (meta `pod-uid`).
+        /// The instance represents a Kubernetes pod (meta `pod-uid`).
         of_pod: bool,
     },
     /// Read or change a node.
     Node {
         /// The node.
         name: &'a NodeName,
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
         /// The node is the operator's (meta `synthetic-node`).
         synthetic: bool,
@@ -50,57 +50,58 @@ pub enum Access<'a> {
     Intention {
         /// The destination.
         destination: &'a str,
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
     },
     /// Read or change the sessions of a node.
     Session {
         /// The node.
         node: &'a str,
-        /// Whether they change.
+        /// True for a change.
         write: bool,
     },
-    /// Get a certificate in a service's name.
+    /// Obtain a certificate in a service's name.
     Leaf {
         /// The service.
         service: &'a str,
     },
     /// Read or change this agent: members, reload, leave, maintenance.
     Agent {
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
     },
     /// Read or change the cluster's operation: the certificate authority, Raft, autopilot.
     Operator {
-        /// Whether it changes.
+        /// True for a change.
         write: bool,
     },
 }
 
-/// The caller may not. The text is Consul's, with what is missing.
+/// Permission denied. The text is Consul's, with the missing permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Permission denied: anonymous token lacks permission '{permission}'. The anonymous token is used implicitly when a request does not specify a token."
 )]
 pub struct PermissionDenied {
-    /// For example `service:write` on "web".
+    /// The missing permission, for example `service:write` on "web".
     pub permission: String,
 }
 
-/// Decides.
+/// Decides whether callers have permissions.
 #[derive(Debug, Clone, Default)]
 pub struct Authorizer {
-    /// Whether the operator's part of the catalog is reserved to it.
+    /// True when the operator's part of the catalog is reserved to it.
     kubernetes: bool,
 }
 
 impl Authorizer {
-    /// `kubernetes`: whether the servers run in a cluster with an operator.
+    /// Creates an authorizer; `kubernetes` is true when the servers run in a cluster with an
+    /// operator.
     pub fn new(kubernetes: bool) -> Self {
         Self { kubernetes }
     }
 
-    /// Whether `caller` may.
+    /// Checks `caller`'s permission for `access`.
     ///
     /// # Errors
     /// [`PermissionDenied`] names the missing permission.

@@ -1,7 +1,7 @@
-//! The mesh's decisions: who may connect to whom, and what a proxy has to know.
+//! The mesh's decisions: which services may connect, and the configuration of each proxy.
 //!
 //! INVARIANT: a pure core. Functions of a [`crate::state::State`], without clock, randomness or
-//! I/O, that know no transport; they note the topics they read in a
+//! I/O, that know no transport; they add the topics they read to a
 //! [`crate::state::WatchSet`].
 
 pub mod intention;

@@ -1,11 +1,11 @@
 //! The state machine: what each committed command does to the [`State`].
 //!
 //! INVARIANT: `apply` is a pure, total function of state and command. Times, UUIDs and keys are
-//! chosen by whoever proposes the command; a command that cannot be carried out changes nothing
-//! and answers [`Response::Rejected`]; nothing panics, because every server applies every entry.
+//! chosen by the proposer; a command that cannot be carried out changes nothing and returns
+//! [`Response::Rejected`]; nothing panics, because every server applies every entry.
 //!
 //! Entries outlive the process: MessagePack with field names behind a version byte. A new command
-//! is a new variant; a server that meets a variant it does not know stops instead of skipping it.
+//! is a new variant; a server that does not know a variant stops instead of skipping it.
 
 pub mod autopilot;
 pub mod catalog;
@@ -20,7 +20,10 @@ pub mod txn;
 use lictor_api::types::catalog::{DeregisterRequest, RegisterRequest};
 use serde::{Deserialize, Serialize};
 
-use crate::state::{State, watch::Touched};
+use crate::state::{
+    State,
+    watch::{Change, Touched},
+};
 pub use autopilot::AutopilotCommand;
 pub use certificate_authority::CaCommand;
 pub use config_entry::{ConfigEntryCommand, IntentionCommand};
@@ -60,67 +63,67 @@ pub enum Command {
     Coordinate(CoordinateCommand),
 }
 
-/// What a command did.
+/// Result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
-    /// It was carried out.
+    /// The command was carried out.
     Done,
-    /// A conditional command: whether its condition held and it was carried out.
+    /// The result of a conditional command: true if its condition held and it was carried out.
     Applied(bool),
-    /// It was refused and changed nothing.
+    /// The command was refused and changed nothing.
     Rejected(Rejection),
-    /// A transaction: what it read and wrote, or why it changed nothing.
+    /// The rows that a transaction read and wrote, or the reasons why it changed nothing.
     Transaction(TxnOutcome),
 }
 
 /// Why a committed command changed nothing. The texts are Consul's, which clients print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
-    /// A registration without a node name.
+    /// A registration has no node name.
     #[error("Must provide node")]
     MissingNode,
-    /// A registration of a new or changed node without an address.
+    /// A registration of a new or changed node has no address.
     #[error("Must provide address if SkipNodeUpdate is not set")]
     MissingAddress,
-    /// An instance or check for a node that does not exist.
+    /// An instance or check names a node that does not exist.
     #[error("node {0:?} does not exist")]
     UnknownNode(String),
-    /// A check for an instance that does not exist.
+    /// A check names an instance that does not exist.
     #[error("service ID {service:?} does not exist on node {node:?}")]
     UnknownService {
-        /// The node.
+        /// Name of the node.
         node: String,
-        /// The instance.
+        /// ID of the instance.
         service: String,
     },
     /// There is no authority to change yet.
     #[error("the certificate authority is not initialized")]
     NoAuthority,
-    /// A lock without a session.
+    /// A lock names no session.
     #[error("missing session")]
     MissingSession,
-    /// A lock for a session that does not exist.
+    /// A lock names a session that does not exist.
     #[error("invalid session {0:?}")]
     InvalidSession(String),
-    /// A session with an ID that is empty or taken.
+    /// The ID of a new session is empty or taken.
     #[error("session ID {0:?} cannot be used")]
     SessionId(String),
-    /// A session or instance for a node that does not exist.
+    /// A session or instance names a node that does not exist.
     #[error("Missing node registration")]
     MissingNodeRegistration,
-    /// A check for an instance that does not exist.
+    /// A check names an instance that does not exist.
     #[error("Missing service registration")]
     MissingServiceRegistration,
-    /// A session on a check that does not exist.
+    /// A session depends on a check that does not exist.
     #[error("Missing check '{0}' registration")]
     MissingCheckRegistration(String),
-    /// A session on a check that is critical.
+    /// A session depends on a check that is critical.
     #[error("Check '{0}' is in critical state")]
     CriticalCheck(String),
-    /// A part of a restore that is not the one under way.
+    /// The part belongs to a restore that is not in progress, or is out of order.
     #[error("the restore was given up because another one began")]
     NoRestore,
-    /// What was staged cannot be put in force.
+    /// The staged state is damaged or not a snapshot.
     #[error("the state to restore is not usable: {0}")]
     Unrestorable(String),
 }
@@ -128,19 +131,19 @@ pub enum Rejection {
 /// An entry that this version cannot read; the server must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
-    /// Written by a newer lictor.
+    /// A newer version wrote the entry.
     #[error("log entry format {0} is newer than {ENTRY_VERSION}, the newest this version reads")]
     Version(u8),
-    /// Empty or damaged.
+    /// The entry is empty or damaged.
     #[error("decoding log entry")]
     Decode(#[source] Option<rmp_serde::decode::Error>),
-    /// Cannot be encoded.
+    /// The command cannot be encoded; no command causes this.
     #[error("encoding log entry")]
     Encode(#[from] rmp_serde::encode::Error),
 }
 
 impl Command {
-    /// The command as a log entry's payload.
+    /// Encodes the command as a log entry's payload.
     ///
     /// # Errors
     /// [`EntryError::Encode`], which no command causes.
@@ -150,7 +153,7 @@ impl Command {
         Ok(bytes)
     }
 
-    /// Reads a log entry's payload.
+    /// Decodes a log entry's payload.
     ///
     /// # Errors
     /// [`EntryError`]: the entry is damaged or newer than this version.
@@ -165,22 +168,20 @@ impl Command {
     }
 }
 
-/// Carries out one committed command.
+/// Carries out one committed command. `touched` collects the topics that it changed.
 pub fn apply(state: &mut State, index: u64, command: Command, touched: &mut Touched) -> Response {
-    let index = state.advance(index);
+    let change = &mut Change::new(state.advance(index), touched);
     match command {
-        Command::Register(request) => catalog::register(state, index, *request, touched),
-        Command::Deregister(request) => catalog::deregister(state, index, &request, touched),
-        Command::Kv(command) => kv::apply(state, index, command, touched),
-        Command::ConfigEntry(command) => config_entry::apply(state, index, *command, touched),
-        Command::Intention(command) => {
-            config_entry::apply_intention(state, index, *command, touched)
-        }
-        Command::Ca(command) => certificate_authority::apply(state, index, *command, touched),
-        Command::Session(command) => session::apply(state, index, *command, touched),
-        Command::Transaction(operations) => txn::apply(state, index, operations, touched),
-        Command::Restore(command) => restore::apply(state, command, touched),
-        Command::Autopilot(command) => autopilot::apply(state, index, command),
-        Command::Coordinate(command) => coordinate::apply(state, index, command, touched),
+        Command::Register(request) => catalog::register(state, change, *request),
+        Command::Deregister(request) => catalog::deregister(state, change, &request),
+        Command::Kv(command) => kv::apply(state, change, command),
+        Command::ConfigEntry(command) => config_entry::apply(state, change, *command),
+        Command::Intention(command) => config_entry::apply_intention(state, change, *command),
+        Command::Ca(command) => certificate_authority::apply(state, change, *command),
+        Command::Session(command) => session::apply(state, change, *command),
+        Command::Transaction(operations) => txn::apply(state, change, operations),
+        Command::Restore(command) => restore::apply(state, command, change.touched),
+        Command::Autopilot(command) => autopilot::apply(state, change.index, command),
+        Command::Coordinate(command) => coordinate::apply(state, change, command),
     }
 }

@@ -1,6 +1,6 @@
 //! Bugs on purpose, to see that the tests find them; nothing that is shipped has them.
 //!
-//! A suite that finds nothing is believed only if it finds what is there. With the feature
+//! A suite that finds nothing is trusted only if it finds known bugs. With the feature
 //! `planted-bugs`, which is off and which only `tests/cluster` turns on, the environment variable
 //! `LICTOR_PLANTED` names one bug. Without the feature [`is_planted`] is a constant, and what it
 //! guards is not in the binary. `tests/cluster/RELIABILITY.md` says what found each.
@@ -10,35 +10,35 @@
 pub enum Bug {
     /// A log entry counts as durable before the disk has it.
     AnswerBeforeSync,
-    /// A vote is answered and not saved.
+    /// A vote is granted and not saved.
     VoteNotSaved,
     /// The last entries of the log are cut when it is opened, as if they were a torn tail.
     TailCut,
-    /// A leader answers default reads however long ago a quorum followed it.
+    /// A leader serves default reads however long ago a quorum followed it.
     LeaseWithoutBound,
-    /// A leader answers default reads before it has applied what followers may show already.
+    /// A leader serves default reads before it has applied what followers may show already.
     FollowerAhead,
-    /// A follower answers default reads from its own state, however old.
+    /// A follower serves default reads from its own state, however old.
     ReadWithoutBarrier,
-    /// A leader answers consistent reads without asking a quorum.
+    /// A leader serves consistent reads without asking a quorum.
     ConsistentWithoutQuorum,
     /// A read joins a round of read indexes that was begun before it (etcd #20418).
     RoundReused,
-    /// A blocking query registers after it has read, and does not look again.
+    /// A blocking query registers after it has read, and does not read again.
     WatchAfterRead,
-    /// Sleepers are woken before what they wait for can be seen.
+    /// Waiters are woken before the state they wait for is published.
     WakeBeforePublish,
     /// `cas` does not compare.
     CasWithoutComparison,
     /// A session locks a key that another holds.
     LockTakenOver,
-    /// A write whose outcome is unknown is tried again.
+    /// A write whose outcome is unknown is retried.
     UnknownRetried,
-    /// A snapshot that is taken in lacks its last key.
+    /// An installed snapshot lacks its last key.
     SnapshotIncomplete,
 }
 
-/// Whether this process has the bug.
+/// Returns whether this process has the bug.
 #[cfg(feature = "planted-bugs")]
 pub fn is_planted(bug: Bug) -> bool {
     static NAME: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
@@ -46,7 +46,7 @@ pub fn is_planted(bug: Bug) -> bool {
     name.as_deref().is_some_and(|name| name == format!("{bug:?}"))
 }
 
-/// Whether this process has the bug: never.
+/// Returns whether this process has the bug: never.
 #[cfg(not(feature = "planted-bugs"))]
 pub const fn is_planted(_bug: Bug) -> bool {
     false

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod certificate_authority;
 pub mod config_entry;
 pub mod coordinate;
+mod folded;
 pub mod kv;
 pub mod restore;
 pub mod session;
@@ -22,6 +23,7 @@ pub use catalog::{Catalog, Instance};
 pub use certificate_authority::CertificateAuthority;
 pub use config_entry::ConfigEntries;
 pub use coordinate::Coordinates;
+pub use folded::Folded;
 pub use kv::Kv;
 pub use restore::Staging;
 pub use session::Sessions;
@@ -59,7 +61,7 @@ pub struct State {
 }
 
 impl State {
-    /// Notes that the log is applied up to `raft_index`, also by an entry that changes nothing;
+    /// Records that the log is applied up to `raft_index`, also by an entry that changes nothing;
     /// returns the index that changes get.
     pub fn advance(&mut self, raft_index: u64) -> u64 {
         self.index = raft_index.saturating_add(self.index_offset);
@@ -78,18 +80,19 @@ impl State {
     #[doc(hidden)]
     pub fn forget_last_key(&mut self) {
         let last = self.kv.list("").last().map(|pair| pair.key.clone());
-        let index = self.index;
-        last.map(|key| self.kv.delete(index, &key, &mut watch::Touched::default()));
+        let touched = &mut watch::Touched::default();
+        let change = &mut watch::Change::new(self.index, touched);
+        last.map(|key| self.kv.delete(change, &key));
     }
 
-    /// The Raft index of the last applied entry. Compare it, never `index`, with indexes of the
-    /// log.
+    /// Returns the Raft index of the last applied entry. Compare it, never `index`, with indexes of
+    /// the log.
     pub fn raft_index(&self) -> u64 {
         self.index.saturating_sub(self.index_offset)
     }
 
-    /// The index of the last change to what `topic` names; at least 1, because index 0 means
-    /// "do not block" to clients.
+    /// Returns the index of the last change to what `topic` names; at least 1, because index 0
+    /// means "do not block" to clients.
     pub fn topic_index(&self, topic: &Topic) -> u64 {
         let index = match topic {
             Topic::Nodes

@@ -19,7 +19,7 @@ use lictor_api::{
 };
 use lictor_core::{
     fsm::Command,
-    state::{Catalog, catalog::fold},
+    state::{Catalog, Folded, catalog::fold},
 };
 use lictor_membership::{Member, MemberStatus};
 use tokio::{
@@ -47,15 +47,19 @@ const DEAD: &str = "Agent not live or unreachable";
 pub fn plan(
     members: &[Member],
     catalog: &Catalog,
-    absent: impl Fn(&NodeName) -> Duration,
+    absent: impl Fn(&Folded<NodeName>) -> Duration,
 ) -> Vec<Command> {
     let mut commands: Vec<Command> =
         members.iter().filter_map(|member| step(member, catalog)).collect();
-    let known: BTreeSet<NodeName> =
+    let known: BTreeSet<Folded<NodeName>> =
         members.iter().map(|member| fold(&NodeName::from(member.name.as_str()))).collect();
-    for node in catalog.nodes().filter(|node| !known.contains(&fold(&node.name))) {
+    for node in catalog.nodes() {
+        let key = fold(&node.name);
+        if known.contains(&key) {
+            continue;
+        }
         let Some(check) = catalog.check(&node.name, SERF_CHECK_ID) else { continue };
-        let absent = absent(&fold(&node.name));
+        let absent = absent(&key);
         if absent >= ABSENT_GONE {
             commands.push(deregister(&node.name));
         } else if absent >= ABSENT_CRITICAL && check.status != CheckStatus::Critical {
@@ -149,21 +153,21 @@ fn serf_check(node: &NodeName, alive: bool) -> HealthCheck {
 
 /// Since when this leader has not seen a node among the members.
 #[derive(Default)]
-struct Absences(HashMap<NodeName, Instant>);
+struct Absences(HashMap<Folded<NodeName>, Instant>);
 
 impl Absences {
     fn update(&mut self, members: &[Member], catalog: &Catalog) {
-        let known: BTreeSet<NodeName> =
+        let known: BTreeSet<Folded<NodeName>> =
             members.iter().map(|member| fold(&NodeName::from(member.name.as_str()))).collect();
         let now = Instant::now();
-        let nodes: BTreeSet<NodeName> = catalog.nodes().map(|node| fold(&node.name)).collect();
+        let nodes: BTreeSet<_> = catalog.nodes().map(|node| fold(&node.name)).collect();
         self.0.retain(|node, _| nodes.contains(node) && !known.contains(node));
         for node in nodes.difference(&known) {
             self.0.entry(node.clone()).or_insert(now);
         }
     }
 
-    fn of(&self, node: &NodeName) -> Duration {
+    fn of(&self, node: &Folded<NodeName>) -> Duration {
         self.0.get(node).map_or(Duration::ZERO, Instant::elapsed)
     }
 }

@@ -1,5 +1,5 @@
 //! The published state: one writer, any number of readers, no locks between them; and the watches
-//! that blocking queries sleep on.
+//! that blocking queries wait on.
 //!
 //! INVARIANT: readers see a whole batch of commands or nothing of it, and a topic is woken only
 //! after the state that changed it is visible.
@@ -21,7 +21,7 @@ use lictor_core::{
 
 pub use registry::{Registry, Waiter};
 
-/// The published state and its sleepers.
+/// The published state and its waiters.
 #[derive(Debug, Default)]
 pub struct Store {
     current: ArcSwap<State>,
@@ -29,12 +29,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// The state as of now. Cheap; take it once per answer and read everything from it.
+    /// Returns the current state. Cheap; take it once per response and read everything from it.
     pub fn snapshot(&self) -> Arc<State> {
         self.current.load_full()
     }
 
-    /// Makes `state` visible, then wakes those who sleep on what was touched.
+    /// Makes `state` visible, then wakes the waiters of the touched topics.
     pub fn publish(&self, state: State, touched: &Touched) {
         if is_planted(Bug::WakeBeforePublish) {
             self.registry.wake(touched);
@@ -47,25 +47,25 @@ impl Store {
     }
 
     /// Makes a state visible that is not the successor of the published one (a snapshot), then
-    /// wakes everyone.
+    /// wakes every waiter.
     pub fn replace(&self, state: State) {
         self.current.store(Arc::new(state));
         self.registry.wake_all();
     }
 
-    /// Registers a sleeper; see [`Registry::register`] for the order to keep.
+    /// Registers a waiter; see [`Registry::register`] for the order to keep.
     pub fn watch(&self, topics: WatchSet) -> Waiter {
         self.registry.register(topics)
     }
 
-    /// The number of sleepers; for metrics and tests.
+    /// Returns the number of registered waiters; for metrics and tests.
     pub fn sleepers(&self) -> usize {
         self.registry.sleepers()
     }
 
-    /// Reads until the answer's index exceeds `index`: the heart of every blocking query. Returns
+    /// Reads until the answer's index exceeds `index`: the core of every blocking query. Returns
     /// the answer with its index. The caller bounds the time (the future never ends by itself when
-    /// nothing changes) and answers with a last [`Store::read`] at the timeout.
+    /// nothing changes) and responds with a last [`Store::read`] at the timeout.
     ///
     /// # Cancel safety
     /// Cancel-safe: nothing is changed.
@@ -80,7 +80,7 @@ impl Store {
                 return (current, answer);
             }
             if is_planted(Bug::WatchAfterRead) {
-                // As on a busy machine: what is rare there is seen within a run.
+                // As on a busy machine: widens the gap so that one run hits it.
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
             let waiter = self.watch(topics);
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Reads until `read` finds something, again whenever a topic that it noted is touched. Unlike
+    /// Reads until `read` returns a value, again whenever a topic that it added is touched. Unlike
     /// [`Store::read_after`] it compares no indexes, so what it looks for may depend on topics that
     /// change from read to read. The caller bounds the time.
     ///
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Reads once; the answer with its index.
+    /// Reads once; returns the index of the answer with the answer.
     pub fn read<T>(&self, read: impl Fn(&State, &mut WatchSet) -> T) -> (u64, T) {
         let (index, _, answer) = self.read_topics(&read);
         (index, answer)

@@ -1,6 +1,7 @@
-//! Who waits for which topic.
+//! Waiters by topic.
 //!
-//! Waking costs O(length of the key) per written key, however many prefixes are watched.
+//! INVARIANT: a waiter that registered before a topic was touched is woken; a wake-up is never
+//! lost. Waking costs O(length of the key) per written key, however many prefixes are watched.
 
 use std::{
     collections::HashMap,
@@ -21,14 +22,14 @@ struct Table {
     prefixes: HashMap<Arc<str>, Sleepers>,
 }
 
-/// Who sleeps on which topic.
+/// Waiters by topic.
 #[derive(Debug, Default)]
 pub struct Registry {
     table: Mutex<Table>,
     next_id: AtomicU64,
 }
 
-/// A sleeper; it forgets its topics when dropped.
+/// A registered waiter; dropping it unregisters its topics.
 #[derive(Debug)]
 pub struct Waiter {
     registry: Arc<Registry>,
@@ -38,7 +39,7 @@ pub struct Waiter {
 }
 
 impl Registry {
-    /// Registers a sleeper for every topic of `topics`. Register first, then read again: a change
+    /// Registers a waiter for every topic of `topics`. Register first, then read again: a change
     /// between reading and registering is otherwise missed.
     pub fn register(self: &Arc<Self>, topics: WatchSet) -> Waiter {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +56,7 @@ impl Registry {
         Waiter { registry: self.clone(), topics, id, notify }
     }
 
-    /// Wakes everyone whose topics were touched. Call it after the new state is published.
+    /// Wakes the waiters of the touched topics. Call it after the new state is published.
     pub fn wake(&self, touched: &Touched) {
         if touched.is_everything() {
             return self.wake_all();
@@ -79,7 +80,7 @@ impl Registry {
         }
     }
 
-    /// Wakes everyone. Call it after the new state is published.
+    /// Wakes every waiter. Call it after the new state is published.
     pub fn wake_all(&self) {
         let table = self.lock();
         for (_, notify) in table.topics.values().chain(table.prefixes.values()).flatten() {
@@ -87,7 +88,7 @@ impl Registry {
         }
     }
 
-    /// The number of sleepers, counted once per topic; for metrics and tests.
+    /// Returns the number of waiters, counted once per topic; for metrics and tests.
     pub fn sleepers(&self) -> usize {
         let table = self.lock();
         table.topics.values().chain(table.prefixes.values()).map(HashMap::len).sum()
@@ -101,7 +102,7 @@ impl Registry {
 }
 
 impl Waiter {
-    /// Sleeps until one of the topics is touched after registration.
+    /// Waits until one of the topics is touched after registration.
     ///
     /// # Cancel safety
     /// Cancel-safe: a wake-up that was not yet observed stays stored.

@@ -1,4 +1,4 @@
-//! Intentions: which one decides about a connection, and the flat view of them.
+//! Intentions: the one that decides about a connection, and the flat view of them.
 //!
 //! INVARIANT: of all intentions that match, the one of highest precedence decides (9 exact source
 //! and destination, 8 any source, 6 any destination, 5 any and any; ties by source, then
@@ -22,17 +22,17 @@ use crate::state::State;
 /// Matches every service.
 pub const ANY: &str = "*";
 
-/// What holds for a connection.
+/// Decision about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether it may be opened.
+    /// True if the connection may be opened.
     pub allow: bool,
-    /// Why, in Consul's words.
+    /// Reason, in Consul's words.
     pub reason: String,
 }
 
 /// Decides about a connection from service `source` to service `destination`; `default_allow`
-/// holds when nothing matches.
+/// applies when no intention matches.
 pub fn decide(state: &State, source: &str, destination: &str, default_allow: bool) -> Decision {
     match matching(state, source, destination) {
         Some(intention) => {
@@ -49,7 +49,7 @@ pub fn decide(state: &State, source: &str, destination: &str, default_allow: boo
     }
 }
 
-/// The intention that decides about a connection, if any.
+/// Returns the intention that decides about a connection, if any.
 pub fn matching(state: &State, source: &str, destination: &str) -> Option<Intention> {
     rows(state)
         .filter(|(entry, row)| covers(&entry.name, destination) && covers(&row.name, source))
@@ -57,39 +57,41 @@ pub fn matching(state: &State, source: &str, destination: &str) -> Option<Intent
         .min_by(by_precedence)
 }
 
-/// Every intention, highest precedence first.
+/// Returns every intention, highest precedence first.
 pub fn list(state: &State) -> Vec<Intention> {
     sorted(rows(state))
 }
 
-/// The intentions that can decide about connections to `destination`, highest precedence first.
+/// Returns the intentions that can decide about connections to `destination`, highest precedence
+/// first.
 pub fn for_destination(state: &State, destination: &str) -> Vec<Intention> {
     sorted(rows(state).filter(|(entry, _)| covers(&entry.name, destination)))
 }
 
-/// The intentions that can decide about connections from `source`, highest precedence first.
+/// Returns the intentions that can decide about connections from `source`, highest precedence
+/// first.
 pub fn for_source(state: &State, source: &str) -> Vec<Intention> {
     sorted(rows(state).filter(|(_, row)| covers(&row.name, source)))
 }
 
-/// The intention between exactly these two names.
+/// Returns the intention between exactly these two names.
 pub fn exact(state: &State, source: &str, destination: &str) -> Option<Intention> {
     let entry = state.config_entries.intentions_for(destination)?;
     let row = entry.sources.iter().find(|row| row.name == source)?;
     Some(flatten(entry, row))
 }
 
-/// The intention that was made with this ID through the old endpoints.
+/// Returns the intention that was created with this ID through the old endpoints.
 pub fn by_id(state: &State, id: &str) -> Option<Intention> {
     rows(state).find(|(_, row)| row.legacy_id == id).map(|(entry, row)| flatten(entry, row))
 }
 
-/// Whether an L4 proxy lets a matching connection in.
+/// Returns whether an L4 proxy accepts a matching connection.
 pub fn allows(action: Option<IntentionAction>, permissions: &[serde_json::Value]) -> bool {
     permissions.is_empty() && action == Some(IntentionAction::Allow)
 }
 
-/// One line about an intention, as Consul's reasons and errors print it.
+/// Returns one line about an intention, as Consul's reasons and errors print it.
 pub fn describe(intention: &Intention) -> String {
     let id = match intention.id.as_str() {
         "" => String::new(),

@@ -1,8 +1,8 @@
-//! What a mesh proxy has to know, compiled from the state, and what changed between two of those.
+//! Configuration of a mesh proxy, compiled from the state, and the delta between two of them.
 //!
 //! INVARIANT: pure, and deterministic to the byte: equal states give equal snapshots, so that a
-//! stream stays silent when nothing that matters changed. The messages of `lictor.mesh.v1` serve as
-//! plain structs; nothing here knows how they travel.
+//! stream sends nothing when no relevant row changed. The messages of `lictor.mesh.v1` serve as
+//! plain structs; nothing here knows the transport.
 //!
 //! Consul pages: "Proxy configuration" (built-in proxy), "Upstream configuration".
 
@@ -25,12 +25,12 @@ use super::intention;
 use crate::state::{CertificateAuthority, Instance, State, Topic, WatchSet, catalog::fold};
 use settings::Config;
 
-/// Where an application connects when an upstream does not say.
+/// Address that an application connects to when an upstream names none.
 const LOOPBACK: &str = "127.0.0.1";
-/// How long a proxy tries to reach an upstream's instance.
+/// How long a proxy tries to connect to an upstream's instance, in milliseconds.
 const UPSTREAM_CONNECT_TIMEOUT_MS: u32 = 10_000;
 
-/// Whose configuration it is.
+/// The proxy that a configuration is for.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// A registered proxy.
@@ -40,7 +40,7 @@ pub enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The service whose certificate the proxy carries.
+    /// Returns the service whose certificate the proxy presents.
     pub fn service(&self) -> &str {
         match self {
             Self::Proxy(proxy) => &proxy.proxy.destination_service_name,
@@ -49,31 +49,31 @@ impl Subject<'_> {
     }
 }
 
-/// What holds besides the state.
+/// Inputs beside the state.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     /// The agent's datacenter.
     pub datacenter: &'a str,
-    /// What holds where no intention matches.
+    /// The decision where no intention matches.
     pub default_allow: bool,
-    /// Upstreams that the proxy itself was told of.
+    /// Upstreams from the proxy's own configuration.
     pub upstreams: &'a [lictor_api::mesh::v1::UpstreamRequest],
 }
 
-/// Everything a proxy has to know.
+/// The whole configuration of a proxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxySnapshot {
-    /// Whom to trust.
+    /// Trusted roots.
     pub roots: Roots,
-    /// The proxy's own side.
+    /// Settings of the proxy's own listener.
     pub proxy: Proxy,
-    /// Who may connect to its service.
+    /// Decisions about connections to its service.
     pub intentions: Intentions,
-    /// Its upstreams by their identifiers.
+    /// Upstreams by their identifiers.
     pub upstreams: BTreeMap<String, Upstream>,
 }
 
-/// Compiles what `subject` has to know; `None` until there is an authority.
+/// Compiles the configuration of `subject`; `None` until there is an authority.
 pub fn snapshot(
     state: &State,
     topics: &mut WatchSet,
@@ -95,7 +95,7 @@ pub fn snapshot(
     })
 }
 
-/// The step from what a proxy knows to what it should know; `None` knows nothing.
+/// Returns the delta from the configuration that a proxy has (`None`: none yet) to the current one.
 pub fn diff(old: Option<&ProxySnapshot>, new: &ProxySnapshot, index: u64) -> WatchResponse {
     fn changed<T: Clone + PartialEq>(old: Option<&T>, new: &T) -> Option<T> {
         (old != Some(new)).then(|| new.clone())
@@ -119,7 +119,7 @@ pub fn diff(old: Option<&ProxySnapshot>, new: &ProxySnapshot, index: u64) -> Wat
     }
 }
 
-/// Every trusted root, for a message.
+/// Returns every trusted root in its message form.
 pub fn roots_message(ca: &CertificateAuthority, datacenter: &str) -> Roots {
     Roots {
         trust_domain: ca.trust_domain(),
@@ -155,7 +155,8 @@ fn proxy(subject: Subject<'_>) -> Proxy {
     }
 }
 
-/// The registered address; all addresses without one, and in a pod, where it is the only tenant.
+/// Returns the registered address; the unspecified one without any, and in a pod, which is the only
+/// tenant of its addresses.
 fn bind_address(registered: &NodeService) -> String {
     let address = &registered.address;
     let of_pod = registered.meta.contains_key(META_POD_UID);
@@ -184,7 +185,8 @@ fn intentions(
     Intentions { default_allow, list }
 }
 
-/// The registration's upstreams, then those the proxy was told of; without endpoints.
+/// Returns the registration's upstreams, then those of the proxy's own configuration; without
+/// endpoints.
 fn requested(subject: Subject<'_>, settings: Settings<'_>) -> Vec<Upstream> {
     let registered = match subject {
         Subject::Proxy(proxy) => proxy.proxy.upstreams.as_slice(),
@@ -241,7 +243,8 @@ fn upstream_of(
     }
 }
 
-/// The healthy mesh endpoints of an upstream. Other datacenters cannot be reached yet.
+/// Returns the healthy mesh endpoints of an upstream; none in other datacenters, which cannot be
+/// reached yet.
 fn endpoints(
     state: &State,
     topics: &mut WatchSet,

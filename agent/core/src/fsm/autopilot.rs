@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::Response;
 use crate::state::State;
 
-/// New settings; with `expected`, only if the `ModifyIndex` of the old ones is that (0: nobody has
-/// set any yet).
+/// Replaces the settings; with `expected`, only if the `ModifyIndex` of the old ones equals it (0:
+/// none have been set yet).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotCommand {
     /// The settings; their indexes are ignored.
     pub configuration: AutopilotConfiguration,
-    /// The `ModifyIndex` they must have.
+    /// The `ModifyIndex` that the old settings must have.
     pub expected: Option<u64>,
 }
 

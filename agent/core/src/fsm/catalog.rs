@@ -9,15 +9,14 @@ use lictor_api::{
 };
 
 use super::{Rejection, Response};
-use crate::state::{State, watch::Touched};
+use crate::state::{State, watch::Change};
 
 /// Upserts the node, then the instance, then the checks; refused as a whole before the first
 /// change if any part cannot be carried out.
 pub(super) fn register(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     mut request: RegisterRequest,
-    touched: &mut Touched,
 ) -> Response {
     let checks = checks(&mut request);
     if let Err(rejection) = validate(state, &request, &checks) {
@@ -40,14 +39,14 @@ pub(super) fn register(
             locality: request.locality,
             ..Node::default()
         };
-        state.catalog.upsert_node(index, node, touched);
+        state.catalog.upsert_node(change, node);
     }
     if let Some(mut service) = request.service {
         default_id(&mut service.id, &service.service);
-        state.catalog.upsert_service(index, &name, service, touched);
+        state.catalog.upsert_service(change, &name, service);
     }
     for check in checks {
-        state.upsert_check(index, check, touched);
+        state.upsert_check(change, check);
     }
     Response::Done
 }
@@ -55,30 +54,29 @@ pub(super) fn register(
 /// Removes a check, an instance with its checks, or a node with everything on it.
 pub(super) fn deregister(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     request: &DeregisterRequest,
-    touched: &mut Touched,
 ) -> Response {
     let node = &request.node;
     if !request.service_id.is_empty() {
-        state.delete_service(index, node, &request.service_id, touched);
+        state.delete_service(change, node, &request.service_id);
     } else if !request.check_id.is_empty() {
-        state.delete_check(index, node, &request.check_id, touched);
+        state.delete_check(change, node, &request.check_id);
     } else {
-        state.delete_node(index, node, touched);
-        state.coordinates.remove(index, node, touched);
+        state.delete_node(change, node);
+        state.coordinates.remove(change, node);
     }
     Response::Done
 }
 
-/// An instance without an ID is called by its service's name.
+/// Uses the service's name as the ID of an instance without one.
 fn default_id(id: &mut ServiceId, service: &str) {
     if id.is_empty() {
         *id = ServiceId::from(service);
     }
 }
 
-/// The request's checks with node, ID and name filled in as Consul does.
+/// Takes the request's checks out, with node and ID filled in as Consul does.
 fn checks(request: &mut RegisterRequest) -> Vec<HealthCheck> {
     let mut checks = std::mem::take(&mut request.checks);
     checks.extend(request.check.take());

@@ -7,23 +7,24 @@ use lictor_api::types::{
 use serde::{Deserialize, Serialize};
 
 use super::Response;
-use crate::state::{State, watch::Touched};
+use crate::state::{State, watch::Change};
 
-/// A change to one config entry, already validated by whoever proposes it.
+/// A change to one config entry, which the proposer has validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ConfigEntryCommand {
-    /// Insert or replace; with `expected`, only if its `ModifyIndex` is that (0: does not exist).
+    /// Insert or replace an entry; with `expected`, only if its `ModifyIndex` equals it (0: it does
+    /// not exist).
     Upsert {
-        /// The entry.
+        /// The new entry.
         entry: ConfigEntry,
         /// The `ModifyIndex` it must have.
         expected: Option<u64>,
     },
-    /// Remove; with `expected`, only if its `ModifyIndex` is that.
+    /// Remove an entry; with `expected`, only if its `ModifyIndex` equals it.
     Delete {
-        /// Its kind.
+        /// Kind of the entry.
         kind: String,
-        /// Its name.
+        /// Name of the entry.
         name: String,
         /// The `ModifyIndex` it must have.
         expected: Option<u64>,
@@ -41,7 +42,7 @@ pub enum IntentionCommand {
         /// The source.
         source: SourceIntention,
     },
-    /// Remove the source; the entry goes with its last source.
+    /// Remove the source; the entry is removed with its last source.
     Delete {
         /// Service name or `*`.
         destination: String,
@@ -52,9 +53,8 @@ pub enum IntentionCommand {
 
 pub(super) fn apply(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     command: ConfigEntryCommand,
-    touched: &mut Touched,
 ) -> Response {
     match command {
         ConfigEntryCommand::Upsert { entry, expected } => {
@@ -63,7 +63,7 @@ pub(super) fn apply(
             if expected.is_some_and(|expected| expected != modified) {
                 return Response::Applied(false);
             }
-            upsert(state, index, entry, touched);
+            upsert(state, change, entry);
             Response::Applied(true)
         }
         ConfigEntryCommand::Delete { kind, name, expected } => {
@@ -72,16 +72,15 @@ pub(super) fn apply(
             if expected.is_some_and(|expected| expected != modified) {
                 return Response::Applied(false);
             }
-            Response::Applied(state.config_entries.delete(index, &kind, &name, touched))
+            Response::Applied(state.config_entries.delete(change, &kind, &name))
         }
     }
 }
 
 pub(super) fn apply_intention(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     command: IntentionCommand,
-    touched: &mut Touched,
 ) -> Response {
     match command {
         IntentionCommand::Upsert { destination, source } => {
@@ -95,7 +94,7 @@ pub(super) fn apply_intention(
             };
             entry.sources.retain(|old| old.name != source.name && !has_id(old));
             entry.sources.push(source);
-            upsert(state, index, ConfigEntry::ServiceIntentions(entry), touched);
+            upsert(state, change, ConfigEntry::ServiceIntentions(entry));
             Response::Applied(true)
         }
         IntentionCommand::Delete { destination, source } => {
@@ -108,27 +107,27 @@ pub(super) fn apply_intention(
                 return Response::Applied(false);
             }
             if entry.sources.is_empty() {
-                state.config_entries.delete(index, SERVICE_INTENTIONS, &destination, touched);
+                state.config_entries.delete(change, SERVICE_INTENTIONS, &destination);
             } else {
-                upsert(state, index, ConfigEntry::ServiceIntentions(entry), touched);
+                upsert(state, change, ConfigEntry::ServiceIntentions(entry));
             }
             Response::Applied(true)
         }
     }
 }
 
-/// Writes an entry with its indexes; one that says nothing new changes nothing.
-fn upsert(state: &mut State, index: u64, entry: ConfigEntry, touched: &mut Touched) {
+/// Writes an entry with its indexes; one equal to the stored entry changes nothing.
+fn upsert(state: &mut State, change: &mut Change<'_>, entry: ConfigEntry) {
     let ConfigEntry::ServiceIntentions(mut entry) = entry;
     normalize(&mut entry);
     let old = state.config_entries.intentions_for(&entry.name);
-    entry.create_index = old.map_or(index, |old| old.create_index);
-    entry.modify_index = old.map_or(index, |old| old.modify_index);
+    entry.create_index = old.map_or(change.index, |old| old.create_index);
+    entry.modify_index = old.map_or(change.index, |old| old.modify_index);
     if old.is_some_and(|old| *old == entry) {
         return;
     }
-    entry.modify_index = index;
-    state.config_entries.upsert(index, ConfigEntry::ServiceIntentions(entry), touched);
+    entry.modify_index = change.index;
+    state.config_entries.upsert(change, ConfigEntry::ServiceIntentions(entry));
 }
 
 /// Sets each source's precedence (Consul "Precedence and match order") and sorts by it.

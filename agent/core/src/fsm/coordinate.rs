@@ -4,25 +4,24 @@ use lictor_api::{NodeName, types::coordinate::Entry};
 use serde::{Deserialize, Serialize};
 
 use super::Response;
-use crate::state::{State, watch::Touched};
+use crate::state::{State, watch::Change};
 
 /// A change to coordinates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CoordinateCommand {
-    /// Where nodes are; those of unknown nodes are left out.
+    /// Set the coordinates of nodes; those of unknown nodes are ignored.
     Update(Vec<Entry>),
 }
 
 pub(super) fn apply(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     command: CoordinateCommand,
-    touched: &mut Touched,
 ) -> Response {
     let CoordinateCommand::Update(entries) = command;
     for entry in entries {
         if state.catalog.node(&NodeName::from(entry.node.as_str())).is_some() {
-            state.coordinates.set(index, entry, touched);
+            state.coordinates.set(change, entry);
         }
     }
     Response::Done
@@ -36,7 +35,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::fsm::{self, Command};
+    use crate::{
+        fsm::{self, Command},
+        state::watch::Touched,
+    };
 
     fn entry(node: &str) -> Entry {
         Entry { node: node.into(), segment: String::new(), coord: Coordinate::default() }

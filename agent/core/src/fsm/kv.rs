@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Rejection, Response};
 use crate::{
     planted::{Bug, is_planted},
-    state::{State, watch::Touched},
+    state::{State, watch::Change},
 };
 
 /// A change to one key or to all keys under a prefix.
@@ -16,7 +16,7 @@ pub enum KvCommand {
     Set {
         /// The key.
         key: String,
-        /// The client's number.
+        /// Flags: a number that the client chooses.
         flags: u64,
         /// The value.
         value: Bytes,
@@ -25,7 +25,7 @@ pub enum KvCommand {
     CheckAndSet {
         /// The key.
         key: String,
-        /// The client's number.
+        /// Flags: a number that the client chooses.
         flags: u64,
         /// The value.
         value: Bytes,
@@ -53,7 +53,7 @@ pub enum KvCommand {
     Lock {
         /// The key.
         key: String,
-        /// The client's number.
+        /// Flags: a number that the client chooses.
         flags: u64,
         /// The value.
         value: Bytes,
@@ -64,7 +64,7 @@ pub enum KvCommand {
     Unlock {
         /// The key.
         key: String,
-        /// The client's number.
+        /// Flags: a number that the client chooses.
         flags: u64,
         /// The value.
         value: Bytes,
@@ -74,7 +74,7 @@ pub enum KvCommand {
 }
 
 impl std::fmt::Debug for KvCommand {
-    /// Values stay out of logs.
+    /// Omits values: they stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (verb, key) = match self {
             Self::Set { key, .. } => ("Set", key),
@@ -89,27 +89,22 @@ impl std::fmt::Debug for KvCommand {
     }
 }
 
-pub(super) fn apply(
-    state: &mut State,
-    index: u64,
-    command: KvCommand,
-    touched: &mut Touched,
-) -> Response {
+pub(super) fn apply(state: &mut State, change: &mut Change<'_>, command: KvCommand) -> Response {
     match command {
         KvCommand::Set { key, flags, value } => {
-            state.kv.set(index, &key, flags, value, touched);
+            state.kv.set(change, &key, flags, value);
             Response::Applied(true)
         }
         KvCommand::CheckAndSet { key, flags, value, expected } => {
             let holds = state.kv.get(&key).map_or(0, |pair| pair.modify_index) == expected
                 || is_planted(Bug::CasWithoutComparison);
             if holds {
-                state.kv.set(index, &key, flags, value, touched);
+                state.kv.set(change, &key, flags, value);
             }
             Response::Applied(holds)
         }
         KvCommand::Delete { key } => {
-            state.kv.delete(index, &key, touched);
+            state.kv.delete(change, &key);
             Response::Applied(true)
         }
         KvCommand::CheckAndDelete { key, expected } => {
@@ -118,30 +113,28 @@ pub(super) fn apply(
                 Some(pair) => expected == 0 || pair.modify_index == expected,
             };
             if holds && expected != 0 {
-                state.kv.delete(index, &key, touched);
+                state.kv.delete(change, &key);
             }
             Response::Applied(holds)
         }
         KvCommand::DeleteTree { prefix } => {
-            state.kv.delete_tree(index, &prefix, touched);
+            state.kv.delete_tree(change, &prefix);
             Response::Applied(true)
         }
         KvCommand::Lock { key, flags, value, session } => match valid_session(state, &session) {
-            Ok(()) => {
-                Response::Applied(state.kv.lock(index, &key, flags, value, &session, touched))
-            }
+            Ok(()) => Response::Applied(state.kv.lock(change, &key, flags, value, &session)),
             Err(rejection) => Response::Rejected(rejection),
         },
         KvCommand::Unlock { session, .. } if session.is_empty() => {
             Response::Rejected(Rejection::MissingSession)
         }
         KvCommand::Unlock { key, flags, value, session } => {
-            Response::Applied(state.kv.unlock(index, &key, flags, value, &session, touched))
+            Response::Applied(state.kv.unlock(change, &key, flags, value, &session))
         }
     }
 }
 
-/// Only a session that exists can lock.
+/// Returns why a session cannot lock a key: it must exist.
 pub(super) fn valid_session(state: &State, session: &str) -> Result<(), Rejection> {
     if session.is_empty() {
         return Err(Rejection::MissingSession);

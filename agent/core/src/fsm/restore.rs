@@ -2,15 +2,15 @@
 //!
 //! The saved state goes through the log in parts, so that every server, and every server that
 //! joins later, gets it in the order of all other writes. The parts are staged inside the state and
-//! come into force together with the last command, which names their length and checksum; until
-//! then nothing else changes. A new restore drops what an unfinished one has staged.
+//! take effect together with the last command, which names their length and checksum; until then
+//! nothing else changes. A new restore drops what an unfinished one has staged.
 //!
 //! INVARIANT: indexes never go back. Raft's own index goes on (the log and the membership are not
 //! restored), so the restored rows may carry higher indexes than the log has reached, or lower ones
-//! than clients have seen. Two numbers make up for it: `index_offset`, added to every Raft index
+//! than clients have seen. Two numbers compensate for it: `index_offset`, added to every Raft index
 //! from then on, puts the restore itself past both the old state and the saved one, so that no
-//! index is ever given twice and compare-and-set stays sound; and `index_floor`, below which no
-//! topic answers, makes every answer newer than any before the restore, so that every blocking
+//! index is ever given twice and compare-and-set stays sound; and `index_floor`, the least index
+//! of any topic, makes every answer newer than any before the restore, so that every blocking
 //! query returns. Rows keep the indexes they were saved with.
 
 use bytes::Bytes;
@@ -19,46 +19,47 @@ use serde::{Deserialize, Serialize};
 use super::{Rejection, Response};
 use crate::state::{Staging, State, watch::Touched};
 
-/// The largest state that can be restored. Old logs hold entries that were judged by it.
+/// The largest state that can be restored. Changing it would change the outcome of entries in old
+/// logs.
 pub const MAX_STATE_BYTES: u64 = 512 << 20;
-/// A saved state whose index is greater was not counted up by a log; it would use up the numbers.
+/// The largest index of a saved state: no log reaches it, and a greater one could overflow.
 const MAX_INDEX: u64 = 1 << 62;
 
 /// One step of a restore.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestoreCommand {
-    /// Drop what is staged and begin anew.
+    /// Drop all staged parts and begin a new restore.
     Begin {
-        /// Names the restore.
+        /// ID of the restore.
         id: String,
     },
     /// Stage the next part.
     Part {
-        /// The restore.
+        /// ID of the restore.
         id: String,
-        /// Its place, from 0.
+        /// Number of the part, from 0.
         number: u64,
-        /// The bytes.
+        /// Bytes of the part.
         data: Bytes,
     },
-    /// Put what is staged in force.
+    /// Replace the state by the staged one.
     Commit {
-        /// The restore.
+        /// ID of the restore.
         id: String,
         /// Bytes in all parts.
         length: u64,
         /// CRC-32 of all parts joined.
         checksum: u32,
     },
-    /// Drop what is staged.
+    /// Drop all staged parts.
     Abandon {
-        /// The restore.
+        /// ID of the restore.
         id: String,
     },
 }
 
 impl std::fmt::Debug for RestoreCommand {
-    /// What is in a state stays out of logs.
+    /// Omits contents: they stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Begin { id } => f.debug_tuple("Begin").field(id).finish(),

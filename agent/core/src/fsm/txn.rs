@@ -23,57 +23,60 @@ use serde::{Deserialize, Serialize};
 pub use kv::{KvOperation, KvVerb};
 
 use super::Response;
-use crate::state::{State, watch::Touched};
+use crate::state::{
+    State,
+    watch::{Change, Touched},
+};
 
-/// What to do with a node, an instance or a check.
+/// Verb of an operation on a node, an instance or a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatalogVerb {
-    /// Read it.
+    /// Read the row.
     Get,
-    /// Write it.
+    /// Write the row.
     Set,
-    /// Write it if its `ModifyIndex` is as given; 0 means that it must not exist.
+    /// Write the row if its `ModifyIndex` is as given; 0 means that it must not exist.
     Cas,
-    /// Delete it.
+    /// Delete the row.
     Delete,
-    /// Delete it if its `ModifyIndex` is as given.
+    /// Delete the row if its `ModifyIndex` is as given.
     DeleteCas,
 }
 
-/// One operation.
+/// One operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
-    /// On a key.
+    /// An operation on a key.
     Kv(KvOperation),
-    /// On a node.
+    /// An operation on a node.
     Node {
-        /// What to do.
+        /// Verb of the operation.
         verb: CatalogVerb,
-        /// The node, as it is to be.
+        /// The node, as it is to be written.
         node: Box<Node>,
     },
-    /// On an instance.
+    /// An operation on an instance.
     Service {
-        /// What to do.
+        /// Verb of the operation.
         verb: CatalogVerb,
-        /// Its node.
+        /// Node of the instance.
         node: NodeName,
-        /// The instance, as it is to be.
+        /// The instance, as it is to be written.
         service: Box<NodeService>,
     },
-    /// On a check.
+    /// An operation on a check.
     Check {
-        /// What to do.
+        /// Verb of the operation.
         verb: CatalogVerb,
-        /// The check, as it is to be.
+        /// The check, as it is to be written.
         check: Box<HealthCheck>,
     },
 }
 
-/// What one operation read or wrote.
+/// Row that an operation read or wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TxnResult {
-    /// A key; with its value only if it was asked for.
+    /// A pair; with its value only for reads.
     Kv(Box<KvPair>),
     /// A node.
     Node(Box<Node>),
@@ -83,17 +86,17 @@ pub enum TxnResult {
     Check(Box<HealthCheck>),
 }
 
-/// What a transaction did: it changed something only if there are no errors.
+/// Result of a transaction. It changed something only if there are no errors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TxnOutcome {
-    /// What the operations read and wrote, in order; empty when one failed.
+    /// Rows that the operations read and wrote, in order; empty if one failed.
     pub results: Vec<TxnResult>,
-    /// Which operations failed, and why.
+    /// Operations that failed, with the reason.
     pub errors: Vec<TxnError>,
 }
 
 impl Operation {
-    /// Whether it changes nothing.
+    /// Returns whether the operation changes nothing.
     pub fn is_read(&self) -> bool {
         match self {
             Self::Kv(operation) => operation.verb.is_read(),
@@ -104,46 +107,45 @@ impl Operation {
     }
 }
 
-/// Carries out operations that only read.
+/// Carries out operations that only read. They run on a copy, so that even an operation that
+/// [`Operation::is_read`] took for a read by mistake could not change `state`.
 pub fn read(state: &State, operations: &[Operation]) -> TxnOutcome {
     let reads = operations.iter().filter(|operation| operation.is_read());
-    run(&mut state.clone(), 0, reads.cloned(), &mut Touched::default())
+    let touched = &mut Touched::default();
+    run(&mut state.clone(), &mut Change::new(0, touched), reads.cloned())
 }
 
 pub(super) fn apply(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     operations: Vec<Operation>,
-    touched: &mut Touched,
 ) -> Response {
-    let (mut draft, mut changes) = (state.clone(), Touched::default());
-    let outcome = run(&mut draft, index, operations.into_iter(), &mut changes);
+    let (mut draft, mut touched) = (state.clone(), Touched::default());
+    let draft_change = &mut Change::new(change.index, &mut touched);
+    let outcome = run(&mut draft, draft_change, operations.into_iter());
     if outcome.errors.is_empty() {
         *state = draft;
-        touched.merge(changes);
+        change.touched.merge(touched);
     }
     Response::Transaction(outcome)
 }
 
 fn run(
     draft: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     operations: impl Iterator<Item = Operation>,
-    touched: &mut Touched,
 ) -> TxnOutcome {
     let mut outcome = TxnOutcome::default();
     for (op_index, operation) in (0..).zip(operations) {
         let one = |result: Option<TxnResult>| result.into_iter().collect();
         let done: Result<Vec<TxnResult>, String> = match operation {
-            Operation::Kv(operation) => kv::run(draft, index, operation, touched),
-            Operation::Node { verb, node } => {
-                catalog::node(draft, index, verb, *node, touched).map(one)
-            }
+            Operation::Kv(operation) => kv::run(draft, change, operation),
+            Operation::Node { verb, node } => catalog::node(draft, change, verb, *node).map(one),
             Operation::Service { verb, node, service } => {
-                catalog::service(draft, index, verb, &node, *service, touched).map(one)
+                catalog::service(draft, change, verb, &node, *service).map(one)
             }
             Operation::Check { verb, check } => {
-                catalog::check(draft, index, verb, *check, touched).map(one)
+                catalog::check(draft, change, verb, *check).map(one)
             }
         };
         match done {
@@ -157,8 +159,8 @@ fn run(
     outcome
 }
 
-/// Whether something may be written that must have the `ModifyIndex` `expected`; 0 means that it
-/// must not exist.
+/// Returns whether a row may be written that must have the `ModifyIndex` `expected`; 0 means that
+/// it must not exist.
 fn may_write(expected: u64, current: Option<u64>) -> bool {
     current.unwrap_or(0) == expected
 }

@@ -1,11 +1,11 @@
-//! Autopilot's settings as the servers share them.
+//! Autopilot's settings as replicated among the servers.
 
 use lictor_api::types::operator::AutopilotConfiguration;
 
 use super::State;
 
 impl State {
-    /// The settings that hold: those that an operator set, else `defaults`.
+    /// Returns the settings in force: those that an operator set, else `defaults`.
     pub fn autopilot_or<'a>(
         &'a self,
         defaults: &'a AutopilotConfiguration,

@@ -1,7 +1,7 @@
-//! The mesh's certificate authority as the servers share it.
+//! The mesh's certificate authority as replicated among the servers.
 //!
 //! The signing key is replicated, because any server may become leader and sign; it leaves the
-//! servers in no answer and no log line.
+//! servers in no response and no log line.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl PrivateKeyPem {
         Self(pem)
     }
 
-    /// The key itself, for signing and for snapshots.
+    /// Returns the key itself, for signing and for snapshots.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -52,17 +52,17 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// `<cluster id>.consul`.
+    /// Returns the trust domain, `<cluster id>.consul`.
     pub fn trust_domain(&self) -> String {
         format!("{}.consul", self.cluster_id)
     }
 
-    /// The root that signs new leaves.
+    /// Returns the root that signs new leaves.
     pub fn active_root(&self) -> Option<&CaRoot> {
         self.roots.iter().find(|root| root.active)
     }
 
-    /// The answer of the roots endpoints.
+    /// Returns the response of the roots endpoints.
     pub fn root_list(&self) -> CaRootList {
         CaRootList {
             active_root_id: self.active_root().map(|root| root.id.clone()).unwrap_or_default(),
@@ -71,13 +71,12 @@ impl CertificateAuthority {
         }
     }
 
-    /// All trusted roots, one PEM block after the other.
+    /// Returns all trusted roots, one PEM block after the other.
     pub fn bundle_pem(&self) -> String {
         self.roots.iter().map(|root| format!("{}\n", root.root_cert.trim_end())).collect()
     }
 
-    /// All trusted roots in DER. A root that cannot be read was never accepted, so none is left
-    /// out.
+    /// Returns all trusted roots in DER. An unreadable root is never accepted, so none is omitted.
     pub fn bundle_der(&self) -> Vec<CertificateDer<'static>> {
         let der = |root: &CaRoot| CertificateDer::from_pem_slice(root.root_cert.as_bytes()).ok();
         self.roots.iter().filter_map(der).collect()

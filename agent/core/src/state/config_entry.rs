@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use lictor_api::types::{config_entry::ConfigEntry, intention::ServiceIntentions};
 
-use super::{Topic, watch::Touched};
+use super::{Topic, watch::Change};
 
 /// All config entries.
 #[derive(Debug, Clone, Default)]
@@ -16,17 +16,17 @@ pub struct ConfigEntries {
 }
 
 impl ConfigEntries {
-    /// One entry.
+    /// Returns one entry.
     pub fn get(&self, kind: &str, name: &str) -> Option<&Arc<ConfigEntry>> {
         self.entries.get(&(Arc::from(kind), Arc::from(name)))
     }
 
-    /// All entries, by kind and name.
+    /// Returns all entries, by kind and name.
     pub fn all(&self) -> impl Iterator<Item = &Arc<ConfigEntry>> {
         self.entries.values()
     }
 
-    /// All entries of a kind, by name.
+    /// Returns all entries of a kind, by name.
     pub fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<ConfigEntry>> + 'a {
         self.entries
             .range((Arc::from(kind), Arc::from(""))..)
@@ -34,14 +34,14 @@ impl ConfigEntries {
             .map(|(_, entry)| entry)
     }
 
-    /// All intentions, one entry per destination.
+    /// Returns all intentions, one entry per destination.
     pub fn intentions(&self) -> impl Iterator<Item = &ServiceIntentions> {
         self.list(lictor_api::types::config_entry::SERVICE_INTENTIONS).map(|entry| match &**entry {
             ConfigEntry::ServiceIntentions(entry) => entry,
         })
     }
 
-    /// The intentions of one destination.
+    /// Returns the intentions of one destination.
     pub fn intentions_for(&self, destination: &str) -> Option<&ServiceIntentions> {
         self.get(lictor_api::types::config_entry::SERVICE_INTENTIONS, destination).map(|entry| {
             match &**entry {
@@ -51,25 +51,19 @@ impl ConfigEntries {
     }
 
     /// Inserts or replaces an entry, whose indexes are already set.
-    pub(crate) fn upsert(&mut self, index: u64, entry: ConfigEntry, touched: &mut Touched) {
+    pub(crate) fn upsert(&mut self, change: &mut Change<'_>, entry: ConfigEntry) {
         let kind: Arc<str> = Arc::from(entry.kind());
         self.entries.insert((kind.clone(), Arc::from(entry.name())), Arc::new(entry));
-        self.changed(index, kind, touched);
+        self.changed(change, kind);
     }
 
-    /// Removes an entry; false when there was none.
-    pub(crate) fn delete(
-        &mut self,
-        index: u64,
-        kind: &str,
-        name: &str,
-        touched: &mut Touched,
-    ) -> bool {
+    /// Removes an entry; returns false when there was none.
+    pub(crate) fn delete(&mut self, change: &mut Change<'_>, kind: &str, name: &str) -> bool {
         let kind: Arc<str> = Arc::from(kind);
         if self.entries.remove(&(kind.clone(), Arc::from(name))).is_none() {
             return false;
         }
-        self.changed(index, kind, touched);
+        self.changed(change, kind);
         true
     }
 
@@ -77,8 +71,8 @@ impl ConfigEntries {
         self.indexes.get(kind).copied().unwrap_or(0)
     }
 
-    fn changed(&mut self, index: u64, kind: Arc<str>, touched: &mut Touched) {
-        self.indexes.insert(kind.clone(), index);
-        touched.touch(Topic::ConfigKind(kind));
+    fn changed(&mut self, change: &mut Change<'_>, kind: Arc<str>) {
+        self.indexes.insert(kind.clone(), change.index);
+        change.touch(Topic::ConfigKind(kind));
     }
 }

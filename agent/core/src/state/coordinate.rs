@@ -1,34 +1,34 @@
 //! The table of network coordinates, by node.
 //!
-//! A node's coordinate goes with the node; one of a node that is not there is not kept.
+//! INVARIANT: a coordinate exists only while its node does; both are removed by one command.
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use lictor_api::{NodeName, types::coordinate::Entry};
 
-use super::{Topic, catalog::fold, watch::Touched};
+use super::{Folded, Topic, folded::FoldedStr, watch::Change};
 
-/// Where the nodes are.
+/// All coordinates.
 #[derive(Debug, Clone, Default)]
 pub struct Coordinates {
-    pub(super) entries: OrdMap<NodeName, Arc<Entry>>,
+    pub(super) entries: OrdMap<Folded<NodeName>, Arc<Entry>>,
     /// Raft index of the last change.
     pub(super) index: u64,
 }
 
 impl Coordinates {
-    /// Where a node is.
+    /// Returns the coordinate of a node.
     pub fn get(&self, node: &NodeName) -> Option<&Arc<Entry>> {
-        self.entries.get(&fold(node))
+        self.entries.get(&FoldedStr::of_written(node))
     }
 
-    /// All of them, by node.
+    /// Returns all coordinates, by node.
     pub fn list(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
     }
 
-    /// The estimated round trip between two nodes in seconds; infinite when it is not known.
+    /// Returns the estimated round trip between two nodes in seconds; infinite when unknown.
     pub fn seconds_between(&self, a: &NodeName, b: &NodeName) -> f64 {
         match (self.get(a), self.get(b)) {
             (Some(a), Some(b)) => a.coord.seconds_to(&b.coord),
@@ -36,18 +36,18 @@ impl Coordinates {
         }
     }
 
-    /// Writes a coordinate.
-    pub(crate) fn set(&mut self, index: u64, entry: Entry, touched: &mut Touched) {
-        self.entries.insert(fold(&NodeName::from(entry.node.as_str())), Arc::new(entry));
-        self.index = index;
-        touched.touch(Topic::Coordinates);
+    /// Inserts or replaces a coordinate.
+    pub(crate) fn set(&mut self, change: &mut Change<'_>, entry: Entry) {
+        self.entries.insert(Folded::of_written(&entry.node), Arc::new(entry));
+        self.index = change.index;
+        change.touch(Topic::Coordinates);
     }
 
-    /// Forgets a node.
-    pub(crate) fn remove(&mut self, index: u64, node: &NodeName, touched: &mut Touched) {
-        if self.entries.remove(&fold(node)).is_some() {
-            self.index = index;
-            touched.touch(Topic::Coordinates);
+    /// Removes the coordinate of a node.
+    pub(crate) fn remove(&mut self, change: &mut Change<'_>, node: &NodeName) {
+        if self.entries.remove(&FoldedStr::of_written(node)).is_some() {
+            self.index = change.index;
+            change.touch(Topic::Coordinates);
         }
     }
 }

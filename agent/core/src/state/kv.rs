@@ -5,10 +5,10 @@
 //! becomes a floor under every prefix's index. That may wake a reader once too often; it never
 //! lets one sleep through a delete.
 //!
-//! A key whose lock was lost with its session is under a lock-delay: nobody can lock it, so that a
-//! holder that does not know yet has time to stop. The delay is a row here, and the leader proposes
-//! its end (`server/sessions.rs`), because there is no clock here. LockIndex rises with each new
-//! holder: whoever guards something else with the lock compares it (fencing).
+//! A key whose lock was lost with its session is under a lock-delay: no session can lock it, so
+//! that a holder that does not know yet has time to stop. The delay is a row here, and the leader
+//! proposes its end (the agent's `server/sessions.rs`), because no clock is here. LockIndex rises
+//! with each new holder: a client that guards something else with the lock compares it (fencing).
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +16,11 @@ use imbl::{OrdMap, OrdSet};
 use lictor_api::types::kv::KvPair;
 use serde::{Deserialize, Serialize};
 
-use super::{Topic, watch::Touched};
+use super::{Topic, watch::Change};
 use crate::planted::{Bug, is_planted};
 
-/// How many tombstones are kept.
-const GRAVEYARD_LIMIT: usize = 8192;
+/// Tombstones that are kept; beyond, the older half is dropped.
+const MAX_TOMBSTONES: usize = 8192;
 
 /// All keys, in byte order.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub struct Kv {
     pub(super) delays: OrdMap<Arc<str>, LockDelay>,
 }
 
-/// Why a key cannot be locked for a while.
+/// A time in which a key cannot be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockDelay {
     /// Raft index at which the lock was lost.
@@ -47,12 +47,12 @@ pub struct LockDelay {
 }
 
 impl Kv {
-    /// One key.
+    /// Returns one pair.
     pub fn get(&self, key: &str) -> Option<&Arc<KvPair>> {
         self.pairs.get(key)
     }
 
-    /// All keys that begin with `prefix`, in order.
+    /// Returns all pairs whose key begins with `prefix`, in order.
     pub fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<KvPair>> + 'a {
         self.pairs
             .range(Arc::<str>::from(prefix)..)
@@ -60,17 +60,17 @@ impl Kv {
             .take_while(move |pair| pair.key.starts_with(prefix))
     }
 
-    /// The number of keys.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// True without any key.
+    /// Returns whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// The keys that a session has locked, in order.
+    /// Returns the keys that a session has locked, in order.
     pub fn held_by(&self, session: &str) -> impl Iterator<Item = &Arc<str>> {
         let session: Arc<str> = Arc::from(session);
         self.held
@@ -79,44 +79,42 @@ impl Kv {
             .map(|(_, key)| key)
     }
 
-    /// The lock-delay that a key is under.
+    /// Returns the lock-delay of a key.
     pub fn delay(&self, key: &str) -> Option<&LockDelay> {
         self.delays.get(key)
     }
 
-    /// All lock-delays, by key.
+    /// Returns all lock-delays, by key.
     pub fn delays(&self) -> impl Iterator<Item = (&Arc<str>, &LockDelay)> {
         self.delays.iter()
     }
 
-    /// Writes a key. The lock fields and the creation index of an existing key are kept. Writing
-    /// the value and flags that are there already changes nothing.
+    /// Writes a key. An existing key keeps its lock fields and creation index. Writing the value
+    /// and flags that the key has already changes nothing.
     pub(crate) fn set(
         &mut self,
-        index: u64,
+        change: &mut Change<'_>,
         key: &str,
         flags: u64,
         value: bytes::Bytes,
-        touched: &mut Touched,
     ) {
         let old = self.pairs.get(key);
         let lock_index = old.map_or(0, |old| old.lock_index);
         let session = old.map(|old| old.session.clone()).unwrap_or_default();
         let key = key.to_owned();
         let pair = KvPair { key, flags, value, lock_index, session, ..KvPair::default() };
-        self.write(index, pair, touched);
+        self.write(change, pair);
     }
 
-    /// Locks a key for a session, which must exist, and writes it; false when another session
-    /// holds it or it is under a lock-delay.
+    /// Locks a key for a session, which must exist, and writes it; returns false when another
+    /// session holds it or it is under a lock-delay.
     pub(crate) fn lock(
         &mut self,
-        index: u64,
+        change: &mut Change<'_>,
         key: &str,
         flags: u64,
         value: bytes::Bytes,
         session: &str,
-        touched: &mut Touched,
     ) -> bool {
         let (holder, lock_index) =
             self.pairs.get(key).map_or(("", 0), |old| (&old.session, old.lock_index));
@@ -129,48 +127,46 @@ impl Kv {
         };
         let (key, session) = (key.to_owned(), session.to_owned());
         let pair = KvPair { key, flags, value, lock_index, session, ..KvPair::default() };
-        self.write(index, pair, touched);
+        self.write(change, pair);
         true
     }
 
-    /// Unlocks a key and writes it; false when the session does not hold it.
+    /// Unlocks a key and writes it; returns false when the session does not hold it.
     pub(crate) fn unlock(
         &mut self,
-        index: u64,
+        change: &mut Change<'_>,
         key: &str,
         flags: u64,
         value: bytes::Bytes,
         session: &str,
-        touched: &mut Touched,
     ) -> bool {
         let Some(old) = self.pairs.get(key).filter(|old| old.session == session) else {
             return false;
         };
         let (key, lock_index) = (key.to_owned(), old.lock_index);
         let pair = KvPair { key, flags, value, lock_index, ..KvPair::default() };
-        self.write(index, pair, touched);
+        self.write(change, pair);
         true
     }
 
-    /// Takes the locks of a session that ended: unlocks or deletes its keys and puts them under a
-    /// lock-delay.
+    /// Releases the locks of a session that ended: unlocks or deletes its keys and puts them under
+    /// a lock-delay.
     pub(super) fn forfeit(
         &mut self,
-        index: u64,
+        change: &mut Change<'_>,
         session: &str,
         delete: bool,
         delay: Duration,
-        touched: &mut Touched,
     ) {
         let keys: Vec<Arc<str>> = self.held_by(session).cloned().collect();
         for key in keys {
             if delete {
-                self.delete(index, &key, touched);
+                self.delete(change, &key);
             } else if let Some(old) = self.pairs.get(&key).cloned() {
-                self.write(index, KvPair { session: String::new(), ..(*old).clone() }, touched);
+                self.write(change, KvPair { session: String::new(), ..(*old).clone() });
             }
             if !delay.is_zero() {
-                self.delays.insert(key, LockDelay { since: index, length: delay });
+                self.delays.insert(key, LockDelay { since: change.index, length: delay });
             }
         }
     }
@@ -182,15 +178,15 @@ impl Kv {
         }
     }
 
-    /// Puts a pair in its place and sets its indexes; nothing happens when it says nothing new.
-    fn write(&mut self, index: u64, mut pair: KvPair, touched: &mut Touched) {
+    /// Stores a pair with its indexes; one equal to the stored pair changes nothing.
+    fn write(&mut self, change: &mut Change<'_>, mut pair: KvPair) {
         let old = self.pairs.get(pair.key.as_str());
-        pair.create_index = old.map_or(index, |old| old.create_index);
-        pair.modify_index = old.map_or(index, |old| old.modify_index);
+        pair.create_index = old.map_or(change.index, |old| old.create_index);
+        pair.modify_index = old.map_or(change.index, |old| old.modify_index);
         if old.is_some_and(|old| **old == pair) {
             return;
         }
-        pair.modify_index = index;
+        pair.modify_index = change.index;
         let key: Arc<str> = Arc::from(pair.key.as_str());
         self.forget_holder(&key);
         if !pair.session.is_empty() {
@@ -198,29 +194,29 @@ impl Kv {
         }
         self.graveyard.remove(&key);
         self.pairs.insert(key.clone(), Arc::new(pair));
-        self.index = index;
-        touched.touch(Topic::KvKey(key));
+        self.index = change.index;
+        change.touch(Topic::KvKey(key));
     }
 
-    /// Deletes a key; false when there was none.
-    pub(crate) fn delete(&mut self, index: u64, key: &str, touched: &mut Touched) -> bool {
+    /// Deletes a key; returns false when there was none.
+    pub(crate) fn delete(&mut self, change: &mut Change<'_>, key: &str) -> bool {
         let key: Arc<str> = Arc::from(key);
         self.forget_holder(&key);
         let Some((key, _)) = self.pairs.remove_with_key(&*key) else { return false };
-        self.bury(index, key.clone());
-        touched.touch(Topic::KvKey(key));
+        self.bury(change.index, key.clone());
+        change.touch(Topic::KvKey(key));
         true
     }
 
     /// Deletes every key that begins with `prefix`.
-    pub(crate) fn delete_tree(&mut self, index: u64, prefix: &str, touched: &mut Touched) {
+    pub(crate) fn delete_tree(&mut self, change: &mut Change<'_>, prefix: &str) {
         let keys: Vec<String> = self.list(prefix).map(|pair| pair.key.clone()).collect();
         for key in keys {
-            self.delete(index, &key, touched);
+            self.delete(change, &key);
         }
     }
 
-    /// Rebuilds what is derived from the rows; used when a snapshot is loaded.
+    /// Rebuilds what is derived from the rows; called when a snapshot is loaded.
     pub(super) fn reindex(&mut self) {
         let locked = self.pairs.iter().filter(|(_, pair)| !pair.session.is_empty());
         self.held =
@@ -233,12 +229,14 @@ impl Kv {
         }
     }
 
-    /// The last change to one key, or to the table when the key does not exist.
+    /// Returns the index of the last change to one key, or to the table when the key does not
+    /// exist.
     pub(super) fn key_index(&self, key: &str) -> u64 {
         self.get(key).map_or(self.index, |pair| pair.modify_index)
     }
 
-    /// The last change under a prefix, deletes included, or to the table when nothing is there.
+    /// Returns the index of the last change under a prefix, deletes included, or to the table when
+    /// no key is there.
     pub(super) fn prefix_index(&self, prefix: &str) -> u64 {
         let Some(newest) = self.list(prefix).map(|pair| pair.modify_index).max() else {
             return self.index;
@@ -255,7 +253,7 @@ impl Kv {
     fn bury(&mut self, index: u64, key: Arc<str>) {
         self.index = index;
         self.graveyard.insert(key, index);
-        if self.graveyard.len() <= GRAVEYARD_LIMIT {
+        if self.graveyard.len() <= MAX_TOMBSTONES {
             return;
         }
         let mut ages: Vec<u64> = self.graveyard.values().copied().collect();
@@ -274,11 +272,13 @@ impl Kv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::watch::Touched;
 
     fn kv(writes: &[(u64, &str)]) -> (Kv, Touched) {
         let (mut kv, mut touched) = (Kv::default(), Touched::default());
         for (index, key) in writes {
-            kv.set(*index, key, 0, bytes::Bytes::from_static(b"v"), &mut touched);
+            let change = &mut Change::new(*index, &mut touched);
+            kv.set(change, key, 0, bytes::Bytes::from_static(b"v"));
         }
         (kv, touched)
     }
@@ -295,8 +295,8 @@ mod tests {
     #[test]
     fn a_delete_raises_the_index_of_its_prefix_only() {
         let (mut kv, mut touched) = kv(&[(1, "a/1"), (2, "a/2"), (3, "b/1")]);
-        assert!(kv.delete(9, "a/2", &mut touched));
-        assert!(!kv.delete(10, "a/2", &mut touched));
+        assert!(kv.delete(&mut Change::new(9, &mut touched), "a/2"));
+        assert!(!kv.delete(&mut Change::new(10, &mut touched), "a/2"));
         assert_eq!((kv.prefix_index("a/"), kv.prefix_index("b/")), (9, 3));
         assert_eq!(kv.key_index("a/2"), 9, "a missing key has the table's index");
     }
@@ -304,11 +304,13 @@ mod tests {
     #[test]
     fn a_full_graveyard_forgets_the_old_half_without_lowering_any_index() {
         let (mut kv, mut touched) = kv(&[(1, "keep")]);
-        for i in 0..=GRAVEYARD_LIMIT as u64 {
-            kv.set(2 + 2 * i, &format!("t/{i}"), 0, bytes::Bytes::new(), &mut touched);
-            kv.delete(3 + 2 * i, &format!("t/{i}"), &mut touched);
+        for i in 0..=MAX_TOMBSTONES as u64 {
+            let key = format!("t/{i}");
+            let change = &mut Change::new(2 + 2 * i, &mut touched);
+            kv.set(change, &key, 0, bytes::Bytes::new());
+            kv.delete(&mut Change::new(3 + 2 * i, &mut touched), &key);
         }
-        assert!(kv.graveyard.len() <= GRAVEYARD_LIMIT);
+        assert!(kv.graveyard.len() <= MAX_TOMBSTONES);
         assert_eq!(kv.prefix_index("keep"), kv.graveyard_floor);
         assert!(kv.graveyard_floor > 1);
     }
@@ -317,9 +319,9 @@ mod tests {
     fn writing_the_same_value_again_changes_nothing() {
         let (mut kv, _) = kv(&[(1, "a")]);
         let mut touched = Touched::default();
-        kv.set(7, "a", 0, bytes::Bytes::from_static(b"v"), &mut touched);
+        kv.set(&mut Change::new(7, &mut touched), "a", 0, bytes::Bytes::from_static(b"v"));
         assert_eq!(kv.get("a").unwrap().modify_index, 1);
-        kv.set(8, "a", 1, bytes::Bytes::from_static(b"v"), &mut touched);
+        kv.set(&mut Change::new(8, &mut touched), "a", 1, bytes::Bytes::from_static(b"v"));
         let pair = kv.get("a").unwrap();
         assert_eq!((pair.create_index, pair.modify_index), (1, 8));
     }

@@ -21,8 +21,10 @@ use lictor_api::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Catalog, CertificateAuthority, ConfigEntries, Coordinates, Kv, Sessions, Staging, State,
-    catalog::Indexes, kv::LockDelay,
+    Catalog, CertificateAuthority, ConfigEntries, Coordinates, Folded, Kv, Sessions, Staging,
+    State,
+    catalog::{Indexes, fold},
+    kv::LockDelay,
 };
 
 const MAGIC: &[u8; 8] = b"LICTSNAP";
@@ -32,16 +34,16 @@ const HEADER_BYTES: usize = 24;
 /// Why bytes are not a snapshot. Nothing was loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Not a snapshot at all.
+    /// The bytes do not begin like a snapshot.
     #[error("not a lictor snapshot")]
     Magic,
-    /// Written by a newer lictor.
+    /// A newer version wrote the snapshot; only that version or a newer one can read it.
     #[error("snapshot format {found} is newer than {VERSION}, the newest this version reads")]
     Version {
         /// The format found.
         found: u32,
     },
-    /// Cut short or damaged.
+    /// The snapshot is cut short or damaged.
     #[error("snapshot is damaged: its checksum does not match")]
     Checksum,
     /// The body cannot be decoded.
@@ -56,7 +58,7 @@ pub enum SnapshotError {
 struct Body {
     index: u64,
     nodes: Vec<Arc<Node>>,
-    services: Vec<(NodeName, Arc<NodeService>)>,
+    services: Vec<(Folded<NodeName>, Arc<NodeService>)>,
     checks: Vec<Arc<HealthCheck>>,
     catalog_indexes: Indexes,
     kv: Vec<Arc<KvPair>>,
@@ -81,13 +83,13 @@ struct Body {
     #[serde(default)]
     staging: Option<Staging>,
     #[serde(default)]
-    coordinates: Vec<(NodeName, Arc<Entry>)>,
+    coordinates: Vec<(Folded<NodeName>, Arc<Entry>)>,
     #[serde(default)]
     coordinate_index: u64,
 }
 
 impl State {
-    /// The state as bytes.
+    /// Returns the state as bytes.
     ///
     /// # Errors
     /// [`SnapshotError::Encode`], which no valid state causes.
@@ -141,7 +143,7 @@ impl State {
         Ok(bytes)
     }
 
-    /// The state in `bytes`, every byte of which is checked.
+    /// Reads the state in `bytes`, every byte of which is checked.
     ///
     /// # Errors
     /// [`SnapshotError`] says what is wrong with them.
@@ -169,11 +171,7 @@ impl State {
 impl Body {
     fn into_state(self) -> State {
         let mut catalog = Catalog {
-            nodes: self
-                .nodes
-                .into_iter()
-                .map(|node| (super::catalog::fold(&node.name), node))
-                .collect(),
+            nodes: self.nodes.into_iter().map(|node| (fold(&node.name), node)).collect(),
             services: self
                 .services
                 .into_iter()
@@ -182,9 +180,7 @@ impl Body {
             checks: self
                 .checks
                 .into_iter()
-                .map(|check| {
-                    ((super::catalog::fold(&check.node), CheckId::clone(&check.check_id)), check)
-                })
+                .map(|check| ((fold(&check.node), CheckId::clone(&check.check_id)), check))
                 .collect(),
             indexes: self.catalog_indexes,
             ..Catalog::default()

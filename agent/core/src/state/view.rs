@@ -1,42 +1,42 @@
 //! Views: the part of the catalog that answers one kind of question, as a [`State`] of its own.
 //!
-//! A client agent follows views of what it is asked for and answers from them as a server answers
-//! from the whole: rows and indexes are those of the servers.
+//! A client agent subscribes to views and answers from them as a server answers from the whole:
+//! rows and indexes are those of the servers.
 
 use lictor_api::{NodeName, ServiceName};
 
-use super::{State, Topic, WatchSet, catalog::fold};
+use super::{Folded, State, Topic, WatchSet, catalog::fold};
 
 /// A part of the catalog. Names are folded, so that every spelling is the same view.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum View {
     /// A node with its instances and checks.
-    Node(NodeName),
+    Node(Folded<NodeName>),
     /// The instances of a service with their nodes and checks.
-    Service(ServiceName),
+    Service(Folded<ServiceName>),
     /// The mesh endpoints of a service with their nodes and checks.
-    Connect(ServiceName),
+    Connect(Folded<ServiceName>),
 }
 
 impl View {
-    /// Of a node, however its name is spelled.
+    /// Returns the view of a node.
     pub fn node(name: &NodeName) -> Self {
         Self::Node(fold(name))
     }
 
-    /// Of a service, however its name is spelled.
+    /// Returns the view of a service.
     pub fn service(name: &ServiceName) -> Self {
         Self::Service(fold(name))
     }
 
-    /// Of a service's mesh endpoints, however its name is spelled.
+    /// Returns the view of a service's mesh endpoints.
     pub fn connect(name: &ServiceName) -> Self {
         Self::Connect(fold(name))
     }
 }
 
 impl State {
-    /// What `view` shows of this state; notes what that depends on.
+    /// Returns the part of this state that `view` shows; adds the topics that it depends on.
     pub fn view(&self, view: &View, topics: &mut WatchSet) -> Self {
         let catalog = match view {
             View::Node(node) => {
@@ -45,11 +45,11 @@ impl State {
             }
             View::Service(service) => {
                 topics.add(Topic::Service(service.clone()));
-                self.catalog.part(self.catalog.service_instances(service))
+                self.catalog.part_of_service(service)
             }
             View::Connect(service) => {
                 topics.add(Topic::Connect(service.clone()));
-                self.catalog.part(self.catalog.connect_instances(service))
+                self.catalog.part_of_destination(service)
             }
         };
         Self {
@@ -63,7 +63,7 @@ impl State {
 }
 
 impl State {
-    /// The same catalog with the addresses and ports that are tagged `wan`, where there are such.
+    /// Returns the same catalog with the addresses and ports tagged `wan`, where there are any.
     pub fn over_wan(self) -> Self {
         Self { catalog: self.catalog.over_wan(), ..self }
     }
@@ -105,11 +105,11 @@ mod tests {
     #[test]
     fn a_view_of_a_service_answers_as_the_whole_does() {
         let (whole, mut topics) = (state(), WatchSet::default());
-        let view = whole.view(&View::Service("web".into()), &mut topics);
+        let view = whole.view(&View::service(&"web".into()), &mut topics);
         assert_eq!(rows(&view, "web"), rows(&whole, "web"));
         assert_eq!(rows(&view, "web").len(), 2);
         assert!(rows(&view, "db").is_empty(), "nothing else is in it");
-        let topic = Topic::Service("web".into());
+        let topic = Topic::Service(fold(&"web".into()));
         assert_eq!(view.topic_index(&topic), whole.topic_index(&topic));
         assert_eq!(topics.index(&whole), topics.index(&view));
     }
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn a_view_of_a_node_survives_its_way_as_a_snapshot() {
         let (whole, mut topics) = (state(), WatchSet::default());
-        let view = whole.view(&View::Node("N2".into()), &mut topics);
+        let view = whole.view(&View::node(&"N2".into()), &mut topics);
         let there = State::from_snapshot(&view.to_snapshot().unwrap()).unwrap();
         let ids = |state: &State| {
             state.catalog.node_services("n2").map(|s| s.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(ids(&there), ["db", "web"]);
-        assert_eq!(there.topic_index(&Topic::Node("n2".into())), 7);
+        assert_eq!(there.topic_index(&Topic::Node(fold(&"n2".into()))), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! What a `service-intentions` entry must satisfy before it is proposed.
+//! Validation of a `service-intentions` entry before it is proposed.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const MAX_META: usize = 64;
 /// The longest meta key, in bytes.
 const MAX_META_KEY: usize = 128;
 
-/// What is wrong with an entry; the texts are Consul's.
+/// Why an entry is invalid; the texts are Consul's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each variant is its documentation")]
 pub enum InvalidIntention {
@@ -52,7 +52,7 @@ pub enum InvalidIntention {
 }
 
 impl InvalidIntention {
-    /// The same about one intention that was not written as an entry.
+    /// Returns the text about a single intention that was not written as an entry.
     pub fn flat(&self) -> String {
         let text = self.to_string();
         match self {
@@ -70,7 +70,7 @@ impl InvalidIntention {
 /// Checks an entry that a client wants to write.
 ///
 /// # Errors
-/// [`InvalidIntention`]: the first thing that is wrong.
+/// [`InvalidIntention`]: the first violation.
 pub fn validate(entry: &ServiceIntentions) -> Result<(), InvalidIntention> {
     if entry.name.is_empty() {
         return Err(InvalidIntention::Name);

@@ -10,12 +10,12 @@ use serde_json::Value;
 pub(super) struct Config<'a>(pub(super) &'a BTreeMap<String, Value>);
 
 impl Config<'_> {
-    /// A non-empty text.
+    /// Returns a non-empty text.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         self.0.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// A whole number.
+    /// Returns a whole number.
     pub(super) fn number(&self, key: &str) -> Option<u32> {
         match self.0.get(key)? {
             Value::String(text) => text.parse().ok(),
@@ -26,7 +26,7 @@ impl Config<'_> {
         }
     }
 
-    /// `host:port`.
+    /// Returns `host:port`.
     pub(super) fn address(&self, key: &str) -> Option<(String, u16)> {
         let text = self.text(key)?;
         let (host, port) = text.rsplit_once(':')?;

@@ -17,6 +17,7 @@ use crate::fsm::{
     self, Command, KvCommand, Operation,
     txn::{KvOperation, KvVerb},
 };
+use crate::state::watch::Touched;
 
 const NODES: [&str; 2] = ["n0", "N1"];
 const CHECKS: [&str; 3] = ["c0", "c1", "of-service"];

@@ -13,17 +13,16 @@ use lictor_api::{
 use super::{CatalogVerb, TxnResult, may_write};
 use crate::{
     fsm::Rejection,
-    state::{State, watch::Touched},
+    state::{State, watch::Change},
 };
 
 type Done = Result<Option<TxnResult>, String>;
 
 pub(super) fn node(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     verb: CatalogVerb,
     mut node: Node,
-    touched: &mut Touched,
 ) -> Done {
     let name = node.name.clone();
     let current = state.catalog.node(&name).cloned();
@@ -41,13 +40,13 @@ pub(super) fn node(
             if node.id.is_empty() {
                 node.id = current.map(|current| current.id.clone()).unwrap_or_default();
             }
-            state.catalog.upsert_node(index, node, touched);
+            state.catalog.upsert_node(change, node);
         }
         CatalogVerb::DeleteCas if modified != Some(node.modify_index) => {
             return Err(format!("failed to delete node {name:?}, index is stale"));
         }
         CatalogVerb::Delete | CatalogVerb::DeleteCas => {
-            state.delete_node(index, &name, touched);
+            state.delete_node(change, &name);
         }
     }
     let written = state.catalog.node(&name);
@@ -61,11 +60,10 @@ fn by_id(state: &State, id: &str) -> Option<Arc<Node>> {
 
 pub(super) fn service(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     verb: CatalogVerb,
     node: &NodeName,
     service: NodeService,
-    touched: &mut Touched,
 ) -> Done {
     let id = service.id.clone();
     let current = state.catalog.service(node, &id);
@@ -83,7 +81,7 @@ pub(super) fn service(
             if state.catalog.node(node).is_none() {
                 return Err(Rejection::MissingNodeRegistration.to_string());
             }
-            state.catalog.upsert_service(index, node, service, touched);
+            state.catalog.upsert_service(change, node, service);
         }
         CatalogVerb::DeleteCas if modified != Some(service.modify_index) => {
             return Err(format!(
@@ -91,7 +89,7 @@ pub(super) fn service(
             ));
         }
         CatalogVerb::Delete | CatalogVerb::DeleteCas => {
-            state.delete_service(index, node, &id, touched);
+            state.delete_service(change, node, &id);
         }
     }
     let written = state.catalog.service(node, &id);
@@ -100,10 +98,9 @@ pub(super) fn service(
 
 pub(super) fn check(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     verb: CatalogVerb,
     check: HealthCheck,
-    touched: &mut Touched,
 ) -> Done {
     let (node, id) = (check.node.clone(), check.check_id.clone());
     let current = state.catalog.check(&node, &id);
@@ -125,13 +122,13 @@ pub(super) fn check(
             if !service.is_empty() && state.catalog.service(&node, service).is_none() {
                 return Err(Rejection::MissingServiceRegistration.to_string());
             }
-            state.upsert_check(index, check, touched);
+            state.upsert_check(change, check);
         }
         CatalogVerb::DeleteCas if modified != Some(check.modify_index) => {
             return Err(format!("failed to delete check {id:?} on node {node:?}, index is stale"));
         }
         CatalogVerb::Delete | CatalogVerb::DeleteCas => {
-            state.delete_check(index, &node, &id, touched);
+            state.delete_check(change, &node, &id);
         }
     }
     let written = state.catalog.check(&node, &id);

@@ -7,42 +7,42 @@ use serde::{Deserialize, Serialize};
 use super::{TxnResult, may_write};
 use crate::{
     fsm::kv::valid_session,
-    state::{State, watch::Touched},
+    state::{State, watch::Change},
 };
 
-/// What to do with a key.
+/// Verb of an operation on a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvVerb {
-    /// Write it.
+    /// Write the key.
     Set,
-    /// Write it if its `ModifyIndex` is as given; 0 means that it must not exist.
+    /// Write the key if its `ModifyIndex` is as given; 0 means that it must not exist.
     Cas,
-    /// Lock it and write it.
+    /// Lock the key and write it.
     Lock,
-    /// Unlock it and write it.
+    /// Unlock the key and write it.
     Unlock,
-    /// Read it; it must exist.
+    /// Read the key; it must exist.
     Get,
-    /// Read it.
+    /// Read the key; an empty pair if it does not exist.
     GetOrEmpty,
-    /// Read all keys that begin with it.
+    /// Read all keys that begin with the key.
     GetTree,
-    /// Its `ModifyIndex` must be as given.
+    /// Require that the key's `ModifyIndex` is as given.
     CheckIndex,
-    /// It must be locked by the session.
+    /// Require that the session has locked the key.
     CheckSession,
-    /// It must not exist.
+    /// Require that the key does not exist.
     CheckNotExists,
-    /// Delete it.
+    /// Delete the key.
     Delete,
-    /// Delete all keys that begin with it.
+    /// Delete all keys that begin with the key.
     DeleteTree,
-    /// Delete it if its `ModifyIndex` is as given.
+    /// Delete the key if its `ModifyIndex` is as given.
     DeleteCas,
 }
 
 impl KvVerb {
-    /// Whether it changes nothing.
+    /// Returns whether the verb changes nothing.
     pub fn is_read(self) -> bool {
         match self {
             Self::Get
@@ -65,11 +65,11 @@ impl KvVerb {
 /// An operation on a key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvOperation {
-    /// What to do.
+    /// Verb of the operation.
     pub verb: KvVerb,
     /// The key or prefix.
     pub key: String,
-    /// The client's number to write.
+    /// Flags to write: a number that the client chooses.
     pub flags: u64,
     /// The value to write.
     pub value: Bytes,
@@ -80,7 +80,7 @@ pub struct KvOperation {
 }
 
 impl std::fmt::Debug for KvOperation {
-    /// Values stay out of logs.
+    /// Omits values: they stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KvOperation")
             .field("verb", &self.verb)
@@ -91,9 +91,8 @@ impl std::fmt::Debug for KvOperation {
 
 pub(super) fn run(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     operation: KvOperation,
-    touched: &mut Touched,
 ) -> Result<Vec<TxnResult>, String> {
     if operation.verb == KvVerb::GetTree {
         let pairs = state.kv.list(&operation.key);
@@ -102,7 +101,7 @@ pub(super) fn run(
     let pair = if operation.verb.is_read() {
         read(state, &operation)?
     } else {
-        write(state, index, operation, touched)?
+        write(state, change, operation)?
     };
     Ok(pair.map(|pair| TxnResult::Kv(Box::new(pair))).into_iter().collect())
 }
@@ -134,12 +133,11 @@ fn read(state: &State, operation: &KvOperation) -> Result<Option<KvPair>, String
     }
 }
 
-/// Writes or deletes; the key as it is then.
+/// Writes or deletes; returns the key as it is then.
 fn write(
     state: &mut State,
-    index: u64,
+    change: &mut Change<'_>,
     operation: KvOperation,
-    touched: &mut Touched,
 ) -> Result<Option<KvPair>, String> {
     let KvOperation { verb, key, flags, value, index: expected, session } = operation;
     let current = state.kv.get(&key).map(|pair| pair.modify_index);
@@ -150,33 +148,33 @@ fn write(
         KvVerb::DeleteCas if current.is_some_and(|current| current != expected) => {
             return Err(format!("failed to delete key {key:?}, index is stale"));
         }
-        KvVerb::Set | KvVerb::Cas => state.kv.set(index, &key, flags, value, touched),
+        KvVerb::Set | KvVerb::Cas => state.kv.set(change, &key, flags, value),
         KvVerb::Lock => {
             valid_session(state, &session).map_err(|rejection| rejection.to_string())?;
             if state.kv.delay(&key).is_some() {
                 return Err(format!("failed to lock key {key:?} due to lock delay"));
             }
-            if !state.kv.lock(index, &key, flags, value, &session, touched) {
+            if !state.kv.lock(change, &key, flags, value, &session) {
                 return Err(format!("failed to lock key {key:?}, lock is already held"));
             }
         }
         KvVerb::Unlock if session.is_empty() => return Err("missing session".to_owned()),
         KvVerb::Unlock => {
-            if !state.kv.unlock(index, &key, flags, value, &session, touched) {
+            if !state.kv.unlock(change, &key, flags, value, &session) {
                 return Err(format!(
                     "failed to unlock key {key:?}, lock isn't held, or is held by another session"
                 ));
             }
         }
-        KvVerb::DeleteTree => state.kv.delete_tree(index, &key, touched),
+        KvVerb::DeleteTree => state.kv.delete_tree(change, &key),
         _ => {
-            state.kv.delete(index, &key, touched);
+            state.kv.delete(change, &key);
         }
     }
     Ok(state.kv.get(&key).map(|pair| without_value(pair)))
 }
 
-/// What was not asked for is not carried through the log's answer.
+/// Returns the pair without its value: writes do not return values.
 fn without_value(pair: &KvPair) -> KvPair {
     KvPair { value: Bytes::new(), ..pair.clone() }
 }

@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use lictor_api::{
-    CheckId, NodeName, ServiceId, ServiceName,
+    CheckId, NodeName, ServiceName,
     types::{
         catalog::{Node, NodeService},
         health::{CheckStatus, HealthCheck},
     },
 };
 
-use super::{InstanceKey, fold};
+use super::{CheckKey, InstanceKey, fold};
+use crate::state::folded::{Folded, FoldedPair, FoldedStr};
 
-/// An instance with what a reader of its name wants to know beside it.
+/// An instance with its node and status.
 #[derive(Debug, Clone)]
 pub(in crate::state) struct Row {
     pub(super) node: Arc<Node>,
@@ -26,7 +27,7 @@ pub(in crate::state) struct Row {
     pub(super) status: CheckStatus,
 }
 
-type Named = OrdMap<ServiceName, OrdMap<InstanceKey, Row>>;
+type Named = OrdMap<Folded<ServiceName>, OrdMap<InstanceKey, Row>>;
 
 /// The derived part of the catalog.
 #[derive(Debug, Clone, Default)]
@@ -38,30 +39,31 @@ pub(in crate::state) struct Joined {
 }
 
 impl Joined {
-    /// The instances of a service, by the folded name.
-    pub(super) fn service(&self, name: &ServiceName) -> Option<&OrdMap<InstanceKey, Row>> {
+    /// Returns the instances of a service; `None` without any.
+    pub(super) fn service(&self, name: &FoldedStr<'_>) -> Option<&OrdMap<InstanceKey, Row>> {
         self.by_service.get(name)
     }
 
-    /// The mesh endpoints of a service, by the folded name.
-    pub(super) fn destination(&self, name: &ServiceName) -> Option<&OrdMap<InstanceKey, Row>> {
+    /// Returns the mesh endpoints of a service; `None` without any.
+    pub(super) fn destination(&self, name: &FoldedStr<'_>) -> Option<&OrdMap<InstanceKey, Row>> {
         self.by_destination.get(name)
     }
 
-    /// One instance of each service, in the order of the names.
+    /// Returns one instance of each service, in the order of the names.
     pub(super) fn services(&self) -> impl Iterator<Item = &Row> {
         self.by_service.values().filter_map(|rows| rows.get_min().map(|(_, row)| row))
     }
 
-    /// The checks of an instance without those of its node; of a node for an empty instance ID.
-    pub(super) fn checks(&self, key: &InstanceKey) -> &[Arc<HealthCheck>] {
-        self.checks.get(key).map_or(&[], |checks| &**checks)
+    /// Returns the checks of an instance without those of its node, by ID; of a node for an empty
+    /// instance ID.
+    pub(super) fn checks(&self, key: FoldedPair<'_>) -> &[Arc<HealthCheck>] {
+        self.checks.get(&key).map_or(&[], |checks| &**checks)
     }
 
-    /// The worst state among the checks of an instance and its node; passing without any.
+    /// Returns the worst state among the checks of an instance and its node; passing without any.
     pub(super) fn status(&self, key: &InstanceKey) -> CheckStatus {
-        let of_node = self.checks(&(key.0.clone(), ServiceId::default()));
-        let all = of_node.iter().chain(self.checks(key));
+        let of_node = self.checks(key.0.with(""));
+        let all = of_node.iter().chain(self.checks(FoldedPair::of(key)));
         all.map(|check| check.status).max().unwrap_or(CheckStatus::Passing)
     }
 
@@ -70,24 +72,28 @@ impl Joined {
         let status = self.status(key);
         let row = Row { node: node.clone(), service: service.clone(), status };
         if let Some(destination) = service.mesh_destination() {
-            let name = fold(&ServiceName::from(destination));
+            let name = Folded::of_written(destination);
             self.by_destination.entry(name).or_default().insert(key.clone(), row.clone());
         }
         self.by_service.entry(fold(&service.service)).or_default().insert(key.clone(), row);
     }
 
-    /// Takes an instance out of the names it has; its checks are deleted one by one.
+    /// Removes an instance from the maps by name; its checks are removed by [`Joined::list`].
     pub(super) fn take(&mut self, key: &InstanceKey, service: &NodeService) {
-        remove(&mut self.by_service, &fold(&service.service), key);
+        remove(&mut self.by_service, &FoldedStr::of_written(&service.service), key);
         if let Some(destination) = service.mesh_destination() {
-            remove(&mut self.by_destination, &fold(&ServiceName::from(destination)), key);
+            remove(&mut self.by_destination, &FoldedStr::of_written(destination), key);
         }
     }
 
-    /// Puts a check on the list of its instance or node, or takes it off.
+    /// Adds or replaces a check of an instance or node; removes it for `None`.
     pub(super) fn list(&mut self, key: InstanceKey, id: &CheckId, check: Option<Arc<HealthCheck>>) {
-        let mut checks: Vec<_> =
-            self.checks(&key).iter().filter(|other| other.check_id != *id).cloned().collect();
+        let mut checks: Vec<_> = self
+            .checks(FoldedPair::of(&key))
+            .iter()
+            .filter(|other| other.check_id != *id)
+            .cloned()
+            .collect();
         checks.extend(check);
         checks.sort_by(|a, b| a.check_id.cmp(&b.check_id));
         if checks.is_empty() {
@@ -98,11 +104,11 @@ impl Joined {
     }
 }
 
-/// Everything derived from these rows.
+/// Derives everything from the rows.
 pub(super) fn joined(
-    nodes: &OrdMap<NodeName, Arc<Node>>,
+    nodes: &OrdMap<Folded<NodeName>, Arc<Node>>,
     services: &OrdMap<InstanceKey, Arc<NodeService>>,
-    checks: &OrdMap<(NodeName, CheckId), Arc<HealthCheck>>,
+    checks: &OrdMap<CheckKey, Arc<HealthCheck>>,
 ) -> Joined {
     let mut joined = Joined::default();
     for ((node, id), check) in checks {
@@ -116,7 +122,7 @@ pub(super) fn joined(
     joined
 }
 
-fn remove(map: &mut Named, name: &ServiceName, key: &InstanceKey) {
+fn remove(map: &mut Named, name: &FoldedStr<'_>, key: &InstanceKey) {
     if let Some(rows) = map.get_mut(name) {
         rows.remove(key);
         if rows.is_empty() {

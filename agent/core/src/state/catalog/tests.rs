@@ -9,7 +9,8 @@ use lictor_api::{
 };
 use proptest::prelude::*;
 
-use super::{Catalog, Touched};
+use super::{Catalog, fold};
+use crate::state::watch::{Change, Touched};
 
 #[derive(Debug, Clone)]
 enum Write {
@@ -50,11 +51,12 @@ fn node_name(node: u8) -> NodeName {
 
 fn apply(catalog: &mut Catalog, index: u64, write: &Write) {
     let touched = &mut Touched::default();
+    let change = &mut Change::new(index, touched);
     match write {
         Write::Node(node) => {
             let address = format!("10.0.{node}.{}", index % 250);
             let node = Node { name: node_name(*node), address, ..Node::default() };
-            catalog.upsert_node(index, node, touched);
+            catalog.upsert_node(change, node);
         }
         Write::Service { node, id, name, proxy } => {
             let node = node_name(*node);
@@ -68,7 +70,7 @@ fn apply(catalog: &mut Catalog, index: u64, write: &Write) {
                 ..NodeService::default()
             };
             service.connect.native = *proxy;
-            catalog.upsert_service(index, &node, service, touched);
+            catalog.upsert_service(change, &node, service);
         }
         Write::Check { node, id, of, status } => {
             let of = of.map_or_else(String::new, |of| format!("id{of}"));
@@ -84,18 +86,18 @@ fn apply(catalog: &mut Catalog, index: u64, write: &Write) {
                 status: *status,
                 ..HealthCheck::default()
             };
-            catalog.upsert_check(index, check, touched);
+            catalog.upsert_check(change, check);
         }
         Write::DeleteNode(node) => {
-            catalog.delete_node(index, &node_name(*node), touched);
+            catalog.delete_node(change, &fold(&node_name(*node)));
         }
         Write::DeleteService { node, id } => {
             let id = ServiceId::from(format!("id{id}"));
-            catalog.delete_service(index, &node_name(*node), &id, touched);
+            catalog.delete_service(change, &fold(&node_name(*node)), &id);
         }
         Write::DeleteCheck { node, id } => {
             let id = CheckId::from(format!("check{id}"));
-            catalog.delete_check(index, &node_name(*node), &id, touched);
+            catalog.delete_check(change, &fold(&node_name(*node)), &id);
         }
     }
 }
@@ -106,7 +108,10 @@ fn from_rows(catalog: &Catalog) -> Vec<String> {
     for ((node, id), service) in &catalog.services {
         let row = &catalog.nodes[node];
         let of = |service: &str| -> Vec<_> {
-            catalog.node_checks(node).filter(|check| &*check.service_id == service).collect()
+            catalog
+                .node_checks(node.as_str())
+                .filter(|check| &*check.service_id == service)
+                .collect()
         };
         let checks: Vec<_> = of("").into_iter().chain(of(id)).collect();
         let status = checks.iter().map(|check| check.status).max().unwrap_or(CheckStatus::Passing);
