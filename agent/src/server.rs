@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
-use lictor_consensus::{Consensus, ConsensusError, Leader, Peers};
+use lictor_consensus::{Consensus, ConsensusError, Leader, PeerDirectory};
 use lictor_core::{
     fsm::{Command, Rejection, Response},
     planted::{Bug, is_planted},
@@ -84,7 +84,7 @@ impl Server {
     pub fn new(
         store: Arc<Store>,
         consensus: Consensus,
-        peers: Peers,
+        peers: PeerDirectory,
         hold_timeout: Duration,
     ) -> Self {
         let leader = remote::RemoteLeader::new(peers);
@@ -114,7 +114,7 @@ impl Server {
     }
 
     /// Calls to other servers.
-    pub fn peers(&self) -> &Peers {
+    pub fn peers(&self) -> &PeerDirectory {
         self.leader.peers()
     }
 

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::StartError;
+use super::error::StartError;
 
 /// The format this version writes.
 const FORMAT: u32 = 1;
@@ -45,17 +45,17 @@ impl Directory {
         Ok(directory)
     }
 
-    /// The directory itself.
+    /// Returns the directory itself.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Log, vote and commit point.
+    /// Returns the path of log, vote and commit point.
     pub(super) fn log(&self) -> PathBuf {
         self.root.join("raft.redb")
     }
 
-    /// Where snapshots are.
+    /// Returns the directory of snapshots.
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
     }
@@ -77,7 +77,8 @@ impl Directory {
     }
 }
 
-/// Puts a file with these parts at `path`: all of it or, after a crash, what was there before.
+/// Replaces the file at `path` by these parts. After a crash it is the new one as a whole or the
+/// old one.
 ///
 /// # Errors
 /// The file system's; the temporary file may stay behind.

@@ -1,9 +1,9 @@
 //! Why consensus ended: the first cause wins, and the process must not go on.
 //!
-//! After a failed fsync nobody knows what is on disk, and after a skipped entry servers disagree;
-//! so nothing is retried here. Whoever meets the cause [raises](Fault::raise) it, gives the engine
-//! an error so that it stops answering, and the agent ends the process with the cause as its last
-//! line.
+//! After a failed fsync the contents of the disk are unknown, and after a skipped entry servers
+//! disagree; so nothing is retried here. The code that finds the cause [raises](Fault::raise) it
+//! and returns an error to the engine, which stops; the agent ends the process with the cause as
+//! its last line.
 
 use std::{io, path::PathBuf};
 
@@ -17,7 +17,7 @@ pub enum Failure {
     Log {
         /// The file, or `memory`.
         path: String,
-        /// What the storage engine said.
+        /// The storage engine's error.
         reason: String,
     },
     /// An entry cannot be applied, and applying the next without it would make servers differ.
@@ -28,7 +28,7 @@ pub enum Failure {
     Entry {
         /// Raft index of the entry.
         index: u64,
-        /// What is wrong with it.
+        /// Why it cannot be applied.
         reason: String,
     },
     /// A snapshot could not be written or read.
@@ -36,7 +36,7 @@ pub enum Failure {
     Snapshot {
         /// The directory, or `memory`.
         directory: String,
-        /// What went wrong.
+        /// The error.
         reason: String,
     },
     /// The consensus engine ended by itself.
@@ -44,12 +44,12 @@ pub enum Failure {
     Engine(String),
 }
 
-/// Where the first [`Failure`] is kept.
+/// Holds the first [`Failure`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fault(watch::Sender<Option<Failure>>);
 
 impl Fault {
-    /// Notes a failure, unless there is one already. The answer is for the engine.
+    /// Records a failure, unless there is one already. Returns an error for the engine.
     pub(super) fn raise(&self, failure: Failure) -> io::Error {
         let error = io::Error::other(failure.to_string());
         self.0.send_if_modified(|first| {
@@ -62,12 +62,12 @@ impl Fault {
         error
     }
 
-    /// The first failure so far.
+    /// Returns the first failure so far.
     pub(super) fn first(&self) -> Option<Failure> {
         self.0.borrow().clone()
     }
 
-    /// The first failure, when it happens.
+    /// Waits for the first failure.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -80,7 +80,7 @@ impl Fault {
     }
 }
 
-/// How a failure names a place that may be memory.
+/// Returns the name of a file, or `memory`.
 pub(super) fn place(path: Option<&PathBuf>) -> String {
     path.map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
 }

@@ -1,20 +1,31 @@
-//! Consensus: the one module that knows there is a Raft library.
+//! Consensus: the replicated log, its disk, and the leader.
 //!
-//! Everything outside sees [`Consensus`]: propose a command, wait for a read to be safe, ask who
-//! leads. The engine's types stay inside. Below it: `log_store` (redb), `state_machine`,
-//! `snapshot`, `wire` with `network` and `service` (between servers), `membership` (who takes part),
-//! `standing` (who leads).
+//! Callers use [`Consensus`] to propose commands, to wait until a read is safe, and to follow the
+//! leader. Below it: `open` (starting), `log_store` (redb), `state_machine`, `snapshot`, `wire`
+//! with `network` and `service` (between servers), `membership` (voters and learners), `standing`
+//! (the leader as this server may act on it).
 //!
-//! INVARIANT: a command is answered after it is durable on a quorum (alone: on this disk) and
-//! visible in the published state; when either cannot be promised any more, [`Consensus::failed`]
-//! says why, and the process must end.
+//! Engines: openraft for Raft, whose storage and network are traits that are implemented here; redb
+//! for the log, measured beside fjall (see `log_store`).
 //!
-//! Not copied from the engine's defaults, each for a reason: elections after 500-1000 ms (shorter
-//! ones flap on two busy cores), pre-vote (a server that was cut off does not depose the leader),
-//! no leadership without a vote after a restart (its commit point may be old), and purging by the
-//! older snapshot instead of by count.
+//! INVARIANT: the only crate that depends on openraft and redb; none of their types is public.
+//! Nothing here knows of HTTP, DNS or gossip: addresses of peers come from
+//! [`lictor_transport::servers::Servers`]. May be touched here: how entries are stored, replicated
+//! and read; what a command does is written in `lictor_core::fsm`.
+//!
+//! INVARIANT: a proposal returns after it is durable on a quorum (alone: on this disk) and visible
+//! in the published state; when either can no longer be promised, [`Consensus::failed`] returns the
+//! reason, and the process must end.
+//!
+//! Settings that differ from the engine's defaults, each for a reason: elections after 350 to 700
+//! ms times `raft_multiplier` (shorter ones flap on two busy cores), pre-vote (a server that was
+//! cut off does not depose the leader), no leadership without a vote after a restart (its commit
+//! point may be old), and purging by the older snapshot instead of by count.
+
+#![forbid(unsafe_code)]
 
 mod directory;
+mod error;
 mod failure;
 mod log_store;
 mod membership;
@@ -24,6 +35,7 @@ mod record;
 mod recovery;
 pub mod rounds;
 mod service;
+mod settings;
 mod snapshot;
 mod standing;
 mod state_machine;
@@ -37,7 +49,6 @@ mod tests;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -67,101 +78,33 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use error::{ConsensusError, StartError};
 pub use failure::Failure;
 pub use membership::Progress;
 use membership::is_settled_voter;
-pub use network::Peers;
-pub use open::StartError;
+pub use network::PeerDirectory;
 use rounds::Rounds;
+pub use settings::{Compaction, LogWrites, Settings};
 use types::{Proposal, ServerId, ServerNode};
 
-/// Bytes of proposals that may be under way, in units of [`PROPOSAL_UNIT`]; more wait.
-const PROPOSAL_UNITS: u32 = 1 << 16;
-const PROPOSAL_UNIT: usize = 1 << 10;
-/// How long a proposal is waited for. Longer than any election.
+/// Proposals that may be in flight, in units of [`PROPOSAL_UNIT_BYTES`] (64 MiB); more wait.
+const MAX_PROPOSAL_UNITS: u32 = 1 << 16;
+const PROPOSAL_UNIT_BYTES: usize = 1 << 10;
+/// How long a proposal may take; longer than any election.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a read waits for entries that are committed and not applied here.
+/// How long a read waits until committed entries are applied here.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When the log is shortened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compaction {
-    /// Entries between two snapshots.
-    pub threshold: u64,
-    /// Shortest time between two snapshots.
-    pub interval: Duration,
-    /// Entries kept at least, so that a server that was away for a moment needs no snapshot.
-    pub trailing: u64,
-}
-
-impl Default for Compaction {
-    fn default() -> Self {
-        Self { threshold: 8192, interval: Duration::ZERO, trailing: 0 }
-    }
-}
-
-/// Where the log is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogWrites {
-    /// In a thread of its own, many entries with one sync.
-    #[default]
-    Thread,
-    /// In the task that has something to write: simulated time does not wait for a thread.
-    Inline,
-}
-
-/// How this server takes part.
-#[derive(Clone)]
-pub struct Settings {
-    /// The agent's node ID (UUID text); the voter's identity for as long as its data lives.
-    pub node_id: String,
-    /// The agent's node name, for people.
-    pub node_name: String,
-    /// Server RPC address that peers reach it under.
-    pub address: SocketAddr,
-    /// Where log, vote and snapshots are kept; `None` keeps them in memory (`-dev`).
-    pub data_dir: Option<PathBuf>,
-    /// Without data: 1 founds a cluster at once; otherwise the server waits until it is
-    /// [founded](Consensus::found) or taken in.
-    pub bootstrap_expect: u32,
-    /// Stretches heartbeats and elections (`performance.raft_multiplier`); 1 to 10.
-    pub multiplier: u32,
-    /// When the log is shortened.
-    pub compaction: Compaction,
-    /// Where the log is written.
-    pub log_writes: LogWrites,
-    /// How other servers are found and reached.
-    pub peers: Peers,
-}
-
-/// Why a proposal or barrier failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConsensusError {
-    /// Nobody leads right now; nothing was changed, try again.
-    #[error("no cluster leader")]
-    NoLeader,
-    /// The command reached the log, and whether it was committed is unknown: another leader took
-    /// over, or no answer came in time.
-    #[error("leadership lost while committing log")]
-    LeadershipLost,
-    /// This server is stopping.
-    #[error("shutting down")]
-    ShuttingDown,
-    /// A change of the membership that cannot be; nothing was changed.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// A committed command.
+/// Result of a committed command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Committed {
-    /// Its Raft index.
+    /// Raft index of the command.
     pub index: u64,
-    /// What it did.
+    /// Response of the state machine.
     pub response: Response,
 }
 
-/// Who leads, as this server sees it.
+/// The leader as this server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
     /// Node ID.
@@ -196,14 +139,14 @@ pub struct Consensus {
     leader: watch::Receiver<Option<Leader>>,
     applied: watch::Receiver<u64>,
     contact: Arc<standing::Contact>,
-    peers: Peers,
-    told: network::Told,
+    peers: PeerDirectory,
+    advertised: network::AdvertisedCommit,
     /// Reads that have to ask a quorum share its answers.
     read_rounds: Rounds<Result<u64, ConsensusError>>,
-    /// How long a leader answers reads on the word of its last quorum: half the time after which
+    /// How long a leader serves reads after its last quorum: half the time after which
     /// another can be elected, so that clocks may differ in speed by a factor of two.
     lease: Duration,
-    /// The term in which this leader began to hand over; 0: none.
+    /// The term in which this leader began to transfer leadership; 0: none.
     handed_over: AtomicU64,
     proposals: Semaphore,
     fault: failure::Fault,
@@ -222,27 +165,27 @@ impl Consensus {
         open::start(settings, store).await
     }
 
-    /// Replicates a command and answers once it is durable on a quorum and applied here. Waits
-    /// while 64 MiB of commands are under way.
+    /// Replicates a command; returns once it is durable on a quorum and applied here. Waits while
+    /// 64 MiB of commands are in flight, and at most 30 seconds for its own.
     ///
     /// # Errors
     /// [`ConsensusError`].
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the command back.
+    /// Dropping the future does not revoke the command.
     pub async fn propose(&self, command: Command) -> Result<Committed, ConsensusError> {
         let bytes = command.encode();
         let bytes = bytes.expect("commands are text, numbers and maps, all of MessagePack");
         self.propose_encoded(bytes.into()).await
     }
 
-    /// The same for a command that is encoded already, such as one that another server passes on.
+    /// Does the same for an encoded command, such as one that another server forwards.
     ///
     /// # Errors
     /// [`ConsensusError`].
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the command back.
+    /// Dropping the future does not revoke the command.
     pub async fn propose_encoded(&self, bytes: Bytes) -> Result<Committed, ConsensusError> {
         let _permit = self.admit(bytes.len()).await?;
         let written = self.engine.client_write(Proposal(bytes));
@@ -263,29 +206,31 @@ impl Consensus {
     pub async fn barrier(&self, consistency: Consistency) -> Result<(), ConsensusError> {
         match consistency {
             Consistency::Stale => Ok(()),
-            // What this leader answered is published already; what others may have answered soon is.
-            Consistency::Default if self.holds_lease() => self.applied(self.told.index()).await,
+            // What this leader acknowledged is published; what followers may show is applied soon.
+            Consistency::Default if self.holds_lease() => {
+                self.applied(self.advertised.index()).await
+            }
             Consistency::Consistent if is_planted(Bug::ConsistentWithoutQuorum) => Ok(()),
             Consistency::Default | Consistency::Consistent => self.read_quorum().await,
         }
     }
 
-    /// The log index that a read must have applied to be as fresh as `consistency` asks. Only the
-    /// leader knows it.
+    /// Returns the log index that a read must have applied to be as fresh as `consistency` asks.
+    /// Only the leader knows it.
     ///
     /// # Errors
     /// [`ConsensusError::NoLeader`] if this server does not lead.
     pub async fn read_index(&self, consistency: Consistency) -> Result<u64, ConsensusError> {
         let is_default = consistency != Consistency::Consistent;
         if is_default && self.holds_lease() || is_planted(Bug::ConsistentWithoutQuorum) {
-            return Ok(self.told.index().max(*self.applied.borrow()));
+            return Ok(self.advertised.index().max(*self.applied.borrow()));
         }
         self.read_rounds.join(|| self.quorum_index()).await
     }
 
-    /// Whether a default read of the published state is as fresh as it must be.
+    /// Returns whether a default read of the published state is fresh enough without waiting.
     pub fn is_fresh(&self) -> bool {
-        self.holds_lease() && *self.applied.borrow() >= self.told.index()
+        self.holds_lease() && *self.applied.borrow() >= self.advertised.index()
     }
 
     /// Returns once the entry at `index` is applied here.
@@ -302,7 +247,8 @@ impl Consensus {
         }
     }
 
-    /// How long ago this server heard the leader; zero when it leads, `None` when it never did.
+    /// Returns how long ago the leader last contacted this server; zero when this server leads,
+    /// `None` if no leader ever did.
     pub fn last_contact(&self) -> Option<Duration> {
         if self.leader.borrow().as_ref().is_some_and(|leader| leader.is_self) {
             return Some(Duration::ZERO);
@@ -310,7 +256,7 @@ impl Consensus {
         self.contact.age()
     }
 
-    /// What other servers ask of this one, as a gRPC service.
+    /// Returns the gRPC service that other servers call.
     pub fn service(&self) -> RaftServer<impl raft_server::Raft> {
         service::Service {
             engine: self.engine.clone(),
@@ -321,14 +267,15 @@ impl Consensus {
         .into_server()
     }
 
-    /// Who leads now, and every change of it. This server is named only while it may answer reads
-    /// and writes: its term's first entry is applied and a quorum hears it.
+    /// Returns a receiver of the leader. This server is named only while it may serve reads and
+    /// writes: its term's first entry is applied and a quorum answers it.
     pub fn leader(&self) -> watch::Receiver<Option<Leader>> {
         self.leader.clone()
     }
 
-    /// All voters and learners. While a change of the voters is under way, only who votes before and
-    /// after it counts as a voter: the change may still need those that it is about.
+    /// Returns all voters and learners. During a change of the voters, only servers that vote
+    /// before and after it count as voters: the change may still need the votes of those it
+    /// removes.
     pub fn peers(&self) -> Vec<Peer> {
         let metrics = self.engine.server_metrics();
         let membership = metrics.borrow_watched().membership_config.clone();
@@ -341,14 +288,15 @@ impl Consensus {
         membership.nodes().map(peer).collect()
     }
 
-    /// Figures for `agent/self` and `info` under Consul's names: `term`, `state`, `num_peers`,
-    /// `last_log_index`, `commit_index`, `applied_index`, `last_snapshot_index` and others.
+    /// Returns figures for `agent/self` and `info` under Consul's names: `term`, `state`,
+    /// `num_peers`, `last_log_index`, `commit_index`, `applied_index`, `last_snapshot_index` and
+    /// others.
     pub fn stats(&self) -> BTreeMap<String, String> {
         stats::stats(&self.engine, &self.log)
     }
 
-    /// Waits until this server can take no further part: its disk failed, or it met an entry it
-    /// cannot apply. The process must then end, with a non-zero status; it must not retry.
+    /// Waits until this server can take no further part: its disk failed, or it cannot apply an
+    /// entry. The process must then end with a non-zero status; it must not retry.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -356,7 +304,8 @@ impl Consensus {
         self.fault.raised().await
     }
 
-    /// Stops taking part; every acknowledged write is on disk and the files are closed.
+    /// Stops consensus. Every acknowledged write is on disk and the files are closed when it
+    /// returns.
     pub async fn shutdown(&self) {
         self.proposals.close();
         self.stop.cancel();
@@ -374,8 +323,8 @@ impl Consensus {
     }
 
     async fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ConsensusError> {
-        let units = u32::try_from(bytes / PROPOSAL_UNIT + 1).unwrap_or(PROPOSAL_UNITS);
-        let permits = self.proposals.acquire_many(units.min(PROPOSAL_UNITS));
+        let units = u32::try_from(bytes / PROPOSAL_UNIT_BYTES + 1).unwrap_or(MAX_PROPOSAL_UNITS);
+        let permits = self.proposals.acquire_many(units.min(MAX_PROPOSAL_UNITS));
         permits.await.map_err(|_| ConsensusError::ShuttingDown)
     }
 
@@ -384,7 +333,7 @@ impl Consensus {
         self.applied(index).await
     }
 
-    /// The commit index, confirmed by a quorum that still follows this leader.
+    /// Returns the commit index after a quorum has confirmed that it still follows this leader.
     async fn quorum_index(&self) -> Result<u64, ConsensusError> {
         match self.engine.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
@@ -396,23 +345,23 @@ impl Consensus {
         }
     }
 
-    /// Whether no other server can have been elected yet: a quorum followed this leader less than
-    /// the lease ago, and none of them votes for another before the longest election timeout is
-    /// over. Not after a hand-over has begun, because then they may.
+    /// Returns whether no other server can have been elected yet: a quorum followed this leader
+    /// less than the lease ago, and none of them votes for another before the longest election
+    /// timeout has passed. False once a leadership transfer has begun, because then they may.
     fn holds_lease(&self) -> bool {
         let Some(term) = self.leader.borrow().as_ref().filter(|it| it.is_self).map(|it| it.term)
         else {
             return false;
         };
-        if is_planted(Bug::LeaseWithoutBound) || self.is_heard(term) {
+        if is_planted(Bug::LeaseWithoutBound) || self.has_quorum(term) {
             return true;
         }
-        // Last, because it goes through all voters, and every read comes by.
+        // Last, because it iterates over all voters, on every read.
         standing::is_sole_voter(&self.engine)
     }
 
-    /// Whether a quorum followed the leader of `term` within the lease.
-    fn is_heard(&self, term: u64) -> bool {
+    /// Returns whether a quorum followed the leader of `term` within the lease.
+    fn has_quorum(&self, term: u64) -> bool {
         let metrics = self.engine.metrics();
         let metrics = metrics.borrow_watched();
         metrics.current_term == term

@@ -1,8 +1,8 @@
 //! The durable log: entries, vote and commit point in one redb file, behind one writer thread.
 //!
-//! INVARIANT: everything is written in the order it was asked for, and a caller hears of success
-//! only after the commit that contains it is synced. An entry is readable as soon as `append`
-//! returns, so replication does not wait for this server's own disk.
+//! INVARIANT: jobs are written in the order in which they were submitted, and one succeeds only
+//! after the commit that contains it is synced. An entry is readable as soon as `append` returns,
+//! so replication does not wait for this server's own disk.
 //!
 //! **Torn and damaged.** redb makes a commit visible by one checksummed header, written last: a
 //! commit that a crash interrupted is not there after reopening, which is how a torn tail is cut.
@@ -36,7 +36,8 @@ use redb::{ReadTransaction, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    LogWrites, record,
+    record,
+    settings::LogWrites,
     types::{Entry, LogId, TypeConfig, Vote},
 };
 pub(super) use open::{Medium, Opened};

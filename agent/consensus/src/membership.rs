@@ -1,4 +1,4 @@
-//! Who takes part in consensus: founding a cluster, taking servers in and out, handing over.
+//! Membership: founding a cluster, adding and removing servers, transferring leadership.
 //!
 //! Only the leader changes the membership, one change at a time; a server is first a learner and
 //! becomes a voter when it has caught up (autopilot decides when).
@@ -21,36 +21,37 @@ use super::{
     types::{ServerId, ServerNode, StoredMembership, TypeConfig},
 };
 
-/// How long a change of the membership may take; more than an election.
+/// How long a change of the membership may take; longer than an election.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a hand-over may take before it is tried again, and how often it is tried.
+/// How long a leadership transfer may take before it is tried again.
 const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1000);
-const TRANSFER_TRIES: usize = 3;
+/// Attempts to transfer leadership.
+const MAX_TRANSFER_ATTEMPTS: usize = 3;
 
-/// How far a server's copy of the log is, as the leader sees it.
+/// Replication progress of a server, as the leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// Node ID.
     pub node_id: String,
-    /// The last entry that it has; `None` if unknown.
+    /// Index of the last entry known to be in its log; `None` if unknown.
     pub matched: Option<u64>,
-    /// How long ago it answered; `None`: never to this leader.
+    /// How long ago it last answered this leader; `None` if it never did.
     pub last_contact: Option<Duration>,
 }
 
-/// Whether a server votes before and after whatever change of the voters is under way.
+/// Returns whether a server votes before and after the change of voters that may be in progress.
 pub(super) fn is_settled_voter(membership: &StoredMembership, id: &ServerId) -> bool {
     membership.get_joint_config().iter().all(|config| config.contains(id))
 }
 
 impl Consensus {
-    /// Whether this server has data or has agreed to found a cluster.
+    /// Returns whether this server has data or has agreed to found a cluster.
     pub fn has_data(&self) -> bool {
         self.membership_known() || self.log.last().is_some()
     }
 
     /// Founds a cluster of exactly these servers, this one among them. All of them are asked to
-    /// found the same; whoever wins the first election leads.
+    /// found the same; the winner of the first election leads.
     ///
     /// # Errors
     /// [`ConsensusError::Refused`] if this server has data already, or an ID is not a UUID.
@@ -66,7 +67,7 @@ impl Consensus {
         })
     }
 
-    /// Takes a server in as a learner, or corrects what is known of it.
+    /// Adds a server as a learner, or updates its name and address.
     ///
     /// # Errors
     /// [`ConsensusError`].
@@ -74,14 +75,12 @@ impl Consensus {
         let (id, node) = to_member(peer)?;
         let known = self.peers().iter().any(|known| known.node_id == peer.node_id);
         let nodes = BTreeMap::from([(id, node)]);
-        let change = match known {
-            true => ChangeMembers::SetNodes(nodes),
-            false => ChangeMembers::AddNodes(nodes),
-        };
+        let change =
+            if known { ChangeMembers::SetNodes(nodes) } else { ChangeMembers::AddNodes(nodes) };
         self.change(change, true).await
     }
 
-    /// Makes a learner a voter.
+    /// Promotes a learner to a voter.
     ///
     /// # Errors
     /// [`ConsensusError`].
@@ -90,7 +89,7 @@ impl Consensus {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
     }
 
-    /// Takes a server out. A leader that takes itself out hands over first.
+    /// Removes a server. A leader that removes itself transfers leadership first.
     ///
     /// # Errors
     /// [`ConsensusError`].
@@ -108,15 +107,15 @@ impl Consensus {
         Ok(())
     }
 
-    /// Hands leadership to a voter (`None`: to the one that is furthest), and returns once another
-    /// server leads.
+    /// Transfers leadership to a voter (`None`: to the one with the most complete log), and returns
+    /// once another server leads.
     ///
     /// # Errors
     /// [`ConsensusError::NoLeader`] if this server does not lead,
-    /// [`ConsensusError::Refused`] if nobody took over.
+    /// [`ConsensusError::Refused`] if no other server took over.
     pub async fn transfer_leader(&self, to: Option<&str>) -> Result<(), ConsensusError> {
         let mut leader = self.leader.clone();
-        for _ in 0..TRANSFER_TRIES {
+        for _ in 0..MAX_TRANSFER_ATTEMPTS {
             if !self.is_engine_leader() {
                 return Err(ConsensusError::NoLeader);
             }
@@ -126,7 +125,7 @@ impl Consensus {
                     ConsensusError::Refused("there is no other voter that is up to date".to_owned())
                 })?,
             };
-            // From here on a vote may be granted before the lease is over.
+            // From here on a vote may be granted before the lease has expired.
             let term = self.engine.metrics().borrow_watched().current_term;
             self.handed_over.store(term, Ordering::Release);
             let asked = self.engine.trigger().transfer_leader(target).await;
@@ -139,7 +138,7 @@ impl Consensus {
         Err(ConsensusError::Refused("no other server took over".to_owned()))
     }
 
-    /// How far every other server is; empty unless this server leads.
+    /// Returns the progress of every other server; empty unless this server leads.
     pub fn progress(&self) -> Vec<Progress> {
         let metrics = self.engine.metrics();
         let metrics = metrics.borrow_watched();
@@ -155,17 +154,17 @@ impl Consensus {
         replication.iter().map(progress).collect()
     }
 
-    /// The index of the last entry in this server's log.
+    /// Returns the index of the last entry in this server's log.
     pub fn last_index(&self) -> u64 {
         self.log.last().map_or(0, |log_id| log_id.index)
     }
 
-    /// The index of the last entry that is visible here.
+    /// Returns the index of the last entry that is visible here.
     pub fn applied_index(&self) -> u64 {
         *self.applied.borrow()
     }
 
-    /// The Raft term.
+    /// Returns the Raft term.
     pub fn term(&self) -> u64 {
         self.engine.metrics().borrow_watched().current_term
     }

@@ -1,11 +1,11 @@
-//! How a server asks its peers: the engine's requests as calls of `lictor.server.v1.Raft`.
+//! Requests to peers: the engine's requests as calls of `lictor.server.v1.Raft`.
 //!
-//! A peer is found by its ID where it said last that it is, to gossip or when it asked for a vote,
-//! and only without that under the address that the membership remembers: servers may come back under
-//! other addresses. Every call names the server that it is for, because another one may live at its
-//! address by now: one that has lost its data and got a new ID must not acknowledge in the name of the
-//! old one. A call that is not answered in time takes its connection with it, so that the next one
-//! begins on a fresh one.
+//! A peer's address is looked up by node ID on every call: the newest of gossip and its last vote
+//! request wins; the Raft membership is the fallback. Servers may return under other addresses.
+//!
+//! INVARIANT: every call names the server that it is for, because another one may use its address
+//! by now: one that has lost its data and got a new ID must not acknowledge in the name of the old
+//! one. A call that times out drops its connection, so that the next call opens a new one.
 
 mod append;
 
@@ -41,31 +41,31 @@ use openraft::{
 };
 use tokio::{task, time::timeout};
 
-use append::Answers;
+use append::Responses;
 
 use super::{
     snapshot::Source,
-    types::{ServerId, ServerNode, TypeConfig, Vote},
+    types::{ServerEndpoint, ServerId, ServerNode, TypeConfig, Vote},
     wire,
 };
 
 /// The largest message between servers: a batch of entries of half a MiB each.
-pub(super) const MAX_MESSAGE: usize = 64 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Bytes of a snapshot in one message.
-const SNAPSHOT_PART: usize = 256 << 10;
+const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 
-/// How peers are found and reached.
+/// Finds the addresses of peers and connects to them.
 #[derive(Clone)]
-pub struct Peers {
-    /// Connections, shared with everything else that is said to servers.
+pub struct PeerDirectory {
+    /// Connections, shared with all other calls to servers.
     pub connections: Arc<Connections>,
-    /// What gossip knows.
+    /// Addresses of the servers that gossip and vote requests report.
     pub servers: Arc<Servers>,
     /// The servers' datacenter.
     pub datacenter: String,
 }
 
-impl Peers {
+impl PeerDirectory {
     /// Returns the peers of a server of `datacenter` that knows no other, in plain text.
     pub fn none(datacenter: &str) -> Self {
         Self {
@@ -76,26 +76,19 @@ impl Peers {
     }
 }
 
-/// Where a server is served, and since when in milliseconds since 1970.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Presence {
-    pub(super) address: SocketAddr,
-    pub(super) started: u64,
-}
-
-/// The highest commit index that this server has told others while it led.
+/// The highest commit index that this server has sent to followers as a leader.
 ///
-/// INVARIANT: it is raised before the message is sent. A follower applies what it was told and may
-/// show it before the leader has applied it itself, so nothing older may be read after that.
+/// INVARIANT: it is raised before the message is sent. A follower applies up to it and may serve
+/// the result before the leader has applied it itself, so nothing older may be read after that.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told(Arc<AtomicU64>);
+pub(super) struct AdvertisedCommit(Arc<AtomicU64>);
 
-impl Told {
+impl AdvertisedCommit {
     pub(super) fn index(&self) -> u64 {
         if is_planted(Bug::FollowerAhead) { 0 } else { self.0.load(Ordering::SeqCst) }
     }
 
-    /// A request in the form that is sent.
+    /// Returns a request in its wire form and raises the index to the request's.
     fn encode(
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
@@ -107,18 +100,18 @@ impl Told {
     }
 }
 
-/// Makes the adapter to one peer.
-pub(super) struct Network {
-    pub(super) peers: Peers,
-    pub(super) this: Presence,
-    pub(super) told: Told,
+/// Creates the client of each peer for the engine.
+pub(super) struct PeerNetwork {
+    pub(super) peers: PeerDirectory,
+    pub(super) this: ServerEndpoint,
+    pub(super) advertised: AdvertisedCommit,
 }
 
-/// One peer.
+/// The client of one peer.
 pub(super) struct Peer {
-    peers: Peers,
-    this: Presence,
-    told: Told,
+    peers: PeerDirectory,
+    this: ServerEndpoint,
+    advertised: AdvertisedCommit,
     id: ServerId,
     node: ServerNode,
 }
@@ -126,14 +119,14 @@ pub(super) struct Peer {
 type Client = RaftClient<Connection>;
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 
-impl RaftNetworkFactory<TypeConfig> for Network {
+impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
     type Network = Peer;
 
     async fn new_client(&mut self, target: ServerId, node: &ServerNode) -> Peer {
         Peer {
             peers: self.peers.clone(),
             this: self.this,
-            told: self.told.clone(),
+            advertised: self.advertised.clone(),
             id: target,
             node: node.clone(),
         }
@@ -145,20 +138,20 @@ impl Peer {
         self.peers.servers.address_of(&self.id.to_string()).unwrap_or(self.node.address)
     }
 
-    /// A connection; nothing was sent when this fails.
+    /// Connects to the peer's current address. Nothing was sent when this fails.
     async fn client(&self) -> Result<(SocketAddr, Client), Unreachable<TypeConfig>> {
         let address = self.address();
         let connection = self.peers.connections.connect(address, &self.peers.datacenter).await;
         let connection = connection.map_err(|error| Unreachable::new(&error))?;
         let id = HeaderValue::try_from(self.id.to_string()).expect("a UUID is ASCII");
         let client = RaftClient::new(connection.addressed_to(id))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok((address, client))
     }
 
-    /// Waits for an answer, at most for `limit`.
-    async fn answer<T>(
+    /// Waits for the response to a call, at most for `limit`.
+    async fn response<T>(
         &self,
         address: SocketAddr,
         limit: Duration,
@@ -167,13 +160,13 @@ impl Peer {
         let error = match timeout(limit, call).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => io::Error::other(status),
-            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no response in time"),
         };
         self.peers.connections.forget(address);
         Err(NetworkError::new(&error))
     }
 
-    async fn ask_vote(
+    async fn request_vote(
         &self,
         request: &VoteRequest<TypeConfig>,
         option: &RPCOption,
@@ -183,7 +176,7 @@ impl Peer {
         let message = wire::vote_request(request, &self.this);
         let call =
             async { if pre { client.pre_vote(message).await } else { client.vote(message).await } };
-        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let response = self.response(address, option.soft_ttl(), call).await?;
         wire::to_vote_response(response).map_err(|error| NetworkError::new(&error).into())
     }
 
@@ -207,16 +200,16 @@ impl Peer {
         let head = v1::SnapshotPart { head: Some(head), bytes: Bytes::new() };
         let parts = stream::iter(std::iter::once(head).chain(parts(bytes)));
         let call = client.install_snapshot(parts);
-        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let response = self.response(address, option.soft_ttl(), call).await?;
         let vote = wire::to_vote(response.vote).map_err(|error| NetworkError::new(&error))?;
         Ok(SnapshotResponse { vote })
     }
 }
 
-/// A snapshot's bytes in pieces; each shares the memory of all.
+/// Splits a snapshot into messages that share its memory.
 fn parts(bytes: Bytes) -> impl Iterator<Item = v1::SnapshotPart> {
-    (0..bytes.len()).step_by(SNAPSHOT_PART).map(move |begin| {
-        let end = (begin + SNAPSHOT_PART).min(bytes.len());
+    (0..bytes.len()).step_by(SNAPSHOT_PART_BYTES).map(move |begin| {
+        let end = (begin + SNAPSHOT_PART_BYTES).min(bytes.len());
         v1::SnapshotPart { head: None, bytes: bytes.slice(begin..end) }
     })
 }
@@ -230,15 +223,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
         let (address, mut client) = self.client().await?;
-        let message = self.told.encode(&request)?;
+        let message = self.advertised.encode(&request)?;
         let call = async {
-            let mut answers = client.append(stream::once(async { message })).await?.into_inner();
-            let answer = answers.message().await?;
-            answer
+            let requests = stream::once(async { message });
+            let mut responses = client.append(requests).await?.into_inner();
+            let response = responses.message().await?;
+            response
                 .map(tonic::Response::new)
                 .ok_or_else(|| tonic::Status::unavailable("the peer ended the stream"))
         };
-        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let response = self.response(address, option.soft_ttl(), call).await?;
         let result = wire::to_append_result(response).map_err(|error| NetworkError::new(&error))?;
         Ok(result.into())
     }
@@ -247,7 +241,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, RpcResult<Answers<'s>>>
+    ) -> BoxFuture<'s, RpcResult<Responses<'s>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -259,7 +253,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
-        self.ask_vote(&request, &option, false).await
+        self.request_vote(&request, &option, false).await
     }
 
     async fn pre_vote(
@@ -267,7 +261,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
-        self.ask_vote(&request, &option, true).await
+        self.request_vote(&request, &option, true).await
     }
 
     async fn full_snapshot(
@@ -290,7 +284,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> RpcResult<TransferLeaderResponse<TypeConfig>> {
         let (address, mut client) = self.client().await?;
         let call = client.transfer_leader(wire::transfer_request(&request));
-        let response = self.answer(address, option.soft_ttl(), call).await?;
+        let response = self.response(address, option.soft_ttl(), call).await?;
         if response.refusal.is_empty() {
             return Ok(Ok(()));
         }

@@ -1,4 +1,7 @@
-//! Starting: from a data directory to a server that takes part.
+//! Starting: from a data directory to a server that takes part in consensus.
+//!
+//! INVARIANT: every byte of log and snapshot is verified before the engine starts, and a failed
+//! start leaves nothing running.
 
 use std::{
     collections::BTreeMap,
@@ -17,147 +20,40 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Consensus, LogWrites, PROPOSAL_UNITS, Settings,
+    Consensus, MAX_PROPOSAL_UNITS,
     directory::Directory,
+    error::{RECOVERY_TIMEOUT, StartError},
     failure::{Failure, Fault},
     log_store::{LogStore, Medium, Opened},
-    network::{Network, Presence, Told},
+    network::{AdvertisedCommit, PeerNetwork},
     recovery,
     rounds::Rounds,
+    settings::{LogWrites, Settings},
     snapshot::{Loaded, Snapshots},
     standing::{Engine, Standing},
     state_machine::StateMachine,
-    types::{Membership, ServerId, ServerNode},
+    types::{Membership, ServerEndpoint, ServerId, ServerNode},
 };
 
-/// A leader that heard from a quorum this recently is still the leader: the engine's lease is the
-/// longest election timeout.
-const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(700);
-/// How often a leader is heard.
-const HEARTBEAT: Duration = Duration::from_millis(70);
-/// How long a server alone may take to apply its own log.
-const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Why consensus could not start; the process should end with this message.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The node ID is not a UUID.
-    #[error("node ID {0:?} is not a UUID")]
-    NodeId(String),
-    /// A directory or a small file in it.
-    #[error("opening {path}")]
-    Directory {
-        /// The path.
-        path: PathBuf,
-        /// The file system's error.
-        source: io::Error,
-    },
-    /// The directory was written by a newer lictor.
-    #[error(
-        "{path} says format {found}, newer than {newest}, the newest this version reads; start \
-         the version that wrote it"
-    )]
-    NewerFormat {
-        /// The format file.
-        path: PathBuf,
-        /// The format found.
-        found: u32,
-        /// The newest this version reads.
-        newest: u32,
-    },
-    /// The directory was not written by lictor, or not completely.
-    #[error("{path} does not name a format; restore the data directory from a backup")]
-    UnknownFormat {
-        /// The format file.
-        path: PathBuf,
-    },
-    /// Another process has the log open.
-    #[error("raft log {path} is in use by another process")]
-    InUse {
-        /// The log.
-        path: PathBuf,
-    },
-    /// The log cannot be opened.
-    #[error("opening raft log {path}")]
-    Log {
-        /// The log.
-        path: PathBuf,
-        /// The storage engine's error.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The log holds what was never written so.
-    #[error(
-        "raft log {path} is damaged: {reason}; restore the data directory from a backup, or, if \
-         other servers hold the data, move the directory away and let this server join them"
-    )]
-    DamagedLog {
-        /// The log.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A snapshot is damaged and the log does not reach back to an older one.
-    #[error(
-        "snapshot {path} is damaged: {reason}; no older snapshot and log cover it: restore the \
-         data directory from a backup"
-    )]
-    DamagedSnapshot {
-        /// The newest damaged snapshot.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The log begins after a snapshot that is not there.
-    #[error("no snapshot in {path} though the log needs one; restore the directory from a backup")]
-    MissingSnapshot {
-        /// The directory of snapshots.
-        path: PathBuf,
-    },
-    /// The data belongs to another node ID.
-    #[error(
-        "raft data in {path} belongs to other servers ({members}) and not to node ID {node_id}; \
-         restore the node-id file, or move the directory away"
-    )]
-    Identity {
-        /// The data directory.
-        path: PathBuf,
-        /// Whose data it is.
-        members: String,
-        /// The agent's node ID.
-        node_id: String,
-    },
-    /// The file that recovers a cluster cannot be used.
-    #[error("{path} cannot be used: {reason}; correct the file or remove it")]
-    Peers {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The log's writer has no thread.
-    #[error("starting the raft log's writer")]
-    Thread(#[source] io::Error),
-    /// Replaying the log failed.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    /// A server alone did not become the leader.
-    #[error("applying the raft log took longer than {RECOVERY_TIMEOUT:?}")]
-    Recovery,
-}
-
+/// The longest election timeout, which is also the engine's lease: while a quorum has answered a
+/// leader within it, no other is elected. Times `multiplier`.
+const MAX_ELECTION_TIMEOUT: Duration = Duration::from_millis(700);
+/// Between two heartbeats of a leader. Times `multiplier`.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(70);
 struct Parts {
     log: Opened,
     snapshots: Arc<Snapshots>,
     loaded: Loaded,
 }
 
-/// What this server is to the cluster that its data knows.
+/// This server's part in the cluster that its data knows.
 #[derive(Clone, Copy)]
 enum Part {
-    /// There is none yet.
+    /// It founds the cluster: there is no data and one server is expected.
     Founder,
+    /// It is the only voter and elects itself at once.
     SoleVoter,
-    /// One of several, or not yet one of any.
+    /// It is one of several, or waits to be added.
     Member,
 }
 
@@ -195,18 +91,22 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     let (applied_term, applied) = (machine.applied_term(), machine.applied());
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
-    let told = Told::default();
-    let presence = Presence { address: this.address, started };
+    let advertised = AdvertisedCommit::default();
+    let endpoint = ServerEndpoint { address: this.address, started };
     let engine = Raft::new(
         id,
         Arc::new(engine_config(settings.multiplier, settings.compaction.threshold)),
-        Network { peers: settings.peers.clone(), this: presence, told: told.clone() },
+        PeerNetwork {
+            peers: settings.peers.clone(),
+            this: endpoint,
+            advertised: advertised.clone(),
+        },
         log.store,
         machine,
     )
     .await
     .map_err(|error| failure(&fault, &error))?;
-    let election = ELECTION_TIMEOUT_MAX * settings.multiplier.max(1);
+    let election = MAX_ELECTION_TIMEOUT * settings.multiplier.max(1);
     let (leader, announced) = watch::channel(None);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let standing = Standing {
@@ -227,11 +127,11 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         applied,
         contact: Arc::default(),
         peers: settings.peers,
-        told,
+        advertised,
         read_rounds: Rounds::default(),
         lease: election / 2,
         handed_over: AtomicU64::new(0),
-        proposals: Semaphore::new(PROPOSAL_UNITS as usize),
+        proposals: Semaphore::new(MAX_PROPOSAL_UNITS as usize),
         fault,
         stop,
         tasks,
@@ -274,7 +174,7 @@ fn check_identity(settings: &Settings, id: ServerId, known: &Membership) -> Resu
     })
 }
 
-/// Founds the cluster, or takes part in it again.
+/// Founds the cluster, or resumes its part in it.
 async fn join(consensus: &Consensus, this: &ServerNode, part: Part) -> Result<(), StartError> {
     let (engine, fault) = (&consensus.engine, &consensus.fault);
     let id = *engine.node_id();
@@ -283,7 +183,7 @@ async fn join(consensus: &Consensus, this: &ServerNode, part: Part) -> Result<()
             let members = BTreeMap::from([(id, this.clone())]);
             engine.initialize(members).await.map_err(|error| failure(fault, &error))?;
         }
-        // Nobody else could object: no need to wait for an election timeout, or to ask.
+        // No other server has a vote: no need to wait for an election timeout, or to ask.
         Part::SoleVoter => {
             engine.trigger().elect(false).await.map_err(|error| failure(fault, &error))?;
         }
@@ -329,12 +229,12 @@ fn failure(fault: &Fault, error: &dyn std::error::Error) -> StartError {
 
 fn engine_config(multiplier: u32, snapshot_entries: u64) -> Config {
     let multiplier = u64::from(multiplier.max(1));
-    let election = ELECTION_TIMEOUT_MAX.as_millis() as u64 * multiplier;
+    let election = MAX_ELECTION_TIMEOUT.as_millis() as u64 * multiplier;
     Config {
         cluster_name: "lictor".to_owned(),
         election_timeout_min: election / 2,
         election_timeout_max: election,
-        heartbeat_interval: HEARTBEAT.as_millis() as u64 * multiplier,
+        heartbeat_interval: HEARTBEAT_INTERVAL.as_millis() as u64 * multiplier,
         install_snapshot_timeout: 60_000,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_entries),
         // The log is shortened when a snapshot is saved, back to the one before it.

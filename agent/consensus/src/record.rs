@@ -1,4 +1,4 @@
-//! How log entries and the log's own figures are written: our encoding, not the engine's.
+//! Encoding of log entries and of the log's own figures: ours, not the engine's.
 //!
 //! A record is the CRC-32 of its key and body, then the body. The key is part of the checksum, so
 //! a good record in the wrong place is as wrong as a damaged one. The body of an entry is
@@ -20,15 +20,15 @@ const HEADER_BYTES: usize = 10;
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
-    /// Cut short, changed, or not in its place.
+    /// The record is cut short, changed, or not in its place.
     #[error("its checksum does not match")]
     Checksum,
-    /// Written by a newer lictor.
+    /// A newer version wrote the record.
     #[error("its format {format}, kind {kind} is newer than this version")]
     Newer {
         /// Encoding of the record.
         format: u8,
-        /// What the record holds.
+        /// Kind of the record.
         kind: u8,
     },
     /// The checksum holds, and yet it cannot be decoded.
@@ -36,7 +36,7 @@ pub(super) enum RecordError {
     Decode(#[from] rmp_serde::decode::Error),
 }
 
-/// `body` under `key` as a record.
+/// Encodes `body` under `key` as a record.
 pub(super) fn seal(key: &[u8], body: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(CHECKSUM_BYTES + body.len());
     record.extend_from_slice(&checksum(key, body).to_be_bytes());
@@ -44,7 +44,7 @@ pub(super) fn seal(key: &[u8], body: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The body of a record found under `key`.
+/// Returns the body of a record found under `key`.
 ///
 /// # Errors
 /// [`RecordError::Checksum`].
@@ -65,10 +65,10 @@ fn checksum(key: &[u8], body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A log entry as a record; its key is its index.
+/// Encodes a log entry as a record; its key is its index.
 ///
 /// # Errors
-/// A membership that MessagePack refuses, which none is.
+/// MessagePack's; no membership causes one.
 pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, rmp_serde::encode::Error> {
     let membership;
     let (kind, payload): (u8, &[u8]) = match &entry.payload {
@@ -86,7 +86,7 @@ pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, rmp_serde::encode::Error>
     Ok(seal(&entry.log_id.index.to_be_bytes(), &body))
 }
 
-/// The log entry in a record found at `index`.
+/// Decodes the log entry of a record found at `index`.
 ///
 /// # Errors
 /// [`RecordError`]; nothing about the entry can be trusted.

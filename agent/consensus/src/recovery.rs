@@ -1,4 +1,4 @@
-//! Getting a cluster back that has lost its quorum for good: `<data_dir>/raft/peers.json`.
+//! Recovery of a cluster that has lost its quorum for good: `<data_dir>/raft/peers.json`.
 //!
 //! The operator stops the remaining servers, puts the same file into each data directory, and
 //! starts them; each becomes a member of a cluster of the servers that the file lists (Consul
@@ -14,10 +14,10 @@
 //! same; one that is surely new makes the server with the highest number win the election, not the
 //! one with the most complete log. A snapshot at the end of the log would declare entries committed
 //! that perhaps never were, and openraft, which never compares committed entries again, would let
-//! such a server differ from the others unnoticed. Replacing in place invents nothing: the commands,
-//! their log IDs, the term and the vote stay, equal log IDs still mean equal entries on all servers
-//! that got the same file, and the election among them goes by Raft's own rule, so that the most
-//! complete log of a majority wins.
+//! such a server differ from the others unnoticed. Replacing in place invents nothing: the
+//! commands, their log IDs, the term and the vote stay, equal log IDs still mean equal entries on
+//! all servers that got the same file, and the election among them goes by Raft's own rule, so that
+//! the most complete log of a majority wins.
 //!
 //! **The commit point is forgotten**, back to the snapshot. It was counted among servers that are
 //! gone; a leader of the new cluster commits the rest again, or, if the new majority does not have
@@ -25,7 +25,7 @@
 //!
 //! **What cannot be helped.** Entries that only lost servers had are lost. An entry that only a
 //! minority of the listed servers has can be lost; the log line names the last entry of each, and
-//! who wants to be sure lists the most complete server alone and lets the others join it anew. If
+//! the safe choice is to list the most complete server alone and let the others join it empty. If
 //! servers that are not listed are still running, or come back together with their data before the
 //! new cluster has reached them, there can be two clusters.
 //!
@@ -40,8 +40,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    StartError,
     directory::Directory,
+    error::StartError,
     log_store::Rewrite,
     snapshot,
     types::{Membership, ServerId, ServerNode},

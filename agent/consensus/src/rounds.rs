@@ -1,7 +1,7 @@
-//! One answer for everybody who asked before it was begun.
+//! Shares one result among all callers that asked before its round began.
 //!
-//! INVARIANT: whoever joins gets the result of a round that began after it joined, never of one
-//! that was under way (the lesson of etcd #20418: a read index obtained for an earlier read may be
+//! INVARIANT: a caller gets the result of a round that began after it joined, never of one that was
+//! in progress (the lesson of etcd #20418: a read index obtained for an earlier read may be
 //! older than a write that the later reader knows of).
 
 use std::{
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub struct Rounds<T> {
     /// The round that has not begun.
     next: Mutex<Option<watch::Receiver<Option<T>>>>,
-    /// Held while a round is under way.
+    /// Held while a round is in progress.
     turn: tokio::sync::Mutex<()>,
     #[cfg(test)]
     begun: std::sync::atomic::AtomicUsize,
@@ -35,10 +35,10 @@ impl<T> Default for Rounds<T> {
 }
 
 impl<T: Clone + Send + Sync> Rounds<T> {
-    /// The result of the next round, which `ask` carries out if nobody else does.
+    /// Returns the result of the next round, which `ask` carries out unless another caller does.
     ///
     /// # Cancel safety
-    /// Cancel-safe: when the one who asks gives up, another asks.
+    /// Cancel-safe: when the caller that asks is dropped, another one asks.
     pub async fn join<F>(&self, ask: impl Fn() -> F) -> T
     where
         F: Future<Output = T>,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn everybody_gets_a_round_that_began_after_they_asked() {
+    async fn every_caller_gets_a_round_that_began_after_it_asked() {
         let (rounds, clock) = (Arc::new(Rounds::default()), Arc::new(AtomicU64::new(0)));
         let mut all = JoinSet::new();
         for start in 0..100u64 {

@@ -1,7 +1,7 @@
-//! `lictor.server.v1.Raft`: what peers ask of this server, handed to the engine.
+//! `lictor.server.v1.Raft`: calls of peers, handed to the engine.
 //!
-//! INVARIANT: only servers of this datacenter are heard, by their certificate where there is TLS, and
-//! only with what is meant for this server: see `network`.
+//! INVARIANT: only servers of this datacenter may call, identified by their certificate where there
+//! is TLS, and only with calls that name this server: see `network`.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -17,21 +17,21 @@ use openraft::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    network::{MAX_MESSAGE, Peers},
+    network::{MAX_MESSAGE_BYTES, PeerDirectory},
     snapshot::{self, Source},
     standing::{Contact, Engine},
     types::TypeConfig,
     wire,
 };
 
-/// The largest snapshot that is received into memory.
-const MAX_SNAPSHOT: u64 = 4 << 30;
+/// The largest snapshot that is accepted; it is held in memory.
+const MAX_SNAPSHOT_BYTES: u64 = 4 << 30;
 
 /// The service.
 pub(super) struct Service {
     pub(super) engine: Engine,
     pub(super) contact: Arc<Contact>,
-    pub(super) peers: Peers,
+    pub(super) peers: PeerDirectory,
     /// This server's ID.
     pub(super) id: String,
 }
@@ -39,10 +39,11 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn into_server(self) -> raft_server::RaftServer<Self> {
         raft_server::RaftServer::new(self)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Refuses callers that are not servers of this datacenter, and calls for another server.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         Caller::of(request)?.require_server(&self.peers.datacenter)?;
         let addressee = request.metadata().get(ADDRESSEE).and_then(|id| id.to_str().ok());
@@ -56,16 +57,16 @@ impl Service {
         }
     }
 
-    /// Reads what a candidate says, about itself first: it may have moved.
-    fn candidacy(&self, message: v1::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
+    /// Decodes a vote request, and records the candidate's address: it may have moved.
+    fn vote_request(&self, message: v1::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
         let (address, started) = (message.address.parse(), message.started);
-        let request = wire::to_vote_request(message).map_err(nonsense)?;
+        let request = wire::to_vote_request(message).map_err(malformed)?;
         let candidate = request.vote.leader_id.voted_for;
         let server = self.engine.server_metrics().borrow_watched().clone();
         if let Ok(address) = address
             && server.membership_config.get_node(&candidate).is_some()
         {
-            self.peers.servers.hear(&candidate.to_string(), address, started);
+            self.peers.servers.record_address(&candidate.to_string(), address, started);
         }
         Ok(request)
     }
@@ -80,7 +81,7 @@ impl raft_server::Raft for Service {
         request: Request<Streaming<v1::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         self.admit(&request)?;
-        // A stream that breaks or says nonsense ends; the leader begins a new one.
+        // A stream that breaks or cannot be decoded ends; the leader opens a new one.
         let requests = request.into_inner().map(|message| {
             let request = message.map_err(|status| status.to_string())?;
             wire::to_append_request(request).map_err(|error| error.to_string())
@@ -93,13 +94,13 @@ impl raft_server::Raft for Service {
         });
         let results = self.engine.stream_append(requests);
         let contact = self.contact.clone();
-        let answer = move |result: Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>| {
+        let respond = move |result: Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>| {
             if let Ok(Ok(_)) = result {
                 contact.touch();
             }
             result.map(|result| wire::append_response(&result)).map_err(fatal)
         };
-        Ok(Response::new(Box::pin(results.map(answer))))
+        Ok(Response::new(Box::pin(results.map(respond))))
     }
 
     async fn vote(
@@ -107,7 +108,7 @@ impl raft_server::Raft for Service {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         self.admit(&request)?;
-        let request = self.candidacy(request.into_inner())?;
+        let request = self.vote_request(request.into_inner())?;
         let response = self.engine.vote(request).await.map_err(fatal)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
@@ -117,7 +118,7 @@ impl raft_server::Raft for Service {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         self.admit(&request)?;
-        let request = self.candidacy(request.into_inner())?;
+        let request = self.vote_request(request.into_inner())?;
         let response = self.engine.pre_vote(request).await.map_err(fatal)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
@@ -130,10 +131,10 @@ impl raft_server::Raft for Service {
         let mut parts = request.into_inner();
         let head = parts.message().await?.and_then(|part| part.head);
         let head = head.ok_or_else(|| Status::invalid_argument("snapshot without a head"))?;
-        let vote = wire::to_vote(head.vote).map_err(nonsense)?;
+        let vote = wire::to_vote(head.vote).map_err(malformed)?;
         let bytes = receive(parts, head.length).await?;
         let source = Source::Memory(bytes.into());
-        let meta = snapshot::meta(&source).map_err(nonsense)?;
+        let meta = snapshot::meta(&source).map_err(malformed)?;
         let snapshot = Snapshot { meta, snapshot: source };
         let response = self.engine.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
         Ok(Response::new(v1::SnapshotResponse { vote: Some(wire::vote(&response.vote)) }))
@@ -144,16 +145,16 @@ impl raft_server::Raft for Service {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         self.admit(&request)?;
-        let request = wire::to_transfer_request(request.into_inner()).map_err(nonsense)?;
+        let request = wire::to_transfer_request(request.into_inner()).map_err(malformed)?;
         let accepted = self.engine.handle_transfer_leader(request).await.map_err(fatal)?;
         let refusal = accepted.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderResponse { refusal, vote: None }))
     }
 }
 
-/// All of a snapshot, exactly as long as its head said.
+/// Receives a snapshot of exactly the length that its head announces.
 async fn receive(parts: Streaming<v1::SnapshotPart>, length: u64) -> Result<Vec<u8>, Status> {
-    if length > MAX_SNAPSHOT {
+    if length > MAX_SNAPSHOT_BYTES {
         return Err(Status::resource_exhausted(format!("snapshot of {length} bytes")));
     }
     let expected = usize::try_from(length).map_err(|_| Status::internal("no room"))?;
@@ -171,7 +172,7 @@ async fn receive(parts: Streaming<v1::SnapshotPart>, length: u64) -> Result<Vec<
     Ok(bytes)
 }
 
-fn nonsense(error: impl std::error::Error) -> Status {
+fn malformed(error: impl std::error::Error) -> Status {
     Status::invalid_argument(error.to_string())
 }
 

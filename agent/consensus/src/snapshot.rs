@@ -22,8 +22,8 @@ use lictor_core::{
 use tokio::sync::Notify;
 
 use super::{
-    StartError,
     directory::replace_file,
+    error::StartError,
     failure::{Failure, Fault, place},
     types::{LogId, Membership, SnapshotMeta, StoredMembership},
 };
@@ -31,9 +31,10 @@ use super::{
 const MAGIC: &[u8; 8] = b"LICTRAFT";
 const VERSION: u32 = 1;
 const PREFIX_BYTES: usize = 20;
-const KEPT: usize = 2;
+/// Snapshots that are kept: the newest, and one in reserve.
+const MAX_SNAPSHOTS: usize = 2;
 
-/// Where a snapshot's bytes are; what the engine hands around.
+/// Where a snapshot's bytes are: the engine's snapshot handle.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     /// A file of [`Snapshots`].
@@ -48,16 +49,16 @@ pub(super) enum FileError {
     /// The file cannot be read.
     #[error("reading snapshot")]
     Read(#[from] io::Error),
-    /// Cut short, damaged, or something else.
+    /// The file is cut short, damaged, or no snapshot.
     #[error("snapshot header is damaged")]
     Header,
-    /// Written by a newer lictor.
+    /// A newer version wrote the file.
     #[error("snapshot file format {0} is newer than {VERSION}, the newest this version reads")]
     Version(u32),
     /// The header cannot be decoded.
     #[error("decoding snapshot header")]
     Decode(#[from] rmp_serde::decode::Error),
-    /// The state is not usable.
+    /// The state in the file is damaged or newer.
     #[error("snapshot state: {0}")]
     State(#[from] SnapshotError),
 }
@@ -82,7 +83,7 @@ pub(super) struct Snapshots {
     /// Newest first.
     kept: Mutex<Vec<Kept>>,
     fault: Fault,
-    /// Told after each one that is saved.
+    /// Notified after each saved snapshot.
     pub(super) saved: Notify,
 }
 
@@ -132,22 +133,22 @@ impl Snapshots {
         Ok((Arc::new(Self { directory, kept, fault, saved: Notify::new() }), loaded))
     }
 
-    /// The newest snapshot.
+    /// Returns the newest snapshot.
     pub(super) fn newest(&self) -> Option<(SnapshotMeta, Source)> {
         self.lock().first().map(|kept| (kept.meta.clone(), kept.source.clone()))
     }
 
-    /// The index up to which the log is not needed, once there is a snapshot in reserve.
+    /// Returns the index up to which the log is not needed, once there is a second snapshot.
     pub(super) fn purgeable(&self) -> Option<u64> {
         let kept = self.lock();
-        let reserve = kept.get(KEPT - 1)?;
+        let reserve = kept.get(MAX_SNAPSHOTS - 1)?;
         reserve.meta.last_log_id.map(|log_id| log_id.index)
     }
 
-    /// Saves a state durably and forgets all but the newest two snapshots. Blocks.
+    /// Saves a state durably and removes all but the newest two snapshots. Blocks.
     ///
     /// # Errors
-    /// For the engine; consensus ends.
+    /// The file system's, for the engine; consensus ends.
     pub(super) fn save(&self, meta: &SnapshotMeta, state: &State) -> io::Result<Source> {
         let saved = encode(meta, state).and_then(|(header, body)| {
             let Some(directory) = &self.directory else {
@@ -170,7 +171,7 @@ impl Snapshots {
         kept.retain(|kept| kept.meta.last_log_id != new.meta.last_log_id);
         kept.push(new);
         kept.sort_by_key(|kept| std::cmp::Reverse(kept.meta.last_log_id));
-        kept.truncate(KEPT);
+        kept.truncate(MAX_SNAPSHOTS);
         let Some(directory) = &self.directory else { return Ok(()) };
         for path in list_files(directory)? {
             let is_kept = kept
@@ -209,7 +210,7 @@ impl Source {
         Ok(Loaded { meta, state })
     }
 
-    /// All of its bytes as they are. Blocks.
+    /// Reads its bytes without verifying them. Blocks.
     ///
     /// # Errors
     /// [`FileError::Read`].
@@ -221,7 +222,7 @@ impl Source {
     }
 }
 
-/// What a snapshot that arrived says about itself.
+/// Reads the header of a snapshot that a peer sent.
 ///
 /// # Errors
 /// [`FileError`]: it is not a snapshot, or damaged.
@@ -229,7 +230,7 @@ pub(super) fn meta(source: &Source) -> Result<SnapshotMeta, FileError> {
     Ok(split(&source.read()?)?.0)
 }
 
-/// The newest usable membership of a directory's snapshots. Blocks.
+/// Returns the newest usable membership of a directory's snapshots. Blocks.
 ///
 /// # Errors
 /// [`StartError::Directory`].
@@ -270,7 +271,7 @@ fn encode(meta: &SnapshotMeta, state: &State) -> io::Result<(Vec<u8>, Vec<u8>)> 
     Ok((header, state.to_snapshot().map_err(io::Error::other)?))
 }
 
-/// The header's content, and the state's bytes after it.
+/// Verifies the header; returns its content and the state's bytes after it.
 fn split(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), FileError> {
     let word = |at: usize| -> Result<u32, FileError> {
         let bytes = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
@@ -290,7 +291,8 @@ fn split(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), FileError> {
     Ok((rmp_serde::from_slice(header)?, &bytes[PREFIX_BYTES + length..]))
 }
 
-/// The snapshots of a directory, newest first, after removing what a crash left half-written.
+/// Lists the snapshots of a directory, newest first, after removing files that a crash left
+/// partial.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, StartError> {
     let failed = |source| StartError::Directory { path: directory.to_owned(), source };
     let (snapshots, rest): (Vec<_>, Vec<_>) = list_files(directory)

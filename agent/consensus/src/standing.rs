@@ -1,8 +1,8 @@
-//! Who leads, as far as this server may act on it; and the engine's end.
+//! The leader as far as this server may act on it, purging of the log, and the engine's end.
 //!
-//! INVARIANT: a leader is announced only when what it decided before is visible here: its term's
+//! INVARIANT: a leader is announced only when its earlier decisions are visible here: its term's
 //! first entry is applied. This server announces itself only while a quorum has answered it within
-//! the lease, because the engine keeps the role of a leader that nobody hears.
+//! the lease, because the engine keeps the role of a leader that is cut off.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,7 +26,7 @@ use super::{
     types::{ServerNode, TypeConfig},
 };
 
-/// When the leader was last heard; its appends, heartbeats among them, say so.
+/// Time of the last append or heartbeat from the leader.
 #[derive(Debug, Default)]
 pub(super) struct Contact(Mutex<Option<time::Instant>>);
 
@@ -42,7 +42,7 @@ impl Contact {
 
 pub(super) type Engine = Raft<TypeConfig, StateMachine>;
 
-/// What `follow` looks at.
+/// Inputs of [`Standing::follow`].
 pub(super) struct Standing {
     pub(super) engine: Engine,
     /// This server, as it is now; the log may still have an older address.
@@ -57,8 +57,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Announces leaders, lets go of log entries that snapshots replace, and notes the engine's
-    /// end, until `stop`.
+    /// Announces leaders, purges log entries that snapshots replace, and records the engine's end,
+    /// until `stop`.
     pub(super) async fn follow(
         mut self,
         announced: watch::Sender<Option<Leader>>,
@@ -68,18 +68,18 @@ impl Standing {
         let mut servers = self.servers.changes();
         loop {
             let leader = self.leader();
-            // A leader that is not heard may be heard again, and nothing else says so: it has kept
-            // its role and term.
+            // A leader that was cut off may reach a quorum again without any event: it has kept its
+            // role and term.
             let check_again = self.is_engine_leader() && !is_sole_voter(&self.engine);
             announce(&announced, leader);
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = server.changed() => if changed.is_err() {
-                    self.note_end();
+                    self.record_end();
                     break;
                 },
                 changed = self.applied_term.changed() => if changed.is_err() {
-                    self.note_end();
+                    self.record_end();
                     break;
                 },
                 () = time::sleep(self.lease / 4), if check_again => {}
@@ -92,8 +92,8 @@ impl Standing {
     }
 
     fn leader(&self) -> Option<Leader> {
-        // A copy: who still holds a borrowed figure and asks for it again waits for the engine, which
-        // waits to write it, for ever.
+        // A copy: borrowing again while a borrow is held would deadlock with the engine, which
+        // waits to write.
         let server = self.engine.server_metrics().borrow_watched().clone();
         let id = server.current_leader?;
         let term = server.vote.leader_id.term();
@@ -103,14 +103,15 @@ impl Standing {
         let is_self = id == *self.engine.node_id();
         let node = if is_self {
             let leads = server.state == ServerState::Leader
-                && (is_sole_voter(&self.engine) || self.is_heard());
+                && (is_sole_voter(&self.engine) || self.has_quorum());
             leads.then_some(&self.this)?
         } else {
             server.membership_config.get_node(&id)?
         };
-        let address = match is_self {
-            true => node.address,
-            false => self.servers.address_of(&id.to_string()).unwrap_or(node.address),
+        let address = if is_self {
+            node.address
+        } else {
+            self.servers.address_of(&id.to_string()).unwrap_or(node.address)
         };
         let node_name = node.name.clone();
         Some(Leader { node_id: id.to_string(), node_name, address, is_self, term })
@@ -120,7 +121,7 @@ impl Standing {
         self.engine.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
-    fn is_heard(&self) -> bool {
+    fn has_quorum(&self) -> bool {
         let metrics = self.engine.metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
         is_planted(Bug::LeaseWithoutBound)
@@ -138,7 +139,7 @@ impl Standing {
         }
     }
 
-    fn note_end(&self) {
+    fn record_end(&self) {
         let end = self.engine.metrics().borrow_watched().running_state.clone();
         if let Err(fatal @ (Fatal::StorageError(_) | Fatal::Panicked)) = end {
             let error = self.fault.raise(Failure::Engine(fatal.to_string()));
@@ -150,7 +151,7 @@ impl Standing {
     }
 }
 
-/// Whether this server is a quorum by itself.
+/// Returns whether this server is a quorum by itself.
 pub(super) fn is_sole_voter(engine: &Engine) -> bool {
     let metrics = engine.server_metrics();
     let server = metrics.borrow_watched();

@@ -1,7 +1,7 @@
-//! Between the engine and [`fsm::apply`]: committed entries in, one published state per batch out.
+//! Applies committed entries by [`fsm::apply`] and publishes one state per batch.
 //!
 //! INVARIANT: this is the only writer of the published state, a batch is published whole before
-//! any of its commands is answered, and an entry that cannot be read stops the server.
+//! any of its proposals returns, and an entry that cannot be read stops the server.
 //!
 //! A snapshot is taken from a clone of the state, which costs nothing, and encoded and written on
 //! a blocking thread while entries go on being applied.
@@ -31,19 +31,19 @@ use super::{
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
 
-/// Snapshots may take one part of this many of the time.
-const SNAPSHOT_SHARE: u32 = 10;
-/// Quicker ones need no pause.
-const SNAPSHOT_QUICK: Duration = Duration::from_millis(10);
+/// Snapshots may take one part in this many of the time.
+const SNAPSHOT_TIME_DIVISOR: u32 = 10;
+/// Snapshots that take less time need no pause.
+const MIN_PACED_SNAPSHOT: Duration = Duration::from_millis(10);
 
-/// The replicated state and what it is the result of.
+/// The replicated state with the last entry that is applied to it.
 pub(super) struct StateMachine {
     state: State,
     last_applied: Option<LogId>,
     membership: StoredMembership,
     store: Arc<Store>,
     snapshots: Arc<Snapshots>,
-    /// Term of the last applied entry: how others learn that a leader's first entry is here.
+    /// Term of the last applied entry: shows that a leader's first entry is applied here.
     applied_term: watch::Sender<u64>,
     /// Index of the last applied entry, announced when its state is published.
     applied: watch::Sender<u64>,
@@ -53,7 +53,7 @@ pub(super) struct StateMachine {
     fault: Fault,
 }
 
-/// A state at rest, to be written.
+/// Writes a clone of the state as a snapshot.
 pub(super) struct Builder {
     meta: SnapshotMeta,
     state: State,
@@ -63,7 +63,7 @@ pub(super) struct Builder {
 }
 
 impl StateMachine {
-    /// Begins at what a snapshot holds, and publishes it.
+    /// Begins with the state of a snapshot, and publishes it.
     pub(super) fn new(
         loaded: Loaded,
         store: Arc<Store>,
@@ -86,17 +86,17 @@ impl StateMachine {
         }
     }
 
-    /// Takes snapshots less often.
+    /// Sets the shortest time between two snapshots.
     pub(super) fn with_snapshot_interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
 
-    /// The term of the last applied entry, and every change of it.
+    /// Returns a receiver of the term of the last applied entry.
     pub(super) fn applied_term(&self) -> watch::Receiver<u64> {
         self.applied_term.subscribe()
     }
 
-    /// The index of the last applied entry, and every change of it.
+    /// Returns a receiver of the index of the last applied entry.
     pub(super) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
     }
@@ -156,7 +156,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             answers.extend(responder.map(|responder| (responder, response)));
         }
         if is_planted(Bug::FollowerAhead) && !answers.is_empty() {
-            // As on a busy machine: a leader is slower than its followers often enough to be seen.
+            // As on a busy machine, where a leader is often slower than its followers.
             time::sleep(Duration::from_millis(5)).await;
         }
         self.store.publish(self.state.clone(), &touched);
@@ -229,9 +229,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-/// How long not to take another snapshot after one that took this long.
+/// Returns the pause before the next snapshot after one that took this long.
 fn pause_after(taken: Duration) -> Duration {
-    if taken < SNAPSHOT_QUICK { Duration::ZERO } else { taken * (SNAPSHOT_SHARE - 1) }
+    if taken < MIN_PACED_SNAPSHOT { Duration::ZERO } else { taken * (SNAPSHOT_TIME_DIVISOR - 1) }
 }
 
 /// An error with its causes on one line.

@@ -1,4 +1,4 @@
-//! Consul's figures about Raft, from the engine's.
+//! Raft figures under Consul's names, from the engine's metrics.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 
 use super::{log_store::LogReader, membership::is_settled_voter, standing::Engine, types::LogId};
 
-/// The map that `agent/self` and `info` show; names and spelling are Consul's.
+/// Returns the map that `agent/self` and `info` show; names and spelling are Consul's.
 pub(super) fn stats(engine: &Engine, log: &LogReader) -> BTreeMap<String, String> {
     let watched = engine.metrics();
     let metrics = watched.borrow_watched();

@@ -32,7 +32,7 @@ fn settings(data_dir: Option<&Path>) -> Settings {
         multiplier: 1,
         compaction: Compaction::default(),
         log_writes: LogWrites::Thread,
-        peers: Peers::none("dc1"),
+        peers: PeerDirectory::none("dc1"),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The types that the Raft engine is instantiated with.
 //!
-//! A log entry carries a command as the bytes its proposer encoded. They are stored, replicated
-//! and kept in memory as they are, and decoded once, when applied: an entry that this version does
-//! not know can therefore be stored and passed on, and stops the server only where it would have
-//! to be skipped.
+//! A log entry carries a command as the bytes its proposer encoded. They are stored, replicated and
+//! kept in memory as they are, and decoded once, when applied. A server can therefore store and
+//! replicate an entry that its version does not know, and stops only where it would have to skip
+//! it.
 
 use std::{fmt, net::SocketAddr};
 
@@ -43,7 +43,7 @@ impl fmt::Display for ServerId {
     }
 }
 
-/// What the members of the cluster know about each other.
+/// A server as the membership describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ServerNode {
     /// Node name.
@@ -52,7 +52,15 @@ pub(super) struct ServerNode {
     pub(super) address: SocketAddr,
 }
 
-/// An encoded [`Command`](lictor_core::fsm::Command). Prints only its size: keys and values are secrets.
+/// Where a server listens for peers, and since when in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerEndpoint {
+    pub(super) address: SocketAddr,
+    pub(super) started: u64,
+}
+
+/// An encoded [`Command`](lictor_core::fsm::Command). Prints only its size: keys and values are
+/// secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Proposal(pub(super) Bytes);
 
@@ -68,7 +76,7 @@ impl fmt::Display for Proposal {
     }
 }
 
-/// What the engine's own acceptance suite needs to make up servers.
+/// Servers for the engine's own acceptance suite.
 #[cfg(test)]
 mod suite {
     use super::{ServerId, ServerNode, Uuid};

@@ -1,5 +1,5 @@
-//! Between the engine's messages and `lictor.server.v1`: our encoding on the wire, not the engine's,
-//! so that servers of neighboring versions understand each other.
+//! Converts the engine's messages to `lictor.server.v1` and back. The encoding is ours and not the
+//! engine's, so that servers of neighboring versions understand each other.
 //!
 //! Entries travel as the records that the log keeps, each under its own checksum.
 
@@ -15,29 +15,28 @@ use openraft::{
 use uuid::Uuid;
 
 use super::{
-    network::Presence,
     record::{self, RecordError},
-    types::{Entry, LogId, ServerId, TypeConfig, Vote},
+    types::{Entry, LogId, ServerEndpoint, ServerId, TypeConfig, Vote},
 };
 
-/// Why a message cannot be used. The sender's fault; nothing was changed.
+/// Why a message from a peer is refused. The peer is at fault; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
-    /// A part without which the message says nothing.
+    /// The message lacks a required part.
     #[error("message without {0}")]
     Missing(&'static str),
-    /// Not a UUID.
+    /// The server ID is not a UUID.
     #[error("server ID of {0} bytes instead of 16")]
     ServerId(usize),
-    /// A log entry that arrived damaged, or from a newer version.
+    /// A log entry is damaged, or encoded by a newer version.
     #[error("entry {index}: {source}")]
     Entry {
-        /// Its index.
+        /// Raft index of the entry.
         index: u64,
-        /// What is wrong.
+        /// Why the entry cannot be decoded.
         source: RecordError,
     },
-    /// An entry that cannot be written.
+    /// An entry cannot be encoded.
     #[error("encoding an entry")]
     Encode(#[from] rmp_serde::encode::Error),
 }
@@ -131,7 +130,7 @@ pub(super) fn to_append_result(
 
 pub(super) fn vote_request(
     request: &VoteRequest<TypeConfig>,
-    candidate: &Presence,
+    candidate: &ServerEndpoint,
 ) -> v1::VoteRequest {
     v1::VoteRequest {
         protocol_version: PROTOCOL_VERSION,

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use lictor_api::GoDuration;
 use lictor_config::RuntimeConfig;
-use lictor_consensus::{Consensus, LogWrites, Peers};
+use lictor_consensus::{Consensus, LogWrites, PeerDirectory};
 use lictor_core::{acl::Authorizer, state::view::View};
 use lictor_store::Store;
 use lictor_transport::{connections::Connections, servers::Servers, tls::TlsError};
@@ -91,7 +91,7 @@ impl Running {
             Some(settings) => Some(Arc::new(Kubernetes::connect(settings).await?)),
             None => None,
         };
-        let peers = Peers {
+        let peers = PeerDirectory {
             connections: Arc::new(Connections::new(tls.rpc.clone())),
             servers: Arc::new(Servers::default()),
             datacenter: config.datacenter.clone(),
@@ -159,7 +159,7 @@ async fn start_server(
     config: &RuntimeConfig,
     node_id: &str,
     store: &Arc<Store>,
-    peers: &Peers,
+    peers: &PeerDirectory,
 ) -> Result<ServerRole, StartError> {
     let settings = lictor_consensus::Settings {
         node_id: node_id.to_owned(),
@@ -184,7 +184,7 @@ async fn start_server(
 }
 
 /// The way to the servers.
-fn forwarder(config: &RuntimeConfig, peers: &Peers) -> Forwarder {
+fn forwarder(config: &RuntimeConfig, peers: &PeerDirectory) -> Forwarder {
     Forwarder::new(
         peers.connections.clone(),
         peers.servers.clone(),

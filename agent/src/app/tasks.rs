@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lictor_consensus::Peers;
+use lictor_consensus::PeerDirectory;
 use lictor_transport::{
     listener::{self, Bounds},
     tls::auto_encrypt,
@@ -38,7 +38,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Which server is asked first, and this agent's own certificate where the servers give it one.
-    pub(super) fn client(&self, peers: &Peers) {
+    pub(super) fn client(&self, peers: &PeerDirectory) {
         let Self { agent, tasks, shutdown } = self;
         let (servers, until) = (peers.servers.clone(), shutdown.clone());
         tasks.spawn(async move { servers.rebalance(until).await });

@@ -4,7 +4,7 @@ use std::{
 };
 
 use lictor_api::GoDuration;
-use lictor_consensus::{Consensus, LogWrites, Peers, Settings};
+use lictor_consensus::{Consensus, LogWrites, PeerDirectory, Settings};
 use lictor_store::Store;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use x509_parser::{
@@ -28,10 +28,10 @@ pub(crate) async fn server() -> Arc<Server> {
         multiplier: 1,
         compaction: lictor_consensus::Compaction::default(),
         log_writes: LogWrites::Thread,
-        peers: Peers::none("dc1"),
+        peers: PeerDirectory::none("dc1"),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();
-    Arc::new(Server::new(store, consensus, Peers::none("dc1"), Duration::from_secs(7)))
+    Arc::new(Server::new(store, consensus, PeerDirectory::none("dc1"), Duration::from_secs(7)))
 }
 
 fn config() -> BuiltinCaConfig {

@@ -10,7 +10,7 @@ use lictor_api::{
     query::Consistency,
     server::{PROTOCOL_VERSION, v1, v1::peer_client::PeerClient},
 };
-use lictor_consensus::{Committed, ConsensusError, Leader, Peers, rounds::Rounds};
+use lictor_consensus::{Committed, ConsensusError, Leader, PeerDirectory, rounds::Rounds};
 use lictor_transport::{MAX_COMMAND_BYTES, connections::Connection};
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -28,17 +28,17 @@ type Client = PeerClient<Connection>;
 
 /// Calls to whoever leads.
 pub(super) struct RemoteLeader {
-    peers: Peers,
+    peers: PeerDirectory,
     default: Rounds<Result<u64, ConsensusError>>,
     consistent: Rounds<Result<u64, ConsensusError>>,
 }
 
 impl RemoteLeader {
-    pub(super) fn new(peers: Peers) -> Self {
+    pub(super) fn new(peers: PeerDirectory) -> Self {
         Self { peers, default: Rounds::default(), consistent: Rounds::default() }
     }
 
-    pub(super) fn peers(&self) -> &Peers {
+    pub(super) fn peers(&self) -> &PeerDirectory {
         &self.peers
     }
 

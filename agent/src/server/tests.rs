@@ -37,7 +37,7 @@ impl Member {
     async fn start(name: &str, directory: &Arc<Servers>, data_dir: Option<&Path>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let peers = Peers { servers: directory.clone(), ..Peers::none("dc1") };
+        let peers = PeerDirectory { servers: directory.clone(), ..PeerDirectory::none("dc1") };
         let node_id = Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()).to_string();
         let settings = Settings {
             node_id: node_id.clone(),

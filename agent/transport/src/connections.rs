@@ -1,9 +1,9 @@
-//! Connections to servers: one per address, HTTP/2, shared by everything that is said to it.
+//! Connections to servers: one per address, HTTP/2, shared by all calls to it.
 //!
-//! INVARIANT: [`Connections::connect`] fails before anything was sent, so that whoever asks may
-//! try elsewhere; a request on a connection that breaks may or may not have been carried out. A
-//! connection that stopped answering is [dropped](Connections::forget), never waited for: after a
-//! partition its TCP timers would be far apart.
+//! INVARIANT: [`Connections::connect`] fails before anything was sent, so that the caller may try
+//! another server; a request on a connection that breaks may or may not have been carried out. A
+//! connection that no longer answers is [dropped](Connections::forget), never waited for: after a
+//! partition its TCP retransmissions would be far apart.
 
 use std::{
     collections::HashMap,
@@ -33,48 +33,48 @@ use crate::{
     tls::InternalRpc,
 };
 
-/// Time for TCP, TLS and the HTTP/2 preface together. A lost SYN is sent again after a second, a
-/// new attempt is sooner.
+/// Time for TCP, TLS and the HTTP/2 preface together. Less than a second, after which a lost SYN
+/// would be sent again: a new attempt is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
-/// How often a silent peer is asked for a sign of life, and how long it may take.
+/// Interval of HTTP/2 pings to a silent peer, and how long their answer may take.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// Bytes that may be under way on one stream and on one connection.
+/// Bytes in flight on one stream and on one connection.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Relayed blocking queries are streams too.
+/// Streams on one connection; each forwarded blocking query is one.
 pub(super) const MAX_STREAMS: u32 = 16_384;
 
-/// Why a server was not reached. Nothing was sent.
+/// Why a server was not reached. Nothing was sent; another server can be tried.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    /// No answer in time.
+    /// The connection was not established in time.
     #[error("connecting to {0}: no answer within {CONNECT_TIMEOUT:?}")]
     Timeout(SocketAddr),
-    /// TCP, TLS or HTTP/2 refused.
+    /// TCP, TLS or HTTP/2 failed.
     #[error("connecting to {address}: {source}")]
     Refused {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
-        /// Why.
+        /// Error of the failed layer.
         source: Arc<io::Error>,
     },
 }
 
-/// What the generated clients call.
+/// The connection that the generated gRPC clients call.
 #[derive(Debug, Clone)]
 pub struct Connection {
     sender: http2::SendRequest<Body>,
-    /// What HTTP/2 requires in every request; the servers do not look at it.
+    /// Authority that HTTP/2 requires in every request; servers ignore it.
     authority: Authority,
     /// The ID of the server that calls are for, where it matters.
     addressee: Option<HeaderValue>,
 }
 
-/// The header with a call's addressee.
+/// Header with the ID of the server that a call is for.
 pub const ADDRESSEE: &str = "lictor-server-id";
 
 impl Connection {
-    /// The same connection for calls that only this server may answer.
+    /// Returns the same connection for calls that only this server may carry out.
     pub fn addressed_to(mut self, id: HeaderValue) -> Self {
         self.addressee = Some(id);
         self
@@ -88,12 +88,12 @@ pub struct Connections {
     open: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
 }
 
-/// One address. The lock is held while connecting, so that one attempt serves all who wait, also
-/// when it fails.
+/// One address. The lock is held while connecting, so that one attempt serves all waiting callers,
+/// also when it fails.
 #[derive(Default)]
 struct Slot(tokio::sync::Mutex<Attempt>);
 
-/// What came of the last attempt.
+/// Result of the last attempt.
 #[derive(Default)]
 struct Attempt {
     open: Option<Connection>,
@@ -101,17 +101,18 @@ struct Attempt {
 }
 
 impl Connections {
-    /// No connection yet.
+    /// Returns an empty set of connections.
     pub fn new(tls: Arc<InternalRpc>) -> Self {
         Self { tls, dialer: Dialer::default(), open: Mutex::default() }
     }
 
-    /// No connection yet; those to come are made over another network than TCP, in plain text.
+    /// Returns an empty set of connections that are made over `network` instead of TCP, in plain
+    /// text.
     pub fn over(network: Arc<dyn Network>) -> Self {
         Self { dialer: Dialer::Other(network), ..Self::new(Arc::default()) }
     }
 
-    /// The connection to a server of a datacenter, made if there is none.
+    /// Returns the connection to a server of a datacenter, opening one if there is none.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent.
@@ -142,8 +143,8 @@ impl Connections {
         result
     }
 
-    /// A connection of its own to a server of a datacenter, without a certificate: of no use but to
-    /// ask for one (`auto_encrypt`).
+    /// Opens a separate connection to a server of a datacenter without a client certificate; the
+    /// server accepts only a request for one on it (`auto_encrypt`).
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent.
@@ -160,8 +161,8 @@ impl Connections {
         }
     }
 
-    /// Makes the next [`Connections::connect`] open a new connection. Those who use the old one go
-    /// on until it ends.
+    /// Makes the next [`Connections::connect`] open a new connection. Calls on the old one continue
+    /// until it ends.
     pub fn forget(&self, address: SocketAddr) {
         self.lock().remove(&address);
     }
@@ -185,8 +186,8 @@ impl Connections {
         let authority = address.to_string().parse().map_err(io::Error::other)?;
         let stream = network::connect(address).await?;
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
-        // With TLS 1.3 a server that wants a certificate says so after the handshake; one that does
-        // not speaks first, too: HTTP/2 begins with its settings.
+        // With TLS 1.3 a server rejects a missing certificate only after the handshake. One that
+        // accepts it sends first as well: HTTP/2 begins with the settings.
         stream.fill_buf().await?;
         handshake(stream, authority).await
     }

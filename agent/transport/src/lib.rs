@@ -1,9 +1,9 @@
-//! How agents reach each other: the directory of servers ([`servers`]), connections to them
+//! Transport between agents: the directory of servers ([`servers`]), connections to them
 //! ([`connections`]), the server RPC port ([`listener`]), and TLS between agents ([`tls`]).
 //!
-//! What is said over a connection is not known here: callers bring generated clients, and services
-//! are handed to [`listener::serve`]. INVARIANT: who the other side is follows from its verified
-//! certificate alone, and is established before any service sees a call.
+//! The calls themselves are not known here: callers bring generated clients, and pass services to
+//! [`listener::serve`]. INVARIANT: the peer's role follows from its verified certificate alone, and
+//! is established before any service sees a call.
 
 #![forbid(unsafe_code)]
 
@@ -18,5 +18,5 @@ pub mod tls;
 
 /// The largest command that one server proposes to another, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
-/// The largest forwarded request or answer, in bytes.
+/// The largest forwarded request or response, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 << 20;

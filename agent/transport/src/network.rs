@@ -1,7 +1,7 @@
-//! What server RPC travels on: TCP, or a network that a test simulates.
+//! The network below server RPC: TCP, or one that a test simulates.
 //!
-//! INVARIANT: what runs on TCP runs on tokio's own types; which of both it is, is decided once per
-//! connection.
+//! INVARIANT: TCP uses tokio's own types without dynamic dispatch per read or write; the choice is
+//! made once per connection.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// How long a peer's kernel may leave what was sent to it unacknowledged: without a limit, requests
-/// to a machine that is gone would wait for many retransmissions. A process that is only slow does
-/// not count, its kernel answers.
+/// How long a peer's kernel may leave data unacknowledged: without a limit, requests to a machine
+/// that is gone would wait for many retransmissions. A slow process does not count: its kernel
+/// acknowledges.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A stream of bytes that is not TCP.
@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// A network other than TCP, always in plain text: the simulated one of tests.
 pub trait Network: Send + Sync {
-    /// Opens a connection.
+    /// Connects to an address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Io>>>;
 }
 
@@ -40,7 +40,7 @@ pub(super) enum Stream {
     Other(Box<dyn Io>),
 }
 
-/// Where connections are accepted.
+/// Accepts connections.
 pub enum Listener {
     /// A socket.
     Tcp(TcpListener),
@@ -67,7 +67,7 @@ impl Listener {
     }
 }
 
-/// How connections are made.
+/// Makes connections.
 #[derive(Clone, Default)]
 pub(super) enum Dialer {
     #[default]
@@ -84,7 +84,7 @@ impl Dialer {
     }
 }
 
-/// Over TCP.
+/// Connects over TCP, without delay of small writes and with a limit for unacknowledged data.
 pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

@@ -1,8 +1,10 @@
 //! The servers that this agent knows of, of its own and of other datacenters.
 //!
-//! Gossip keeps the list current, and consensus hears from servers that moved; everything that has
-//! to reach a server looks here, by ID (an address may change under it) or for any server of a
-//! datacenter.
+//! Gossip keeps the list current, and vote requests report servers that moved. Callers look up a
+//! server by ID, because its address may change, or any server of a datacenter.
+//!
+//! INVARIANT: of two reports about one ID the one with the later start wins, so that a server that
+//! was replaced cannot take its address back.
 
 use std::{
     collections::HashMap,
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long one server is preferred.
-const REBALANCE: Duration = Duration::from_secs(120);
+const REBALANCE_INTERVAL: Duration = Duration::from_secs(120);
 
 /// A server that gossip says is alive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +34,7 @@ pub struct KnownServer {
     /// Server RPC address.
     pub address: SocketAddr,
     /// How many servers it waits for before the first election (`bootstrap_expect`); 0: it waits
-    /// to be taken in.
+    /// to be added.
     pub expect: u32,
     /// When it was started, in milliseconds since 1970.
     pub started: u64,
@@ -42,31 +44,32 @@ pub struct KnownServer {
 #[derive(Debug, Default)]
 pub struct Servers {
     known: watch::Sender<Arc<Vec<KnownServer>>>,
-    /// Where the next request begins; moved when a server does not answer.
+    /// Index of the server that is tried first; moved when a server does not answer.
     preferred: AtomicUsize,
-    /// What servers said themselves and gossip does not know yet, by ID.
-    heard: Mutex<HashMap<String, Heard>>,
+    /// Addresses that servers reported and gossip does not know yet, by ID.
+    reported: Mutex<HashMap<String, ReportedAddress>>,
 }
 
-/// Where a server said that it is, and since when.
+/// An address that a server reported itself, and when it was started.
 #[derive(Debug, Clone, Copy)]
-struct Heard {
+struct ReportedAddress {
     address: SocketAddr,
     started: u64,
 }
 
-impl Heard {
-    /// Whether gossip says the same of the server with this ID, or knows of a later start.
+impl ReportedAddress {
+    /// Returns whether gossip knows the same address of this server, or a later start.
     fn is_known(&self, id: &str, server: &KnownServer) -> bool {
         server.id == id && (server.address == self.address || server.started >= self.started)
     }
 }
 
 impl Servers {
-    /// Replaces the list.
+    /// Replaces the list by what gossip knows now.
     pub fn replace(&self, mut servers: Vec<KnownServer>) {
         servers.sort();
-        self.lock().retain(|id, heard| !servers.iter().any(|server| heard.is_known(id, server)));
+        self.lock()
+            .retain(|id, reported| !servers.iter().any(|server| reported.is_known(id, server)));
         self.known.send_if_modified(|known| {
             let is_new = **known != servers;
             if is_new {
@@ -76,43 +79,43 @@ impl Servers {
         });
     }
 
-    /// All of them, sorted by datacenter and name.
+    /// Returns all known servers, sorted by datacenter and name.
     pub fn known(&self) -> Arc<Vec<KnownServer>> {
         self.known.borrow().clone()
     }
 
-    /// The list and every change of it.
+    /// Returns a receiver of the list.
     pub fn changes(&self) -> watch::Receiver<Arc<Vec<KnownServer>>> {
         self.known.subscribe()
     }
 
-    /// Takes note of where a server says that it is, and since when. Gossip believes that a name has
-    /// a new address only when the old one is surely dead, which takes many seconds; consensus goes on
-    /// meanwhile. The newest start counts, so that of two with one ID, one cannot win the other's
-    /// place back.
-    pub fn hear(&self, id: &str, address: SocketAddr, started: u64) {
-        let said = Heard { address, started };
-        if self.known.borrow().iter().any(|server| said.is_known(id, server)) {
+    /// Records the address that a server reports of itself, and when it was started. Gossip accepts
+    /// a new address of a name only when the old one has failed, which takes many seconds;
+    /// consensus goes on meanwhile. An earlier start than the recorded one is ignored.
+    pub fn record_address(&self, id: &str, address: SocketAddr, started: u64) {
+        let report = ReportedAddress { address, started };
+        if self.known.borrow().iter().any(|server| report.is_known(id, server)) {
             return;
         }
-        let mut heard = self.lock();
-        if heard.get(id).is_none_or(|before| before.started < started) {
-            heard.insert(id.to_owned(), said);
+        let mut reported = self.lock();
+        if reported.get(id).is_none_or(|before| before.started < started) {
+            reported.insert(id.to_owned(), report);
         }
     }
 
-    /// Where a server is now.
+    /// Returns the current address of a server.
     pub fn address_of(&self, id: &str) -> Option<SocketAddr> {
-        let heard = self.lock().get(id).map(|heard| heard.address);
+        let reported = self.lock().get(id).map(|reported| reported.address);
         let known = self.known.borrow();
-        heard.or_else(|| known.iter().find(|server| server.id == id).map(|server| server.address))
+        reported
+            .or_else(|| known.iter().find(|server| server.id == id).map(|server| server.address))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ReportedAddress>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The servers of a datacenter in the order in which to try them.
+    /// Returns the servers of a datacenter in the order in which to try them.
     pub fn to_try(&self, datacenter: &str) -> Vec<KnownServer> {
         let known = self.known.borrow();
         let mut servers: Vec<KnownServer> =
@@ -124,24 +127,26 @@ impl Servers {
         servers
     }
 
-    /// Begins with another server from now on: the preferred one did not answer, or it is time to
-    /// spread the load.
+    /// Prefers another server from now on: the preferred one did not answer, or the load is to be
+    /// spread.
     pub fn prefer_next(&self, by: usize) {
         self.preferred.fetch_add(by, Ordering::Relaxed);
     }
 
-    /// Spreads the load of client agents: another server is preferred every few minutes.
+    /// Spreads the load of client agents: prefers another server every few minutes, until
+    /// `shutdown`.
     pub async fn rebalance(&self, shutdown: CancellationToken) {
         loop {
             self.prefer_next(rand::random_range(0..usize::from(u16::MAX)));
-            let pause = tokio::time::sleep(REBALANCE.mul_f64(rand::random_range(1.0..1.5)));
+            let pause =
+                tokio::time::sleep(REBALANCE_INTERVAL.mul_f64(rand::random_range(1.0..1.5)));
             if shutdown.run_until_cancelled(pause).await.is_none() {
                 return;
             }
         }
     }
 
-    /// The datacenters with at least one server, sorted.
+    /// Returns the datacenters with at least one server, sorted.
     pub fn datacenters(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.known.borrow().iter().map(|server| server.datacenter.clone()).collect();
@@ -166,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_moved_is_found_where_it_says_until_gossip_knows_better() {
+    fn a_server_that_moved_is_found_at_its_reported_address_until_gossip_knows_better() {
         let servers = Servers::default();
         let mut a = server("dc1", "a", 1);
         servers.replace(vec![a.clone()]);
         let at = |port: u16| ([127, 0, 0, 1], port).into();
-        servers.hear("id-a", at(2), 5);
+        servers.record_address("id-a", at(2), 5);
         assert_eq!(servers.address_of("id-a"), Some(at(2)));
-        servers.hear("id-a", at(3), 4);
-        servers.hear("id-a", at(3), 1);
+        servers.record_address("id-a", at(3), 4);
+        servers.record_address("id-a", at(3), 1);
         assert_eq!(servers.address_of("id-a"), Some(at(2)), "what was started before is not it");
         servers.replace(Vec::new());
         assert_eq!(servers.address_of("id-a"), Some(at(2)), "gossip counts the old one as dead");
@@ -187,7 +192,7 @@ mod tests {
             Some(at(4)),
             "gossip has caught up, and leads again"
         );
-        servers.hear("id-a", at(5), 8);
+        servers.record_address("id-a", at(5), 8);
         a.started = 9;
         servers.replace(vec![a]);
         assert_eq!(servers.address_of("id-a"), Some(at(4)), "it was started once more");

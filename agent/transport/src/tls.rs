@@ -1,10 +1,10 @@
 //! TLS between agents: server RPC, and what it shares with the agent's other ports.
 //!
-//! rustls does the work; what is ours is whose certificates count. INVARIANT: who the other side is
-//! follows from a certificate that chains to the configured authorities and from its names alone
-//! ([`Role`]); a client's certificate never passes as a server's (CVE-2021-37219). Settings are
-//! loaded whole before any of them is swapped, so that a bad file changes nothing, and open
-//! connections keep what they began with.
+//! rustls does the handshake; which certificates are accepted is decided here. INVARIANT: the
+//! peer's role follows from a certificate that chains to the configured authorities and its names
+//! alone ([`Role`]); a client's certificate never passes as a server's (CVE-2021-37219). Settings
+//! are loaded whole before any of them is swapped, so that a bad file changes nothing, and open
+//! connections keep their settings.
 //!
 //! Consul pages: "TLS configuration", "Auto-encrypt". Sessions are not resumed: a resumed session
 //! would skip the check of a certificate against authorities that may have changed.
@@ -33,40 +33,40 @@ pub enum TlsError {
     /// A file cannot be read or is not PEM.
     #[error("reading {what} {}", path.display())]
     File {
-        /// What it should be.
+        /// Purpose of the file.
         what: &'static str,
-        /// Where.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why not.
+        /// Error of the reader.
         source: rustls_pki_types::pem::Error,
     },
-    /// A directory of authorities.
+    /// A directory of authorities cannot be read.
     #[error("reading certificate authorities in {}", path.display())]
     Directory {
-        /// Where.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why not.
+        /// Error of the reader.
         source: std::io::Error,
     },
-    /// Certificate and key do not fit, or are of an unknown kind.
+    /// Certificate and key do not match, or are of an unknown kind.
     #[error("using certificate {}", path.display())]
     Certificate {
         /// The certificate's file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the reader.
         source: rustls::Error,
     },
-    /// Somebody's certificate is to be verified, and nobody is trusted.
+    /// Certificates are to be verified, and no authority is configured.
     #[error(
         "tls.{protocol}.{key} needs tls.{protocol}.ca_file or ca_path with at least one certificate"
     )]
     NoAuthorities {
         /// `https`, `internal_rpc`, `grpc`.
         protocol: &'static str,
-        /// What asks for it.
+        /// Configuration key that requires it.
         key: &'static str,
     },
-    /// `verify_incoming` asks all agents for certificates and this one has none to show.
+    /// `verify_incoming` requires a certificate of every agent and this one has none.
     #[error(
         "tls.internal_rpc.verify_incoming needs tls.internal_rpc.cert_file and key_file, or, on \
          a client, auto_encrypt.tls"

@@ -16,9 +16,10 @@ use super::{
     writer,
 };
 use crate::{
-    LogWrites, StartError,
+    error::StartError,
     failure::{Fault, place},
     record,
+    settings::LogWrites,
     types::{LogId, Membership},
 };
 
@@ -47,7 +48,7 @@ pub(crate) struct Opened {
 }
 
 impl LogReader {
-    /// The last entry of the log.
+    /// Returns the last entry of the log.
     pub(crate) fn last(&self) -> Option<LogId> {
         self.shared.lock().last
     }
@@ -81,7 +82,7 @@ impl LogStore {
         let membership = verify(&mut window).map_err(|error| damaged(path, &*error))?;
         let purged = window.purged;
         let shared = Arc::new(Shared::new(window, place(path), fault));
-        let (jobs, queue) = mpsc::channel(writer::QUEUE);
+        let (jobs, queue) = mpsc::channel(writer::MAX_QUEUED_JOBS);
         let writer = {
             let shared = shared.clone();
             thread::Builder::new()

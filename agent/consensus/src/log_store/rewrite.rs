@@ -11,7 +11,8 @@ use super::{
     writer::{self, WriteError},
 };
 use crate::{
-    StartError, record,
+    error::StartError,
+    record,
     types::{LogId, Membership},
 };
 

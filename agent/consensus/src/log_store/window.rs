@@ -1,4 +1,4 @@
-//! What memory knows of the log: its bounds, the newest entries, the vote and the commit point.
+//! The log in memory: its bounds, the newest entries, the vote and the commit point.
 //!
 //! INVARIANT: an entry is in `recent` until it is durable, and a read is planned under the same
 //! lock that changes the bounds, so that it sees the log before or after a change, never between.
@@ -16,9 +16,10 @@ use crate::{
     types::{Entry, LogId, Proposal, Vote},
 };
 
-/// Entries kept in memory after they are durable, for whoever applies or replicates them next.
-const RECENT_ENTRIES: usize = 1024;
-const RECENT_BYTES: usize = 1 << 20;
+/// Entries, and their bytes, kept in memory after they are durable: they are applied and replicated
+/// from there.
+const MAX_RECENT_ENTRIES: usize = 1024;
+const MAX_RECENT_BYTES: usize = 1 << 20;
 
 /// The log as its writer, its readers and the engine share it.
 pub(super) struct Shared {
@@ -75,7 +76,7 @@ impl Window {
         self.committed = committed;
     }
 
-    /// The commit point if it has to be written.
+    /// Returns the commit point if it has to be written.
     pub(super) fn take_new_committed(&mut self) -> Option<Option<LogId>> {
         std::mem::take(&mut self.committed_is_new).then_some(self.committed)
     }
@@ -110,10 +111,10 @@ impl Window {
         }
     }
 
-    /// Notes that entries before `next` are durable, and those from it on are not.
+    /// Records that entries before `next` are durable, and those from it on are not.
     pub(super) fn set_durable(&mut self, next: u64) {
         self.durable = next;
-        while (self.recent.len() > RECENT_ENTRIES || self.recent_bytes > RECENT_BYTES)
+        while (self.recent.len() > MAX_RECENT_ENTRIES || self.recent_bytes > MAX_RECENT_BYTES)
             && self.recent.front().is_some_and(|entry| entry.log_id.index < self.durable)
         {
             self.forget_oldest();
@@ -141,7 +142,7 @@ impl Shared {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends consensus: the log cannot be trusted to work any more. The answer is for the engine.
+    /// Ends consensus: the log has failed. Returns an error for the engine.
     pub(super) fn fail(&self, reason: &dyn ToString) -> std::io::Error {
         self.fault.raise(Failure::Log { path: self.place.clone(), reason: reason.to_string() })
     }
@@ -188,7 +189,7 @@ impl Shared {
     }
 }
 
-/// The index after `log_id`.
+/// Returns the index after `log_id`.
 pub(super) fn next_index(log_id: Option<LogId>) -> u64 {
     log_id.map_or(0, |log_id| log_id.index + 1)
 }

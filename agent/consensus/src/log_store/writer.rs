@@ -1,4 +1,4 @@
-//! The writer thread: everything queued becomes one durable commit, then its callers hear of it.
+//! The writer thread: all queued jobs become one durable commit, then their callers are notified.
 //!
 //! While one commit waits for the disk the next batch gathers, so the batch size follows the load
 //! and a lone write never waits for company. A failed commit ends the thread and consensus: what
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Jobs that may wait; the engine waits when there are more.
-pub(super) const QUEUE: usize = 1024;
-/// A batch is closed once it holds this much, so that its commit stays short.
-const BATCH_BYTES: usize = 8 << 20;
+pub(super) const MAX_QUEUED_JOBS: usize = 1024;
+/// A batch is closed once it holds this many bytes, so that its commit stays short.
+const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// One thing to write.
 pub(super) enum Job {
@@ -37,7 +37,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut bytes = first.bytes();
         let mut batch = vec![first];
-        while bytes < BATCH_BYTES
+        while bytes < MAX_BATCH_BYTES
             && let Ok(job) = jobs.try_recv()
         {
             bytes += job.bytes();
@@ -50,11 +50,11 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     close(shared);
 }
 
-/// Commits a batch and tells those who wait; false when it cannot be committed.
+/// Commits a batch and notifies its callers; returns false when it cannot be committed.
 pub(super) fn write(shared: &Shared, batch: Vec<Job>) -> bool {
     let written = commit(shared, &batch).map_err(|error| shared.fail(&error));
     for job in batch {
-        job.settle(shared, &written);
+        job.complete(shared, &written);
     }
     written.is_ok()
 }
@@ -79,7 +79,7 @@ fn commit(shared: &Shared, batch: &[Job]) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Writes the last commit point and lets go of the file.
+/// Writes the last commit point and closes the file.
 fn close(shared: &Shared) {
     let (database, has_committed) = {
         let mut window = shared.lock();
@@ -139,8 +139,8 @@ impl Job {
         Ok(())
     }
 
-    /// Tells whoever waits.
-    fn settle(self, shared: &Shared, written: &io::Result<()>) {
+    /// Notifies the caller of the outcome.
+    fn complete(self, shared: &Shared, written: &io::Result<()>) {
         let result = match written {
             Ok(()) => Ok(()),
             Err(error) => Err(io::Error::other(error.to_string())),
@@ -167,7 +167,7 @@ impl Job {
 
 fn answer(done: oneshot::Sender<io::Result<()>>, result: io::Result<()>) {
     if done.send(result).is_err() {
-        tracing::debug!("nobody waits for this write of the raft log any more");
+        tracing::debug!("the caller of this raft log write is gone");
     }
 }
 

@@ -170,9 +170,9 @@ fn data_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn peers(directory: &Arc<Servers>) -> Peers {
+fn peers(directory: &Arc<Servers>) -> PeerDirectory {
     let connections = Arc::new(Connections::over(Arc::new(Simulated)));
-    Peers { connections, servers: directory.clone(), ..Peers::none("dc1") }
+    PeerDirectory { connections, servers: directory.clone(), ..PeerDirectory::none("dc1") }
 }
 
 fn peer(known: &KnownServer) -> Peer {

@@ -1,10 +1,12 @@
 //! `auto_encrypt`: client agents get their certificate from the servers (Consul "Auto-encrypt").
 //!
-//! The client makes a key, which never leaves it, and asks a server over TLS whose certificate it
-//! checks with its own `ca_file`. The server decides what stands in the certificate: the SPIFFE ID of
-//! a client agent, which [`super::role`] never takes for a server. Until it has its certificate a
-//! client opens no connection but to ask for it. How the question travels is the caller's: it
-//! implements [`Issuer`], as `rpc::auto_encrypt` does.
+//! The client generates a key, which never leaves it, and sends a request to a server whose
+//! certificate it verifies with its own `ca_file`. The server chooses the contents of the
+//! certificate: the SPIFFE ID of a client agent. The caller carries the request: it implements
+//! [`Issuer`].
+//!
+//! INVARIANT: [`super::role`] never takes such a certificate for a server's, and a client without
+//! its certificate opens no connection but to request it.
 
 use std::{
     future::Future,
@@ -26,43 +28,43 @@ use super::{InternalRpc, TlsError, material::Identity};
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a client agent asks for.
+/// A client agent's request for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignRequest {
-    /// PKCS #10, DER; of it only the key counts.
+    /// PKCS #10 in DER; only its key is used.
     pub csr: Vec<u8>,
     /// The agent's datacenter.
     pub datacenter: String,
-    /// Its node name.
+    /// The agent's node name.
     pub node: String,
-    /// DNS names it wants beside its ID.
+    /// DNS names to add to the ID.
     pub dns_san: Vec<String>,
-    /// Addresses it wants beside its ID.
+    /// IP addresses to add to the ID.
     pub ip_san: Vec<IpAddr>,
 }
 
-/// What a server answers.
+/// A signed certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignAnswer {
     /// DER: the agent's certificate, then intermediates.
     pub chain: Vec<Vec<u8>>,
-    /// When it ends, Unix seconds.
+    /// When it expires, in Unix seconds.
     pub not_after: i64,
 }
 
-/// The way to a server that signs.
+/// Carries a request to a server that signs it.
 pub trait Issuer {
-    /// Why it did not.
+    /// Why no certificate was signed.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Asks once; the caller tries again.
+    /// Sends one request; the caller retries.
     fn sign(
         &self,
         request: SignRequest,
     ) -> impl Future<Output = Result<SignAnswer, Self::Error>> + Send;
 }
 
-/// Why there is no certificate yet. All but the request itself is tried again.
+/// Why there is no certificate yet. The one before, if any, stays in force; [`keep`] retries.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError<E: std::error::Error + 'static> {
     #[error("making a certificate request")]
@@ -75,8 +77,8 @@ pub enum AskError<E: std::error::Error + 'static> {
     Empty,
 }
 
-/// Keeps a client agent's certificate in `rpc` until `shutdown`: asks, renews at about 70% of its
-/// life, and tries again with growing pauses when no server answers.
+/// Keeps a client agent's certificate in `rpc` current until `shutdown`: requests it, renews it at
+/// about 70% of its lifetime, and retries with growing pauses when no server answers.
 pub async fn keep(
     rpc: Arc<InternalRpc>,
     issuer: impl Issuer,
@@ -112,7 +114,7 @@ pub async fn keep(
     }
 }
 
-/// Asks once and puts the certificate in force; returns how long it holds.
+/// Requests a certificate once and puts it in force; returns its remaining lifetime.
 ///
 /// # Errors
 /// [`AskError`]; the certificate before it stays.
@@ -143,8 +145,8 @@ pub async fn ask<I: Issuer>(
     Ok(end.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// On a server that hands certificates out: trusts the client agents of the mesh's authority, as its
-/// roots change, until `shutdown`.
+/// Trusts the client agents of the mesh's authority on a server that signs, as its roots change,
+/// until `shutdown`.
 pub async fn trust_agents(rpc: Arc<InternalRpc>, store: Arc<Store>, shutdown: CancellationToken) {
     let mut trusted = Vec::new();
     loop {

@@ -1,10 +1,10 @@
 //! TLS of server RPC: one object for both directions, swapped as a whole.
 //!
-//! A server that has a certificate accepts TLS; unless `verify_incoming` is set it goes on accepting
-//! plain text on the same port, told apart by the first byte ([`is_tls`]), so that a cluster can be
-//! moved to TLS agent by agent. `verify_outgoing` makes an agent speak TLS to servers and to nobody
-//! without it (CVE-2018-19653); `verify_server_hostname` insists on the server's name
-//! (CVE-2019-9764).
+//! A server that has a certificate accepts TLS; unless `verify_incoming` is set it also accepts
+//! plain text on the same port, distinguished by the first byte ([`is_tls`]), so that a cluster can
+//! be moved to TLS agent by agent. INVARIANT: with `verify_outgoing` an agent connects to servers
+//! with TLS only (CVE-2018-19653), with `verify_server_hostname` only to a certificate with the
+//! server's name (CVE-2019-9764).
 
 use std::{
     io,
@@ -30,14 +30,14 @@ use super::{
 /// First byte of every TLS connection: a record with a handshake message. HTTP/2 begins with `P`.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// TLS of server RPC; see the module's words. The default is plain text in both directions.
+/// TLS of server RPC; see the module's header. The default is plain text in both directions.
 #[derive(Default)]
 pub struct InternalRpc {
     current: ArcSwap<Current>,
     parts: Mutex<Parts>,
 }
 
-/// What connections begin with.
+/// Settings that new connections use.
 #[derive(Default)]
 struct Current {
     domain: String,
@@ -46,11 +46,11 @@ struct Current {
     awaits_certificate: bool,
     acceptor: Option<Arc<ServerConfig>>,
     connector: Option<Arc<ClientConfig>>,
-    /// The same without a certificate; where one is asked for only.
+    /// The connector without a client certificate; on agents that request one.
     unknown: Option<Arc<ClientConfig>>,
 }
 
-/// What [`Current`] is made from; files, mesh and issued certificate change independently.
+/// Inputs of [`Current`]; files, mesh and issued certificate change independently.
 #[derive(Default)]
 struct Parts {
     files: Files,
@@ -58,16 +58,16 @@ struct Parts {
     issued: Option<Identity>,
 }
 
-/// What the configuration says, loaded.
+/// The files that the configuration names, loaded.
 #[derive(Clone)]
 pub struct Files {
     settings: TlsProtocol,
     check_name: bool,
     domain: String,
     server: bool,
-    /// Whether agents without a certificate may connect to ask for one.
+    /// True if agents without a certificate may connect to request one.
     hands_out: bool,
-    /// Whether this agent asks the servers for its certificate.
+    /// True if this agent requests its certificate from the servers.
     asks: bool,
     authorities: Arc<RootCertStore>,
     identity: Option<Identity>,
@@ -76,7 +76,7 @@ pub struct Files {
 // === impl InternalRpc ===
 
 impl InternalRpc {
-    /// Loads what the configuration names.
+    /// Loads the files that the configuration names.
     ///
     /// # Errors
     /// [`TlsError`] names the key or the file.
@@ -86,24 +86,25 @@ impl InternalRpc {
         Ok(rpc)
     }
 
-    /// How to accept; `None` accepts plain text only.
+    /// Returns the settings for accepting TLS; `None` accepts plain text only.
     pub fn acceptor(&self) -> Option<Arc<ServerConfig>> {
         self.current.load().acceptor.clone()
     }
 
-    /// Whether a connection in plain text is accepted beside TLS.
+    /// Returns whether plain text is accepted beside TLS.
     pub fn accepts_plain_text(&self) -> bool {
         !self.current.load().verify_incoming
     }
 
-    /// How to speak to a server of `datacenter`, and its name; `None` speaks plain text.
+    /// Returns the settings for connecting to a server of `datacenter`, and its name; `None` stands
+    /// for plain text.
     pub fn connector(&self, datacenter: &str) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         let current = self.current.load();
         Some((current.connector.clone()?, current.server_name(datacenter)))
     }
 
-    /// The same without showing a certificate, to ask for one (`auto_encrypt.tls`); `None` on agents
-    /// that ask for none.
+    /// Returns the same settings without a client certificate, to request one
+    /// (`auto_encrypt.tls`); `None` on agents that request none.
     pub fn anonymous_connector(
         &self,
         datacenter: &str,
@@ -112,17 +113,18 @@ impl InternalRpc {
         Some((current.unknown.clone()?, current.server_name(datacenter)))
     }
 
-    /// Whether this agent is still to get the certificate that it needs to be heard.
+    /// Returns whether this agent still waits for the certificate that servers require.
     pub fn awaits_certificate(&self) -> bool {
         self.current.load().awaits_certificate
     }
 
-    /// Whether agents without a certificate are let in to ask for one (`auto_encrypt.allow_tls`).
+    /// Returns whether agents without a certificate may connect to request one
+    /// (`auto_encrypt.allow_tls`).
     pub fn hands_out(&self) -> bool {
         self.current.load().hands_out
     }
 
-    /// Who is on the other side of a connection that was accepted, from the certificates it showed.
+    /// Returns the role of the peer of an accepted connection from the certificates it presented.
     pub fn role(&self, certificates: &[CertificateDer<'_>]) -> Role {
         let current = self.current.load();
         if !current.verify_incoming {
@@ -131,7 +133,7 @@ impl InternalRpc {
         role::of_certificates(certificates, &current.domain)
     }
 
-    /// Puts loaded files in force. Open connections go on as they are.
+    /// Puts loaded files in force. Open connections keep their settings.
     ///
     /// # Errors
     /// [`TlsError`]; nothing is changed.
@@ -147,7 +149,7 @@ impl InternalRpc {
         self.change(|parts| parts.mesh = roots)
     }
 
-    /// Shows servers this certificate from now on (`auto_encrypt.tls`).
+    /// Presents this certificate to servers from now on (`auto_encrypt.tls`).
     ///
     /// # Errors
     /// [`TlsError`]; nothing is changed.
@@ -175,7 +177,7 @@ impl InternalRpc {
 impl Current {
     fn server_name(&self, datacenter: &str) -> ServerName<'static> {
         let name = server_name(datacenter, &self.domain);
-        // A datacenter that cannot stand in a name is nobody's: the verifier then finds no match.
+        // A datacenter that cannot be part of a DNS name gets one that no certificate matches.
         ServerName::try_from(name)
             .unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])))
     }
@@ -199,7 +201,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Reads and checks; nothing is put in force.
+    /// Reads and verifies the files; nothing is put in force.
     pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
         let settings = &config.tls.internal_rpc;
         let authorities = material::authorities(settings)?;
@@ -310,11 +312,11 @@ impl Parts {
     }
 }
 
-/// Whether a connection that was just accepted begins as TLS does. Waits for its first byte and
-/// takes nothing from it; the caller bounds the wait.
+/// Returns whether an accepted connection begins with TLS. Waits for its first byte without
+/// consuming it; the caller bounds the wait.
 ///
 /// # Errors
-/// The connection broke.
+/// The connection's, when it breaks.
 pub async fn is_tls(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     let read = stream.peek(&mut first).await?;

@@ -1,4 +1,6 @@
-//! From files to what rustls takes.
+//! Certificates, keys and authorities from files, as rustls takes them.
+//!
+//! INVARIANT: the one place that chooses the crypto provider and TLS versions.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -23,7 +25,7 @@ impl Clone for Identity {
     }
 }
 
-/// The certificate that the operator gave a protocol, if any.
+/// Reads the certificate and key that are configured for a protocol; `None` without both.
 pub fn identity(files: &TlsProtocol) -> Result<Option<Identity>, TlsError> {
     let (Some(certificate), Some(key)) = (&files.cert_file, &files.key_file) else {
         return Ok(None);
@@ -37,7 +39,7 @@ pub fn identity(files: &TlsProtocol) -> Result<Option<Identity>, TlsError> {
     Ok(Some(Identity { chain, key }))
 }
 
-/// The authorities that the operator gave a protocol; none when nothing is configured.
+/// Reads the authorities that are configured for a protocol; empty when none are.
 pub fn authorities(files: &TlsProtocol) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &files.ca_file {
@@ -55,7 +57,8 @@ pub fn authorities(files: &TlsProtocol) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Whose client certificates a protocol asks for; `None` when it asks for none.
+/// Returns the authorities of the client certificates that a protocol requires; `None` when it
+/// requires none.
 pub fn client_authorities(
     protocol: &'static str,
     files: &TlsProtocol,
@@ -70,7 +73,7 @@ pub fn client_authorities(
     Ok(Some(Arc::new(roots)))
 }
 
-/// Settings of a listener of HTTP, which offers HTTP/2 too.
+/// Returns the TLS settings of an HTTP listener, which offers HTTP/2 and HTTP/1.1.
 pub fn http_server(
     identity: Identity,
     clients: Option<Arc<RootCertStore>>,

@@ -1,33 +1,33 @@
-//! What an agent's certificate says it is. Pure.
+//! The role that an agent's certificate gives it. Pure.
 //!
-//! Only names count that are exactly of the form `server.<datacenter>.<domain>`: no wildcard, no
-//! common name, no name with more labels. Whatever is ambiguous is not a server: a certificate that
-//! names servers of two datacenters, or a server and a client, is a client's. Certificates of the
-//! mesh's authority carry a SPIFFE ID; one of a client agent is a client's, and one of a service is
-//! nobody's here. CVE-2021-37219, CVE-2021-32574.
+//! INVARIANT: only a name of exactly the form `server.<datacenter>.<domain>` makes a server: no
+//! wildcard, no common name, no name with more labels. An ambiguous certificate, which names
+//! servers of two datacenters, or a server and a client, is a client's. Certificates of the mesh's
+//! authority carry a SPIFFE ID; that of a client agent makes a client, that of a service makes no
+//! role here. CVE-2021-37219, CVE-2021-32574.
 
 use lictor_api::SpiffeId;
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
-/// Who is at the other end of a connection between agents.
+/// Role of the peer on a connection between agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// Nobody is asked for a certificate (`verify_incoming` is off): every agent may be a server.
+    /// No certificate is required (`verify_incoming` is off): every agent may act as a server.
     Open,
     /// A server of a datacenter.
     Server {
-        /// Which.
+        /// Name of the datacenter.
         datacenter: String,
     },
-    /// An agent that is no server.
+    /// An agent that is not a server.
     Client,
-    /// Nobody known: it may ask for a certificate (`auto_encrypt`) and for nothing else.
+    /// A peer without a usable certificate: it may only request one (`auto_encrypt`).
     Unauthenticated,
 }
 
 impl Role {
-    /// Whether it may act as a server of `datacenter`.
+    /// Returns whether the peer may act as a server of `datacenter`.
     pub fn is_server_of(&self, datacenter: &str) -> bool {
         match self {
             Self::Open => true,
@@ -36,13 +36,13 @@ impl Role {
         }
     }
 
-    /// Whether it may ask what any agent may.
+    /// Returns whether the peer may make the calls of any agent.
     pub fn is_agent(&self) -> bool {
         !matches!(self, Self::Unauthenticated)
     }
 }
 
-/// The role that a verified certificate chain gives, its own certificate first.
+/// Returns the role of a verified certificate chain; the peer's own certificate comes first.
 pub fn of_certificates(chain: &[CertificateDer<'_>], domain: &str) -> Role {
     let Some(names) = chain.first().and_then(Names::read) else { return Role::Unauthenticated };
     match &names.uris[..] {
@@ -66,14 +66,14 @@ pub fn of_certificates(chain: &[CertificateDer<'_>], domain: &str) -> Role {
     }
 }
 
-/// Whether a certificate is that of a client agent from the mesh's authority.
+/// Returns whether a certificate is a client agent's from the mesh's authority.
 pub(super) fn is_mesh_agent(certificate: &CertificateDer<'_>) -> bool {
     let names = Names::read(certificate).unwrap_or(Names { dns: Vec::new(), uris: Vec::new() });
     matches!(&names.uris[..], [uri] if matches!(uri.parse(), Ok(SpiffeId::Agent { .. })))
 }
 
-/// Whether a certificate says in so many words that it is not a server's. For the side that calls
-/// where `verify_server_hostname` is off: then any name is a server's but these.
+/// Returns whether a certificate states that it is not a server's. For the calling side without
+/// `verify_server_hostname`, which accepts any other name as a server's.
 pub(super) fn is_no_server(certificate: &CertificateDer<'_>, domain: &str) -> bool {
     Names::read(certificate).is_none_or(|names| !names.uris.is_empty() || names.has_client(domain))
 }
@@ -107,7 +107,7 @@ impl Names {
     }
 }
 
-/// The datacenter in `<kind>.<datacenter>.<domain>`.
+/// Returns the datacenter in `<kind>.<datacenter>.<domain>`.
 fn datacenter_of<'a>(name: &'a str, kind: &str, domain: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(kind)?.strip_prefix('.')?;
     let datacenter = rest.strip_suffix(domain)?.strip_suffix('.')?;

@@ -1,4 +1,4 @@
-use lictor_consensus::{Consensus, LogWrites, Peers};
+use lictor_consensus::{Consensus, LogWrites, PeerDirectory};
 use lictor_core::state::State;
 use lictor_store::Store;
 
@@ -23,10 +23,10 @@ async fn server() -> Arc<Server> {
         multiplier: 1,
         compaction: lictor_consensus::Compaction::default(),
         log_writes: LogWrites::Thread,
-        peers: Peers::none("dc1"),
+        peers: PeerDirectory::none("dc1"),
     };
     let consensus = Consensus::start(settings, store.clone()).await.unwrap();
-    Arc::new(Server::new(store, consensus, Peers::none("dc1"), Duration::from_secs(7)))
+    Arc::new(Server::new(store, consensus, PeerDirectory::none("dc1"), Duration::from_secs(7)))
 }
 
 #[test]
