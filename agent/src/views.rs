@@ -1,10 +1,14 @@
 //! Views of the catalog that a client agent follows, each in a [`Store`] of its own.
 //!
-//! A view is opened by the first question about it and closed when nobody has asked for a while. It
-//! is a stream from some server; when the stream breaks, the last state stays until another server
-//! has sent its own, so that what is answered from it is old at worst.
+//! A view is opened by the first request for it and closed when it has not been used for
+//! [`VIEW_TTL`]. It is a stream from some server; when the stream breaks, the last state stays until
+//! another server has sent its own.
+//!
+//! INVARIANT: what is answered from a view was true once: it may be old, and [`Cached::age`] says by
+//! how much, but it is never a part of a state. The number of views is bounded.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,25 +18,29 @@ use std::{
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
-use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
+use lictor_api::{
+    error::chain,
+    server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient},
+};
 use lictor_core::state::{State, Topic, view::View};
+use lictor_runtime::backoff::Backoff;
 use lictor_store::Store;
 use lictor_transport::MAX_REQUEST_BYTES;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::forward::Forwarder;
 
-/// Before a broken stream is begun again; doubled up to the longest, with jitter.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(10);
-/// Views at a time; with more, the answer is a server's.
+/// Pauses before a broken stream is opened again.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Views at a time; requests for more are answered by a server.
 const MAX_VIEWS: usize = 4096;
-/// How long a view is followed after the last question.
-const IDLE: Duration = Duration::from_secs(600);
-/// How often views that nobody asks for are looked for.
-const SWEEP: Duration = Duration::from_secs(60);
-/// How long the first question about a view waits for it.
+/// How long a view is followed after its last use.
+const VIEW_TTL: Duration = Duration::from_secs(600);
+/// How often unused views are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the first request for a view waits for it.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The views that this agent follows.
@@ -40,7 +48,7 @@ pub struct Views {
     forwarder: Arc<Forwarder>,
     datacenter: String,
     open: ArcSwap<OrdMap<View, Arc<Followed>>>,
-    begun: Instant,
+    started: Instant,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -48,29 +56,29 @@ pub struct Views {
 /// One view.
 struct Followed {
     store: Arc<Store>,
-    /// Seconds after `begun` of the last question.
-    asked: AtomicU64,
-    lost: Arc<Lost>,
+    /// When it was last used, in seconds after [`Views::started`].
+    last_used: AtomicU64,
+    disconnected: Arc<Disconnected>,
     close: CancellationToken,
 }
 
-/// Since when a view is not followed; nothing while it is.
+/// When a view's stream broke; `None` while it is connected.
 #[derive(Debug, Default)]
-pub struct Lost(Mutex<Option<Instant>>);
+pub struct Disconnected(Mutex<Option<Instant>>);
 
-/// A view that a question is answered from.
+/// A view that a request is answered from.
 #[derive(Clone)]
 pub struct Cached {
-    /// What the view shows, and will show.
+    /// What the view shows, now and later.
     pub store: Arc<Store>,
-    /// Whether it was there before the question.
+    /// Whether it was there before the request.
     pub hit: bool,
-    /// How old it may be.
+    /// How old it may be: the time since its stream broke.
     pub age: Duration,
 }
 
 impl Views {
-    /// None yet.
+    /// Returns an agent's views, none at first, and starts the task that closes unused ones.
     pub fn new(
         forwarder: Arc<Forwarder>,
         datacenter: String,
@@ -81,7 +89,7 @@ impl Views {
             forwarder,
             datacenter,
             open: ArcSwap::default(),
-            begun: Instant::now(),
+            started: Instant::now(),
             tasks,
             shutdown,
         });
@@ -89,17 +97,18 @@ impl Views {
         views
     }
 
-    /// The way to the servers.
+    /// Returns the way to the servers.
     pub fn forwarder(&self) -> &Arc<Forwarder> {
         &self.forwarder
     }
 
-    /// The datacenter that the views are of.
+    /// Returns the datacenter that the views are of.
     pub fn datacenter(&self) -> &str {
         &self.datacenter
     }
 
-    /// What a view shows now, if it is followed and has been sent. Takes no lock.
+    /// Returns what a view shows now; `None` if it is not followed or no server has sent it yet.
+    /// Takes no lock.
     pub fn get(&self, view: &View) -> Option<Arc<State>> {
         let followed = self.open.load().get(view).cloned()?;
         self.touch(&followed);
@@ -107,7 +116,8 @@ impl Views {
         (state.index > 0).then_some(state)
     }
 
-    /// What a view shows, followed from now on; `None` if no server sends it within three seconds.
+    /// Returns what a view shows, and follows it from now on; `None` if no server sends it within
+    /// three seconds, or there are too many views.
     pub async fn wait(self: &Arc<Self>, view: &View) -> Option<Arc<State>> {
         let store = self.store(view)?;
         let sent = store.wait_for(|state, topics| {
@@ -118,22 +128,23 @@ impl Views {
         Some(store.snapshot())
     }
 
-    /// What a view shows, now and later, followed from now on; `None` as for [`Views::wait`].
+    /// Returns what a view shows, now and later, and follows it from now on; `None` as for
+    /// [`Views::wait`].
     pub async fn cached(self: &Arc<Self>, view: &View) -> Option<Cached> {
         let hit = self.get(view).is_some();
         if !hit {
             self.wait(view).await?;
         }
         let followed = self.open.load().get(view).cloned()?;
-        Some(Cached { store: followed.store.clone(), hit, age: followed.lost.age() })
+        Some(Cached { store: followed.store.clone(), hit, age: followed.disconnected.age() })
     }
 
-    /// The store of a view that is followed from now on; `None` with too many of them.
+    /// Returns the store of a view, which is followed from now on; `None` with too many views.
     pub fn store(self: &Arc<Self>, view: &View) -> Option<Arc<Store>> {
         let new = Arc::new(Followed {
             store: Arc::default(),
-            asked: AtomicU64::default(),
-            lost: Arc::default(),
+            last_used: AtomicU64::default(),
+            disconnected: Arc::default(),
             close: self.shutdown.child_token(),
         });
         self.open.rcu(|open| {
@@ -150,26 +161,27 @@ impl Views {
                 self.datacenter.clone(),
                 view.clone(),
                 new.store.clone(),
-                new.lost.clone(),
+                new.disconnected.clone(),
                 new.close.clone(),
             ));
         }
         Some(followed.store.clone())
     }
 
+    /// Notes that a view is used.
     fn touch(&self, followed: &Followed) {
-        followed.asked.store(self.begun.elapsed().as_secs(), Ordering::Relaxed);
+        followed.last_used.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    /// Closes what nobody asks for.
+    /// Closes unused views until shutdown.
     async fn sweep(self: Arc<Self>) {
-        let mut ticks = interval(SWEEP);
+        let mut ticks = interval(SWEEP_INTERVAL);
         while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            let now = self.begun.elapsed().as_secs();
+            let now = self.started.elapsed().as_secs();
             let is_idle = |followed: &Followed| {
-                // Whoever blocks on it still asks.
-                followed.store.sleepers() == 0
-                    && now.saturating_sub(followed.asked.load(Ordering::Relaxed)) > IDLE.as_secs()
+                // A blocking query uses the view for as long as it sleeps.
+                let unused = now.saturating_sub(followed.last_used.load(Ordering::Relaxed));
+                followed.store.sleepers() == 0 && unused > VIEW_TTL.as_secs()
             };
             for (view, followed) in self.open.load_full().iter() {
                 if is_idle(followed) {
@@ -181,30 +193,31 @@ impl Views {
     }
 }
 
-// === impl Lost ===
+// === impl Disconnected ===
 
-impl Lost {
+impl Disconnected {
     fn since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whether the stream is gone; the first time counts.
-    fn set(&self, is_lost: bool) {
+    /// Notes whether the stream is broken. Attempts that fail later do not change the time.
+    fn set(&self, is_disconnected: bool) {
         let mut since = self.since();
-        *since = is_lost.then(|| since.unwrap_or_else(Instant::now));
+        *since = is_disconnected.then(|| since.unwrap_or_else(Instant::now));
     }
 
+    /// Returns the time since the stream broke; zero while it is connected.
     fn age(&self) -> Duration {
         self.since().map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
-/// Why a view was not followed further.
+/// Why a view's stream ended.
 #[derive(Debug, thiserror::Error)]
 enum ViewError {
     #[error(transparent)]
     Forward(#[from] crate::forward::ForwardError),
-    #[error("the stream broke: {0}")]
+    #[error("the stream broke")]
     Broken(#[from] tonic::Status),
     #[error("the server ended the stream")]
     Ended,
@@ -218,55 +231,48 @@ pub async fn follow(
     datacenter: String,
     view: View,
     store: Arc<Store>,
-    lost: Arc<Lost>,
+    disconnected: Arc<Disconnected>,
     shutdown: CancellationToken,
 ) {
-    let mut retry = RETRY_MIN;
-    loop {
-        let mut heard = false;
-        let error = tokio::select! {
-            () = shutdown.cancelled() => return,
-            error = follow_once(&forwarder, &datacenter, &view, &mut heard, |state| {
+    let mut backoff = Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
+    let follow = async {
+        loop {
+            let followed = follow_once(&forwarder, &datacenter, &view, |state| {
                 store.replace(state);
-                lost.set(false);
-            }) => error,
-        };
-        lost.set(true);
-        if let Err(error) = error {
-            tracing::debug!(?view, %error, "view is not followed right now");
+                disconnected.set(false);
+                backoff.reset();
+            });
+            let Err(error) = followed.await;
+            disconnected.set(true);
+            tracing::debug!(?view, error = chain(&error), "view is not followed right now");
+            sleep(backoff.next_pause()).await;
         }
-        retry = if heard { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
-        let pause = retry.mul_f64(rand::random_range(0.5..1.0));
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
+    };
+    shutdown.run_until_cancelled(follow).await;
 }
 
+/// Gives `replace` every state of a view that a server sends, until the stream ends.
 async fn follow_once(
     forwarder: &Forwarder,
     datacenter: &str,
     view: &View,
-    heard: &mut bool,
-    replace: impl Fn(State),
-) -> Result<(), ViewError> {
+    mut replace: impl FnMut(State),
+) -> Result<Infallible, ViewError> {
     let (_, connection) = forwarder.connect(datacenter).await?;
     let mut client = ForwardClient::new(connection).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let request = v1::WatchRequest { protocol_version: PROTOCOL_VERSION, view: Some(asked(view)) };
+    let request = v1::WatchRequest { protocol_version: PROTOCOL_VERSION, view: Some(encode(view)) };
     let mut states = client.watch(request).await?.into_inner();
     while let Some(message) = states.message().await? {
         replace(State::from_snapshot(&message.state)?);
-        *heard = true;
     }
     Err(ViewError::Ended)
 }
 
-fn asked(view: &View) -> v1::watch_request::View {
-    use v1::watch_request::View as Asked;
+fn encode(view: &View) -> v1::watch_request::View {
+    use v1::watch_request::View as Encoded;
     match view {
-        View::Node(node) => Asked::Node(node.to_string()),
-        View::Service(service) => Asked::Service(service.to_string()),
-        View::Connect(service) => Asked::Connect(service.to_string()),
+        View::Node(node) => Encoded::Node(node.to_string()),
+        View::Service(service) => Encoded::Service(service.to_string()),
+        View::Connect(service) => Encoded::Connect(service.to_string()),
     }
 }
