@@ -148,9 +148,9 @@ async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, shutdown: Cance
         Some(views) => Remote::Client(views.clone()),
         None => Remote::Server(agent.forwarder.clone()),
     };
-    let source =
-        dns::Source { store: agent.store.clone(), zone: agent.dns.clone(), remote: Some(remote) };
-    if let Err(error) = dns::serve(listeners, source, shutdown).await {
+    let backend =
+        dns::Backend { store: agent.store.clone(), zone: agent.dns.clone(), remote: Some(remote) };
+    if let Err(error) = dns::serve(listeners, backend, shutdown).await {
         tracing::error!(%error, "dns is not served any more; restart the agent");
     }
 }

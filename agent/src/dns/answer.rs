@@ -58,17 +58,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer without records.
+    /// Returns an answer without records.
     pub fn empty(code: ResponseCode) -> Self {
         Self { code, ..Self::default() }
     }
 
-    /// Names that do not exist: NXDOMAIN.
+    /// Returns the answer about a name that does not exist: NXDOMAIN.
     pub fn no_such_name(context: &Context<'_>) -> Self {
         Self { authority: soa(context), ..Self::empty(ResponseCode::NXDomain) }
     }
 
-    /// The answer to a question of the domain.
+    /// Returns the answer to a question of the domain.
     pub fn new(found: &Found<'_>, context: &Context<'_>) -> Self {
         match found {
             Found::Nothing => Self::no_such_name(context),
@@ -89,7 +89,7 @@ impl Answer {
         }
     }
 
-    /// The answer to SOA and NS questions, whatever the name in the domain.
+    /// Returns the answer to SOA and NS questions, whatever the name in the domain.
     pub fn of_domain(state: &State, context: &Context<'_>, rng: &mut impl Rng) -> Self {
         let mut answer = Self::default();
         let mut servers = Vec::new();
@@ -113,7 +113,7 @@ impl Answer {
         answer
     }
 
-    /// The answer to a PTR question about one of the catalog's addresses.
+    /// Returns the answer to a PTR question about one of the catalog's addresses.
     pub fn of_owners(owners: &[Owner<'_>], context: &Context<'_>) -> Self {
         let Context { zone, domain, owner, .. } = *context;
         let names = owners.iter().filter_map(|found| match found {
@@ -159,7 +159,7 @@ impl Answer {
         answer
     }
 
-    /// A, AAAA, ANY and CNAME of a service. An alias excludes every other record (RFC 1034 section
+    /// Answers A, AAAA, ANY and CNAME questions about a service. An alias excludes every other record (RFC 1034 section
     /// 3.6.2), so that there is one only if no instance has an address.
     fn of_instances(instances: &[Instance<'_>], context: &Context<'_>) -> Self {
         let Context { zone, owner, qtype, .. } = *context;
@@ -192,7 +192,7 @@ impl Answer {
         answer
     }
 
-    /// SRV of a service.
+    /// Answers SRV questions about a service.
     fn of_ports(instances: &[Instance<'_>], context: &Context<'_>) -> Self {
         let Context { zone, owner, .. } = *context;
         let ttl = zone.service_ttl(&instances[0].service.service);
@@ -241,7 +241,7 @@ impl Answer {
     }
 }
 
-/// The name an SRV record points to, and what it resolves to.
+/// Returns the name an SRV record points to, and what it resolves to.
 fn target(instance: &Instance<'_>, context: &Context<'_>) -> Option<(Name, Address)> {
     let Context { zone, domain, .. } = *context;
     let address = Address::read(instance.address())?;

@@ -1,13 +1,13 @@
-//! One packet: query bytes become answer bytes, or work for the recursors. Pure.
+//! The general way: any query becomes its answer's bytes, or what others must do first. Pure.
 //!
-//! INVARIANT: any bytes are handled: what is not a query is ignored (an answer to an answer would
-//! loop), what cannot be read gets FORMERR, and no packet is answered twice.
+//! INVARIANT: a query gets one answer: what cannot be encoded becomes SERVFAIL.
+//!
+//! Not here: the common case, which [`super::direct`] answers before this.
 
 use hickory_proto::{
     ProtoError,
-    op::{Header, Message, MessageType, OpCode, Query, ResponseCode},
+    op::{self, Message, ResponseCode},
     rr::{DNSClass, Name, Record, RecordType},
-    serialize::binary::{BinDecodable, BinDecoder},
 };
 use lictor_core::state::State;
 use rand::Rng;
@@ -15,94 +15,75 @@ use rand::Rng;
 use super::{
     Zone,
     answer::{Answer, Context},
-    direct, lookup,
+    lookup,
     name::{self, Scope},
     truncate::{self, Limits, Transport},
 };
 
 /// Aliases that are followed from one to the next.
 const MAX_ALIASES: usize = 3;
-/// RFC 6891 section 6.1.3: the only EDNS version there is.
+/// The only EDNS version there is (RFC 6891 section 6.1.3).
 const EDNS_VERSION: u8 = 0;
 
-/// What is to be done about a packet.
+/// What an answer depends on beside its query.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment<'e> {
+    /// The catalog.
+    pub state: &'e State,
+    /// Names and settings.
+    pub zone: &'e Zone,
+    /// How the client is connected.
+    pub transport: Transport,
+    /// Unix seconds.
+    pub now: u32,
+}
+
+/// What a query comes to.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Nothing.
-    Ignore,
     /// The answer is in the buffer.
     Send,
     /// The question is the recursors'.
-    Forward(Box<Message>),
+    Forward,
     /// The recursors must resolve [`Answer::aliases`] first; see [`finish`].
-    Resolve(Box<Message>, Box<Answer>),
-    /// The question is about another datacenter, named last; the answer is for when there is no way
-    /// to it.
-    Elsewhere(Box<Message>, Box<Answer>, String),
+    Resolve(Box<Answer>),
+    /// The question is about another datacenter.
+    OtherDatacenter {
+        /// The datacenter, in lower case.
+        datacenter: String,
+        /// The answer when no server knows the way to it.
+        otherwise: Box<Answer>,
+    },
 }
 
-/// Handles one packet. An answer replaces what was in `out`.
+/// Answers a query whose name asks for `scope`. An answer replaces what was in `out`.
 ///
 /// # Errors
-/// An answer that cannot be encoded; the client gets SERVFAIL, which is then in `out`.
-pub fn handle(
-    packet: &[u8],
-    transport: Transport,
-    state: &State,
-    zone: &Zone,
-    now: u32,
+/// An answer that cannot be encoded; SERVFAIL is then in `out`.
+pub fn answer(
+    request: &Message,
+    scope: &Scope<'_>,
+    environment: &Environment<'_>,
     rng: &mut impl Rng,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, ProtoError> {
-    match direct::answer(packet, transport, state, zone, rng, out) {
-        Some(()) => Ok(Outcome::Send),
-        None => handle_any(packet, transport, state, zone, now, rng, out),
-    }
-}
-
-/// The general way, whatever the packet is. Apart for the test that compares the two.
-pub(super) fn handle_any(
-    packet: &[u8],
-    transport: Transport,
-    state: &State,
-    zone: &Zone,
-    now: u32,
-    rng: &mut impl Rng,
-    out: &mut Vec<u8>,
-) -> Result<Outcome, ProtoError> {
-    let Ok(header) = Header::read(&mut BinDecoder::new(packet)) else {
-        return Ok(Outcome::Ignore);
-    };
-    if header.metadata.message_type == MessageType::Response {
-        return Ok(Outcome::Ignore);
-    }
-    let refuse = |code, out| {
-        truncate::encode_error(&header.metadata, code, out)?;
-        Ok(Outcome::Send)
-    };
-    if header.metadata.op_code != OpCode::Query {
-        return refuse(ResponseCode::NotImp, out);
-    }
-    let request = match Message::from_vec(packet) {
-        Ok(request) if request.queries.len() == 1 => request,
-        _ => return refuse(ResponseCode::FormErr, out),
-    };
-    let limits = Limits::of(&request, transport, zone);
-    let verdict = judge(&request, limits, state, zone, now, rng);
-    let (answer, authoritative) = match verdict {
-        Verdict::Forward if zone.recurses() => return Ok(Outcome::Forward(Box::new(request))),
-        Verdict::Forward => (Answer::empty(ResponseCode::Refused), false),
-        Verdict::Refuse(code) => (Answer::empty(code), false),
-        Verdict::Answer(answer) if !answer.aliases.is_empty() && zone.recurses() => {
-            return Ok(Outcome::Resolve(Box::new(request), Box::new(answer)));
+    let Environment { zone, transport, .. } = *environment;
+    let limits = Limits::of(request, transport, zone);
+    let (answer, authoritative) = match resolve(request, limits, scope, environment, rng) {
+        Resolution::Forward if zone.recurses() => return Ok(Outcome::Forward),
+        Resolution::Forward => (Answer::empty(ResponseCode::Refused), false),
+        Resolution::Refuse(code) => (Answer::empty(code), false),
+        Resolution::Answer(answer) if !answer.aliases.is_empty() && zone.recurses() => {
+            return Ok(Outcome::Resolve(Box::new(answer)));
         }
-        Verdict::Answer(answer) => (answer, true),
-        Verdict::Elsewhere(answer, datacenter) => {
-            return Ok(Outcome::Elsewhere(Box::new(request), Box::new(answer), datacenter));
+        Resolution::Answer(answer) => (answer, true),
+        Resolution::OtherDatacenter(datacenter, otherwise) => {
+            let otherwise = Box::new(otherwise);
+            return Ok(Outcome::OtherDatacenter { datacenter, otherwise });
         }
     };
-    if let Err(error) = truncate::encode(&request, &answer, limits, zone, authoritative, out) {
-        truncate::encode_error(&header.metadata, ResponseCode::ServFail, out)?;
+    if let Err(error) = truncate::encode(request, &answer, limits, zone, authoritative, out) {
+        truncate::encode_error(&request.metadata, ResponseCode::ServFail, out)?;
         return Err(error);
     }
     Ok(Outcome::Send)
@@ -129,7 +110,7 @@ pub fn finish(
     truncate::encode(request, &answer, Limits::of(request, transport, zone), zone, true, out)
 }
 
-/// The answer to a request that nobody could answer: SERVFAIL.
+/// Encodes the answer to a request that no server or recursor could answer: SERVFAIL.
 ///
 /// # Errors
 /// A question that cannot be encoded.
@@ -138,64 +119,63 @@ pub fn server_failure(request: &Message, zone: &Zone, out: &mut Vec<u8>) -> Resu
     truncate::encode(request, &Answer::empty(ResponseCode::ServFail), limits, zone, false, out)
 }
 
-enum Verdict {
+/// What a question resolves to.
+enum Resolution {
     Answer(Answer),
-    Elsewhere(Answer, String),
+    OtherDatacenter(String, Answer),
     Refuse(ResponseCode),
     Forward,
 }
 
-fn judge(
+fn resolve(
     request: &Message,
     limits: Limits,
-    state: &State,
-    zone: &Zone,
-    now: u32,
+    scope: &Scope<'_>,
+    environment: &Environment<'_>,
     rng: &mut impl Rng,
-) -> Verdict {
+) -> Resolution {
+    let Environment { state, zone, now, .. } = *environment;
     let query = &request.queries[0];
     if request.version() != EDNS_VERSION {
-        return Verdict::Refuse(ResponseCode::BADVERS);
+        return Resolution::Refuse(ResponseCode::BADVERS);
     }
     if !matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) {
-        return Verdict::Refuse(ResponseCode::Refused);
+        return Resolution::Refuse(ResponseCode::Refused);
     }
     let (owner, qtype) = (query.name(), query.query_type());
     let context = Context { zone, owner, domain: &zone.domain, qtype, limit: limits.answers, now };
-    match name::parse(zone, owner, qtype) {
-        Scope::Outside => Verdict::Forward,
+    let question = match scope {
+        Scope::Outside => return Resolution::Forward,
         Scope::Reverse(ip) => {
             let owners = match (ip, qtype) {
-                (Some(ip), RecordType::PTR | RecordType::ANY) => lookup::reverse(state, ip),
+                (Some(ip), RecordType::PTR | RecordType::ANY) => lookup::reverse(state, *ip),
                 _ => Vec::new(),
             };
-            if !owners.is_empty() {
-                Verdict::Answer(Answer::of_owners(&owners, &context))
+            return if !owners.is_empty() {
+                Resolution::Answer(Answer::of_owners(&owners, &context))
             } else if zone.recurses() {
-                Verdict::Forward
+                Resolution::Forward
             } else {
-                Verdict::Answer(Answer::no_such_name(&context))
-            }
+                Resolution::Answer(Answer::no_such_name(&context))
+            };
         }
-        Scope::Inside(question) => match qtype {
-            RecordType::AXFR | RecordType::IXFR => Verdict::Refuse(ResponseCode::NotImp),
-            RecordType::SOA | RecordType::NS => {
-                let context = Context { domain: question.domain, ..context };
-                Verdict::Answer(Answer::of_domain(state, &context, rng))
-            }
-            _ if let Some(datacenter) = question.datacenter
-                && !datacenter.eq_ignore_ascii_case(&zone.datacenter) =>
-            {
-                let context = Context { domain: question.domain, ..context };
-                let answer = Answer::no_such_name(&context);
-                Verdict::Elsewhere(answer, datacenter.to_ascii_lowercase())
-            }
-            _ => {
-                let context = Context { domain: question.domain, ..context };
-                let mut answer =
-                    Answer::new(&lookup::lookup(state, zone, &question, rng), &context);
+        Scope::Inside(question) => question,
+    };
+    let context = Context { domain: question.domain, ..context };
+    match qtype {
+        RecordType::AXFR | RecordType::IXFR => Resolution::Refuse(ResponseCode::NotImp),
+        RecordType::SOA | RecordType::NS => {
+            Resolution::Answer(Answer::of_domain(state, &context, rng))
+        }
+        _ => match question.other_datacenter(zone) {
+            Some(datacenter) => Resolution::OtherDatacenter(
+                datacenter.to_ascii_lowercase(),
+                Answer::no_such_name(&context),
+            ),
+            None => {
+                let mut answer = Answer::new(&lookup::lookup(state, zone, question, rng), &context);
                 follow(&mut answer, state, &context, rng);
-                Verdict::Answer(answer)
+                Resolution::Answer(answer)
             }
         },
     }
@@ -224,11 +204,12 @@ fn follow(answer: &mut Answer, state: &State, context: &Context<'_>, rng: &mut i
     answer.aliases.retain(|alias| context.zone.domain_of(alias).is_none());
 }
 
-/// The question that resolves an alias for `request`: the same type, addresses for SRV and ANY.
-pub fn alias_query(request: &Message, alias: &Name) -> Query {
-    let qtype = match request.queries.first().map(Query::query_type) {
+/// Returns the question that resolves an alias for `request`: the same type, addresses for SRV and
+/// ANY.
+pub fn alias_query(request: &Message, alias: &Name) -> op::Query {
+    let qtype = match request.queries.first().map(op::Query::query_type) {
         Some(RecordType::AAAA) => RecordType::AAAA,
         _ => RecordType::A,
     };
-    Query::query(alias.clone(), qtype)
+    op::Query::query(alias.clone(), qtype)
 }

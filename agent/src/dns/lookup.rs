@@ -5,9 +5,12 @@
 
 use std::net::IpAddr;
 
-use lictor_api::types::{
-    catalog::{Node, NodeService},
-    health::CheckStatus,
+use lictor_api::{
+    contract::CONSUL_SERVICE,
+    types::{
+        catalog::{Node, NodeService},
+        health::CheckStatus,
+    },
 };
 use lictor_core::state::{Instance, State};
 use rand::{Rng, seq::SliceRandom};
@@ -17,10 +20,8 @@ use super::{
     name::{Question, Subject},
 };
 
-/// The service that the servers themselves are registered under.
-const SERVERS: &str = "consul";
-/// Name servers named in an answer.
-const MAX_SERVERS: usize = 3;
+/// Name servers that one answer names.
+const MAX_NAME_SERVERS: usize = 3;
 
 /// What a question of the domain found.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub fn lookup<'s>(
     question: &Question<'_>,
     rng: &mut impl Rng,
 ) -> Found<'s> {
-    if question.datacenter.is_some_and(|dc| !dc.eq_ignore_ascii_case(&zone.datacenter)) {
+    if question.other_datacenter(zone).is_some() {
         return Found::Nothing;
     }
     let only_passing = zone.settings.only_passing;
@@ -68,7 +69,7 @@ pub fn lookup<'s>(
     }
 }
 
-/// Whose address this is: nodes first, services only when no node has it.
+/// Who has an address: nodes first, services only when no node has it.
 #[derive(Debug)]
 pub enum Owner<'s> {
     /// A node.
@@ -77,7 +78,7 @@ pub enum Owner<'s> {
     Service(&'s NodeService),
 }
 
-/// Looks up an address.
+/// Returns who has an address.
 pub fn reverse(state: &State, ip: IpAddr) -> Vec<Owner<'_>> {
     let is = |address: &str| address.parse() == Ok(ip);
     if let Some(node) = state.catalog.nodes().find(|node| is(&node.address)) {
@@ -94,17 +95,18 @@ pub fn reverse(state: &State, ip: IpAddr) -> Vec<Owner<'_>> {
     services.into_iter().map(Owner::Service).collect()
 }
 
-/// The nodes that run servers: the domain's name servers, a few of them at random.
+/// Returns the domain's name servers, which are the nodes that run servers: at most
+/// [`MAX_NAME_SERVERS`], chosen at random.
 pub fn name_servers<'s>(state: &'s State, rng: &mut impl Rng) -> Vec<&'s Node> {
     let mut nodes: Vec<&Node> = state
         .catalog
-        .service_instances(SERVERS)
+        .service_instances(CONSUL_SERVICE)
         .filter(|instance| instance.status != CheckStatus::Critical)
         .map(|instance| &**instance.node)
         .collect();
     nodes.dedup_by_key(|node| &node.name);
     nodes.shuffle(rng);
-    nodes.truncate(MAX_SERVERS);
+    nodes.truncate(MAX_NAME_SERVERS);
     nodes
 }
 

@@ -35,6 +35,13 @@ pub struct Question<'q> {
     pub subject: Subject<'q>,
 }
 
+impl<'q> Question<'q> {
+    /// Returns the datacenter that is asked about, if it is not the agent's own.
+    pub fn other_datacenter(&self, zone: &Zone) -> Option<&'q str> {
+        self.datacenter.filter(|datacenter| !datacenter.eq_ignore_ascii_case(&zone.datacenter))
+    }
+}
+
 /// What a name of the domain is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject<'q> {
@@ -113,7 +120,7 @@ const KINDS: [(&str, Kind); 7] = [
 
 type Split<'a, 'q> = (Kind, &'a [&'q str], &'a [&'q str]);
 
-/// Kind, labels left of it, labels right of it.
+/// Returns the kind, the labels left of it, and the labels right of it.
 fn split<'a, 'q>(labels: &'a [&'q str], qtype: RecordType) -> Option<Split<'a, 'q>> {
     labels.iter().enumerate().rev().find_map(|(at, label)| {
         let kind = KINDS.iter().find(|(word, _)| label.eq_ignore_ascii_case(word));
@@ -155,7 +162,7 @@ fn service<'q>(last: &'q str, before: &[&'q str]) -> Subject<'q> {
     Subject::Service { name: last, tag }
 }
 
-/// `_<name>._<protocol or tag>` without the underscores.
+/// Reads `_<name>._<protocol or tag>`; returns both without the underscores.
 fn rfc2782<'q>(last: &'q str, before: &[&'q str]) -> Option<(&'q str, &'q str)> {
     match before {
         [name] => Some((name.strip_prefix('_')?, last.strip_prefix('_')?)),
@@ -163,7 +170,7 @@ fn rfc2782<'q>(last: &'q str, before: &[&'q str]) -> Option<(&'q str, &'q str)> 
     }
 }
 
-/// Dots are allowed in node names and tags.
+/// Joins labels with dots, which node names and tags may contain.
 fn joined<'q>(labels: &[&'q str]) -> Cow<'q, str> {
     match labels {
         [label] => Cow::Borrowed(label),

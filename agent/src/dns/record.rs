@@ -14,7 +14,7 @@ use lictor_api::types::catalog::Node;
 use super::Zone;
 
 /// Bytes of one character string in a TXT record (RFC 1035 section 3.3).
-pub const STRING_BYTES: usize = 255;
+pub const MAX_STRING_BYTES: usize = 255;
 
 /// An address of the catalog: an IP address, or a host name that is an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,32 +49,33 @@ pub fn wants_alias(qtype: RecordType) -> bool {
     matches!(qtype, RecordType::A | RecordType::AAAA | RecordType::ANY | RecordType::CNAME)
 }
 
-/// A or AAAA.
+/// Returns an A or AAAA record.
 pub fn address(owner: &Name, ttl: u32, ip: IpAddr) -> Record {
     Record::from_rdata(owner.clone(), ttl, RData::from(ip))
 }
 
-/// CNAME.
+/// Returns a CNAME record.
 pub fn alias(owner: &Name, ttl: u32, target: &Name) -> Record {
     Record::from_rdata(owner.clone(), ttl, RData::CNAME(CNAME(target.clone())))
 }
 
-/// PTR.
+/// Returns a PTR record.
 pub fn pointer(owner: &Name, ttl: u32, target: Name) -> Record {
     Record::from_rdata(owner.clone(), ttl, RData::PTR(PTR(target)))
 }
 
-/// NS.
+/// Returns an NS record.
 pub fn name_server(domain: &Name, ttl: u32, target: Name) -> Record {
     Record::from_rdata(domain.clone(), ttl, RData::NS(NS(target)))
 }
 
-/// SRV with the one priority that Consul knows (RFC 2782).
+/// Returns an SRV record with the one priority that Consul knows (RFC 2782).
 pub fn service(owner: &Name, ttl: u32, weight: u16, port: u16, target: Name) -> Record {
     Record::from_rdata(owner.clone(), ttl, RData::SRV(SRV::new(1, weight, port, target)))
 }
 
-/// SOA. `now`, in Unix seconds, is the serial: the domain may have changed at any moment.
+/// Returns the SOA record. `now`, in Unix seconds, is the serial: the domain may have changed at
+/// any moment.
 pub fn authority(zone: &Zone, domain: &Name, now: u32) -> Option<Record> {
     let soa = &zone.settings.soa;
     let timer = |seconds: u32| i32::try_from(seconds).unwrap_or(i32::MAX);
@@ -90,7 +91,7 @@ pub fn authority(zone: &Zone, domain: &Name, now: u32) -> Option<Record> {
     Some(Record::from_rdata(domain.clone(), soa.min_ttl, RData::SOA(data)))
 }
 
-/// One TXT per pair of a node's meta (RFC 1464), the value alone for keys that begin `rfc1035-`.
+/// Returns one TXT record per pair of a node's meta; see [`meta_text`].
 pub fn node_meta<'a>(
     owner: &'a Name,
     ttl: u32,
@@ -106,29 +107,30 @@ pub fn node_meta<'a>(
     })
 }
 
-/// What the TXT record of a pair says.
+/// Returns the text of a pair's TXT record: `key=value` (RFC 1464), the value alone for keys that
+/// begin with `rfc1035-`.
 pub fn meta_text<'a>(key: &str, value: &'a str) -> Cow<'a, str> {
     let bare = key.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("rfc1035-"));
     if bare { Cow::Borrowed(value) } else { Cow::Owned(format!("{key}={value}")) }
 }
 
-/// The character strings of a text, at least one.
+/// Splits a text into character strings, at least one.
 pub fn strings(text: &str) -> impl Iterator<Item = &[u8]> {
     let empty = text.is_empty().then_some(&b""[..]);
-    empty.into_iter().chain(text.as_bytes().chunks(STRING_BYTES))
+    empty.into_iter().chain(text.as_bytes().chunks(MAX_STRING_BYTES))
 }
 
-/// `<node>.node.<dc>.<domain>.`
+/// Returns `<node>.node.<dc>.<domain>.`
 pub fn node_name(zone: &Zone, domain: &Name, node: &str) -> Option<Name> {
     under(zone, domain, node, "node")
 }
 
-/// `<service>.service.<dc>.<domain>.`
+/// Returns `<service>.service.<dc>.<domain>.`
 pub fn service_name(zone: &Zone, domain: &Name, service: &str) -> Option<Name> {
     under(zone, domain, service, "service")
 }
 
-/// `<hex>.addr.<dc>.<domain>.`
+/// Returns `<hex>.addr.<dc>.<domain>.`
 pub fn address_name(zone: &Zone, domain: &Name, ip: IpAddr) -> Option<Name> {
     let hex = match ip {
         IpAddr::V4(ip) => format!("{:08x}", ip.to_bits()),

@@ -1,8 +1,8 @@
-//! Recursors: names outside the domain are asked of other servers, one after the other.
+//! Recursors: questions about names outside the domain go to other servers, one after the other.
 //!
 //! A recursor that does not answer in time, or with an rcode other than NOERROR and NXDOMAIN, is
-//! passed over. The exchange itself (random port and ID, retransmission, matching of answers) is
-//! hickory's; nothing is cached, which is the recursors' work.
+//! skipped. The exchange itself (random port and ID, retransmission, matching of answers) is
+//! hickory's. Answers are not cached: the recursors do that.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::{
     Zone,
     answer::Answer,
-    packet::{self, Outcome},
+    general::{self, Outcome},
     truncate::Transport,
 };
 
@@ -30,25 +30,28 @@ const MAX_ALIASES: usize = 3;
 /// Records taken from the answer about one alias.
 const MAX_RECORDS: usize = 5;
 
-/// Does what `outcome` asks of the recursors; the answer's bytes, if there is one.
-pub async fn resolve(outcome: Outcome, transport: Transport, zone: &Zone) -> Option<Vec<u8>> {
+/// Does what `outcome` asks of the recursors; returns the answer's bytes, if there is one.
+pub async fn resolve(
+    request: &Message,
+    outcome: Outcome,
+    transport: Transport,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    let (request, encoded) = match outcome {
-        Outcome::Forward(request) => {
-            if let Some(response) = ask(&request, transport, zone).await {
+    let encoded = match outcome {
+        Outcome::Forward => {
+            if let Some(response) = ask(request, transport, zone).await {
                 let mut bytes = response.into_buffer();
                 bytes.get_mut(..2)?.copy_from_slice(&request.metadata.id.to_be_bytes());
                 return Some(bytes);
             }
-            let encoded = packet::server_failure(&request, zone, &mut out);
-            (request, encoded)
+            general::server_failure(request, zone, &mut out)
         }
-        Outcome::Resolve(request, answer) => {
-            let resolved = resolve_aliases(&request, &answer, zone).await;
-            let encoded = packet::finish(&request, *answer, resolved, transport, zone, &mut out);
-            (request, encoded)
+        Outcome::Resolve(answer) => {
+            let resolved = resolve_aliases(request, &answer, zone).await;
+            general::finish(request, *answer, resolved, transport, zone, &mut out)
         }
-        Outcome::Ignore | Outcome::Send | Outcome::Elsewhere(..) => return None,
+        Outcome::Send | Outcome::OtherDatacenter { .. } => return None,
     };
     if let Err(error) = encoded {
         tracing::debug!(id = request.metadata.id, %error, "dns answer cannot be encoded");
@@ -57,31 +60,19 @@ pub async fn resolve(outcome: Outcome, transport: Transport, zone: &Zone) -> Opt
     Some(out)
 }
 
-/// The answer when too many others wait for recursors: SERVFAIL.
-pub fn refuse(outcome: Outcome, zone: &Zone) -> Option<Vec<u8>> {
-    let (Outcome::Forward(request)
-    | Outcome::Resolve(request, _)
-    | Outcome::Elsewhere(request, ..)) = outcome
-    else {
-        return None;
-    };
-    let mut out = Vec::new();
-    packet::server_failure(&request, zone, &mut out).ok().map(|()| out)
-}
-
 async fn resolve_aliases(request: &Message, answer: &Answer, zone: &Zone) -> Vec<Record> {
     let mut records = Vec::new();
     for alias in answer.aliases.iter().take(MAX_ALIASES) {
         let mut question = Message::query();
         question.metadata.recursion_desired = true;
-        question.add_query(packet::alias_query(request, alias));
+        question.add_query(general::alias_query(request, alias));
         let Some(response) = ask(&question, Transport::Udp, zone).await else { continue };
         records.extend(related(alias, response.into_message().answers));
     }
     records
 }
 
-/// The addresses and aliases among the first records of an answer.
+/// Returns the addresses and aliases among the first records of an answer.
 fn related(alias: &Name, answers: Vec<Record>) -> impl Iterator<Item = Record> {
     let mut known = vec![alias.clone()];
     answers.into_iter().take(MAX_RECORDS).filter(move |record| match &record.data {
@@ -94,7 +85,7 @@ fn related(alias: &Name, answers: Vec<Record>) -> impl Iterator<Item = Record> {
     })
 }
 
-/// The first usable answer.
+/// Returns the first usable answer.
 async fn ask(request: &Message, transport: Transport, zone: &Zone) -> Option<DnsResponse> {
     let mut recursors = zone.settings.recursors.clone();
     if zone.settings.recursor_random {

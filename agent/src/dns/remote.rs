@@ -1,8 +1,8 @@
-//! Questions that servers answer: those about other datacenters, and on a client agent all that no
+//! Queries that servers answer: those about other datacenters, and on a client agent all that no
 //! view is there for.
 //!
 //! A client agent answers questions about nodes and services from views, which it follows from the
-//! first question on; what is rare (SOA, NS, PTR) it passes on whole.
+//! first question on; what is rare (SOA, NS, PTR) it forwards whole.
 
 use std::sync::Arc;
 
@@ -18,11 +18,13 @@ use rand::{SeedableRng, rngs::SmallRng};
 use super::{
     Zone,
     answer::Answer,
-    name::{self, Scope, Subject},
-    packet::{self, Outcome},
+    clock::unix_seconds,
+    direct,
+    general::{self, Environment, Outcome},
+    name::{Scope, Subject},
+    query::{self, Packet, Query},
     recursor,
-    server::unix_seconds,
-    truncate::Transport,
+    truncate::{self, Transport},
 };
 use crate::{
     forward::{ForwardError, Forwarder},
@@ -40,14 +42,21 @@ pub enum Remote {
 
 /// What cannot be answered at once.
 pub(super) enum Work {
-    /// What a packet came to.
-    Outcome(Outcome),
-    /// A packet on a client agent that follows no view of it yet.
-    First(Arc<Views>, Vec<u8>),
+    /// What a query came to.
+    Outcome(Box<Message>, Outcome),
+    /// A query on a client agent that has no state for it yet.
+    OpenView {
+        /// The views that the agent follows.
+        views: Arc<Views>,
+        /// The query as it was received.
+        packet: Bytes,
+        /// The query.
+        request: Box<Message>,
+    },
 }
 
 impl Work {
-    /// The answer's bytes, if there is one.
+    /// Returns the answer's bytes, if there is one.
     pub(super) async fn carry_out(
         self,
         transport: Transport,
@@ -55,32 +64,78 @@ impl Work {
         remote: Option<&Remote>,
     ) -> Option<Vec<u8>> {
         match self {
-            Self::Outcome(outcome) => resolve(outcome, transport, zone, remote).await,
-            Self::First(views, packet) => first(&views, packet, transport, zone).await,
+            Self::Outcome(request, outcome) => {
+                resolve(&request, outcome, transport, zone, remote).await
+            }
+            Self::OpenView { views, packet, request } => {
+                open_view(views, packet, request, transport, zone).await
+            }
         }
     }
 
-    /// The answer when too much else waits: SERVFAIL.
+    /// Returns the answer when too much other work waits: SERVFAIL.
     pub(super) fn refuse(self, zone: &Zone) -> Option<Vec<u8>> {
-        match self {
-            Self::Outcome(outcome) => recursor::refuse(outcome, zone),
-            Self::First(_, packet) => failure(&Message::from_vec(&packet).ok()?, zone),
-        }
+        let (Self::Outcome(request, _) | Self::OpenView { request, .. }) = self;
+        failure(&request, zone)
     }
 }
 
-/// What a client agent answers a packet from.
-enum Place {
+/// What a client agent answers a query from.
+pub(super) enum AnswerSource {
     /// A view.
     View(View),
-    /// Nothing of the catalog is needed.
-    Nowhere,
-    /// A server answers it.
+    /// Nothing of the catalog.
+    Nothing,
+    /// A server's answer.
     Server,
-    /// The servers know the way to the datacenter that it is about.
-    Elsewhere,
-    /// A server knows whether the address is somebody's here; of others, recursors may know a name.
+    /// The servers, which know the way to the datacenter that is asked about.
+    OtherDatacenter,
+    /// A server, which knows whether the catalog has the address; if not, recursors may know a
+    /// name.
     Reverse,
+}
+
+impl AnswerSource {
+    /// Returns the source for a query whose name asks for `scope`.
+    pub(super) fn of(query: &Query<'_>, scope: &Scope<'_>, zone: &Zone) -> Self {
+        if !matches!(query.class(), DNSClass::IN | DNSClass::ANY) {
+            return Self::Nothing;
+        }
+        let question = match scope {
+            Scope::Outside => return Self::Nothing,
+            Scope::Reverse(_) => return Self::Reverse,
+            Scope::Inside(question) => question,
+        };
+        if matches!(query.qtype(), RecordType::SOA | RecordType::NS) {
+            return Self::Server;
+        }
+        if question.other_datacenter(zone).is_some() {
+            return Self::OtherDatacenter;
+        }
+        match &question.subject {
+            Subject::Node(name) => Self::View(View::node(&name.as_ref().into())),
+            Subject::Service { name, .. } => Self::View(View::service(&(*name).into())),
+            Subject::Connect(name) => Self::View(View::connect(&(*name).into())),
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Returns the state to answer from; `None`: a view is not followed yet, or a server answers.
+    pub(super) fn state(&self, views: &Views) -> Option<Arc<State>> {
+        match self {
+            Self::View(view) => views.get(view),
+            Self::Nothing => Some(Arc::default()),
+            Self::Server | Self::OtherDatacenter | Self::Reverse => None,
+        }
+    }
+
+    /// Returns the state as [`AnswerSource::state`] does, and waits for a view.
+    async fn wait(&self, views: &Arc<Views>) -> Option<Arc<State>> {
+        match self {
+            Self::View(view) => views.wait(view).await,
+            other => other.state(views),
+        }
+    }
 }
 
 impl Remote {
@@ -90,166 +145,165 @@ impl Remote {
             Self::Client(views) => views.forwarder(),
         }
     }
-
-    /// The state that answers a packet on a client agent; `None`: [`Work::First`].
-    pub(super) fn state(views: &Views, packet: &[u8], zone: &Zone) -> Option<Arc<State>> {
-        match place(packet, zone) {
-            Place::View(view) => views.get(&view),
-            Place::Nowhere => Some(Arc::default()),
-            Place::Server | Place::Elsewhere | Place::Reverse => None,
-        }
-    }
 }
 
-fn place(packet: &[u8], zone: &Zone) -> Place {
-    let Ok(request) = Message::from_vec(packet) else { return Place::Nowhere };
-    let [query] = &request.queries[..] else { return Place::Nowhere };
-    if !matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) {
-        return Place::Nowhere;
-    }
-    let qtype = query.query_type();
-    match name::parse(zone, query.name(), qtype) {
-        Scope::Outside => Place::Nowhere,
-        Scope::Reverse(_) => Place::Reverse,
-        Scope::Inside(_) if matches!(qtype, RecordType::SOA | RecordType::NS) => Place::Server,
-        Scope::Inside(question)
-            if question.datacenter.is_some_and(|dc| !dc.eq_ignore_ascii_case(&zone.datacenter)) =>
-        {
-            Place::Elsewhere
-        }
-        Scope::Inside(question) => match question.subject {
-            Subject::Node(name) => Place::View(View::node(&name.as_ref().into())),
-            Subject::Service { name, .. } => Place::View(View::service(&name.into())),
-            Subject::Connect(name) => Place::View(View::connect(&name.into())),
-            _ => Place::Nowhere,
-        },
-    }
-}
-
-/// Answers a packet that [`Remote::state`] had nothing for: opens its view and waits for it, or has
-/// a server answer.
-async fn first(
-    views: &Arc<Views>,
-    packet: Vec<u8>,
+/// Answers a query that no view is there for: opens its view and waits for it, or has a server
+/// answer.
+async fn open_view(
+    views: Arc<Views>,
+    packet: Bytes,
+    request: Box<Message>,
     transport: Transport,
     zone: &Zone,
 ) -> Option<Vec<u8>> {
-    let place = place(&packet, zone);
-    let state = match &place {
-        Place::View(view) => views.wait(view).await,
-        Place::Nowhere => Some(Arc::default()),
-        Place::Server | Place::Elsewhere | Place::Reverse => None,
-    };
-    let Some(state) = state else {
-        let (tcp, wan) =
-            (transport == Transport::Tcp, zone.wan && matches!(place, Place::Elsewhere));
-        let asked = Bytes::from(packet.clone());
-        return match views.forwarder().dns(views.datacenter(), asked, tcp, wan).await {
-            Ok(answer)
-                if matches!(place, Place::Reverse) && zone.recurses() && is_no_name(&answer) =>
-            {
-                let request = Box::new(Message::from_vec(&packet).ok()?);
-                recursor::resolve(Outcome::Forward(request), transport, zone).await
-            }
-            Ok(answer) => Some(answer.into()),
-            Err(error) => {
-                tracing::debug!(%error, "no server answers a dns question");
-                let request = Message::from_vec(&packet).ok()?;
-                failure(&request, zone)
-            }
-        };
+    let query = Query::Message(request);
+    let scope = query.scope(zone);
+    let source = AnswerSource::of(&query, &scope, zone);
+    let Some(state) = source.wait(&views).await else {
+        let request = query.into_message();
+        return ask_server(&views, packet, &request, &source, transport, zone).await;
     };
     let mut out = Vec::new();
-    let mut rng = SmallRng::from_rng(&mut rand::rng());
-    let outcome =
-        packet::handle(&packet, transport, &state, zone, unix_seconds(), &mut rng, &mut out);
+    let outcome = {
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        let environment = Environment { state: &state, zone, transport, now: unix_seconds() };
+        direct::answer(&query, &scope, &environment, &mut rng, &mut out)
+    };
     match outcome {
-        Ok(Outcome::Ignore) => None,
         Ok(Outcome::Send) | Err(_) => Some(out),
         Ok(outcome) => {
-            resolve(outcome, transport, zone, Some(&Remote::Client(views.clone()))).await
+            let (request, remote) = (query.into_message(), Remote::Client(views));
+            resolve(&request, outcome, transport, zone, Some(&remote)).await
         }
     }
 }
 
-/// Whether an answer says NXDOMAIN (RFC 1035, section 4.1.1).
-fn is_no_name(answer: &[u8]) -> bool {
+/// Forwards a query to a server of this datacenter and returns its answer, or that of the recursors
+/// to a question about an address that the catalog does not have.
+async fn ask_server(
+    views: &Views,
+    packet: Bytes,
+    request: &Message,
+    source: &AnswerSource,
+    transport: Transport,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    let tcp = transport == Transport::Tcp;
+    let wan = zone.wan && matches!(source, AnswerSource::OtherDatacenter);
+    match views.forwarder().dns(views.datacenter(), packet, tcp, wan).await {
+        Ok(answer)
+            if matches!(source, AnswerSource::Reverse)
+                && zone.recurses()
+                && is_no_such_name(&answer) =>
+        {
+            recursor::resolve(request, Outcome::Forward, transport, zone).await
+        }
+        Ok(answer) => Some(answer.into()),
+        Err(error) => {
+            tracing::debug!(%error, "no server answers a dns query");
+            failure(request, zone)
+        }
+    }
+}
+
+/// Whether an answer says NXDOMAIN (RFC 1035 section 4.1.1).
+fn is_no_such_name(answer: &[u8]) -> bool {
     const NXDOMAIN: u8 = 3;
     answer.get(3).is_some_and(|flags| flags & 0x0f == NXDOMAIN)
 }
 
-/// Does what `outcome` asks of recursors and other datacenters; the answer's bytes, if there is one.
+/// Does what `outcome` asks of recursors and other datacenters; returns the answer's bytes, if there
+/// is one.
 async fn resolve(
+    request: &Message,
     outcome: Outcome,
     transport: Transport,
     zone: &Zone,
     remote: Option<&Remote>,
 ) -> Option<Vec<u8>> {
-    let (request, otherwise, datacenter) = match outcome {
-        Outcome::Elsewhere(request, otherwise, datacenter) => (request, otherwise, datacenter),
-        outcome => return recursor::resolve(outcome, transport, zone).await,
+    let (datacenter, otherwise) = match outcome {
+        Outcome::OtherDatacenter { datacenter, otherwise } => (datacenter, otherwise),
+        outcome => return recursor::resolve(request, outcome, transport, zone).await,
     };
-    let Some(remote) = remote else { return no_path(&request, *otherwise, transport, zone) };
-    let message = request.to_vec().ok()?;
+    let Some(remote) = remote else { return no_path(request, *otherwise, transport, zone) };
+    let packet = request.to_vec().ok()?;
     let tcp = transport == Transport::Tcp;
-    match remote.forwarder().dns(&datacenter, message.into(), tcp, zone.wan).await {
-        Ok(answer) => Some(answer.into()),
-        Err(ForwardError::NoPath(_)) => no_path(&request, *otherwise, transport, zone),
-        Err(error) => {
-            tracing::debug!(datacenter, %error, "no server answers a dns question");
-            failure(&request, zone)
-        }
-    }
+    let answer = remote.forwarder().dns(&datacenter, packet.into(), tcp, zone.wan).await;
+    answer_of_datacenter(answer, request, *otherwise, transport, zone)
 }
 
-/// A question that another agent passes on to this server.
+/// A query that another agent forwards to this server.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct ForwardedQuery {
     /// The packet.
     pub packet: Bytes,
-    /// How it came to the other agent.
+    /// How the client is connected to the other agent.
     pub transport: Transport,
     /// Whether addresses of the WAN are wanted.
     pub wan: bool,
 }
 
-/// The answer of a server to a question that another agent passes on, which may be about another
-/// datacenter; `None` if it is no question. Recursors are the other agent's business.
+/// Answers a query that another agent forwards, which may be about another datacenter; `None` if
+/// the packet is not a query. Names outside the domain are left to the other agent's recursors.
 pub async fn answer_for(
-    question: Question,
+    forwarded: ForwardedQuery,
     store: &Store,
     zone: &Zone,
     forwarder: &Forwarder,
 ) -> Option<Vec<u8>> {
-    let Question { packet, transport, wan } = question;
+    let ForwardedQuery { packet, transport, wan } = forwarded;
     let zone = &zone.without_recursors();
-    let (outcome, out) = {
+    let mut out = Vec::new();
+    let query = match query::decode(&packet) {
+        Packet::Query(query) => query,
+        Packet::Ignored => return None,
+        Packet::Refused(request, code) => {
+            truncate::encode_error(&request, code, &mut out).ok()?;
+            return Some(out);
+        }
+    };
+    let outcome = {
+        let scope = query.scope(zone);
         let mut state = store.snapshot();
-        if wan && let Place::View(view) = place(&packet, zone) {
+        if wan && let AnswerSource::View(view) = AnswerSource::of(&query, &scope, zone) {
             state = Arc::new(state.view(&view, &mut WatchSet::default()).over_wan());
         }
         let mut rng = SmallRng::from_rng(&mut rand::rng());
-        let (mut out, now) = (Vec::new(), unix_seconds());
-        (packet::handle(&packet, transport, &state, zone, now, &mut rng, &mut out), out)
+        let environment = Environment { state: &state, zone, transport, now: unix_seconds() };
+        direct::answer(&query, &scope, &environment, &mut rng, &mut out)
     };
     match outcome {
         Ok(Outcome::Send) | Err(_) => Some(out),
-        Ok(Outcome::Elsewhere(request, otherwise, datacenter)) => {
+        Ok(Outcome::OtherDatacenter { datacenter, otherwise }) => {
+            let request = query.into_message();
             let tcp = transport == Transport::Tcp;
-            match forwarder.dns(&datacenter, packet, tcp, wan).await {
-                Ok(answer) => Some(answer.into()),
-                Err(ForwardError::NoPath(_)) => no_path(&request, *otherwise, transport, zone),
-                Err(error) => {
-                    tracing::debug!(datacenter, %error, "no server answers a dns question");
-                    failure(&request, zone)
-                }
-            }
+            let answer = forwarder.dns(&datacenter, packet, tcp, wan).await;
+            answer_of_datacenter(answer, &request, *otherwise, transport, zone)
         }
-        Ok(_) => None,
+        Ok(Outcome::Forward | Outcome::Resolve(_)) => None,
     }
 }
 
-/// There is no such datacenter: no such name.
+/// Returns the answer of another datacenter's servers, or what says why there is none: `otherwise`
+/// if no server knows such a datacenter, else SERVFAIL.
+fn answer_of_datacenter(
+    answer: Result<Bytes, ForwardError>,
+    request: &Message,
+    otherwise: Answer,
+    transport: Transport,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    match answer {
+        Ok(answer) => Some(answer.into()),
+        Err(ForwardError::NoPath(_)) => no_path(request, otherwise, transport, zone),
+        Err(error) => {
+            tracing::debug!(%error, "no server of the other datacenter answers a dns query");
+            failure(request, zone)
+        }
+    }
+}
+
+/// Returns the answer when there is no such datacenter: no such name.
 fn no_path(
     request: &Message,
     answer: Answer,
@@ -257,10 +311,10 @@ fn no_path(
     zone: &Zone,
 ) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    packet::finish(request, answer, Vec::new(), transport, zone, &mut out).ok().map(|()| out)
+    general::finish(request, answer, Vec::new(), transport, zone, &mut out).ok().map(|()| out)
 }
 
 fn failure(request: &Message, zone: &Zone) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    packet::server_failure(request, zone, &mut out).ok().map(|()| out)
+    general::server_failure(request, zone, &mut out).ok().map(|()| out)
 }

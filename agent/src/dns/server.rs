@@ -1,37 +1,33 @@
-//! Serving: sockets, threads, clock and randomness around the pure parts.
+//! Serving: binds the sockets, and starts and ends the threads and tasks that read them.
 //!
 //! Binding is apart from serving, so that a port in use is reported before anything starts. UDP
 //! runs on threads of its own, one per core and address, each with a socket of the address's
-//! SO_REUSEPORT group; TCP and recursion run on tokio, bounded.
+//! SO_REUSEPORT group; TCP and recursion run on tokio, bounded. INVARIANT: [`serve`] returns only
+//! when all of them have ended.
 
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
-use lictor_core::state::State;
-use lictor_store::Store;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Zone,
-    remote::{Remote, Work},
     tcp, udp,
+    worker::{Backend, Worker},
 };
 
-/// Queries that recursors are working on at a time; more get SERVFAIL.
+/// Queries that wait for recursors, servers or views at a time; more get SERVFAIL.
 const MAX_RECURSIONS: usize = 512;
 /// Pending TCP connections per address.
-const BACKLOG: i32 = 128;
+const MAX_PENDING_CONNECTIONS: i32 = 128;
 
 /// How often port 0 is tried again when its port is free for TCP only.
-const ANY_PORT_RETRIES: usize = 8;
+const MAX_ANY_PORT_RETRIES: usize = 8;
 
 /// An address of the configuration cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +41,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// DNS stopped although nobody asked it to; the agent should stop too.
+/// DNS stopped before shutdown; the agent should stop too.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The sockets or threads of the listeners cannot be used.
@@ -75,7 +71,7 @@ impl Listeners {
         for &wanted in addresses {
             let mut result = listeners.bind_address(wanted, threads);
             // The port that TCP was given at random may be another's over UDP.
-            for _ in 0..ANY_PORT_RETRIES {
+            for _ in 0..MAX_ANY_PORT_RETRIES {
                 if wanted.port() != 0 || result.is_ok() {
                     break;
                 }
@@ -100,7 +96,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Where clients reach these listeners.
+    /// Returns the addresses with their ports, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -114,12 +110,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(MAX_PENDING_CONNECTIONS)?;
     Ok(socket.into())
 }
 
-/// The first socket of an address joins the SO_REUSEPORT group only after it is bound: binding it
-/// must fail when another process has the port, even one that would share it.
+/// Binds one socket of an address. The first joins the SO_REUSEPORT group only after it is bound:
+/// binding it must fail when another process has the port, even one that would share it.
 fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -135,48 +131,17 @@ fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// What answers are made from.
-#[derive(Clone)]
-pub struct Source {
-    /// The published state.
-    pub store: Arc<Store>,
-    /// The names and settings in force; swapped by a reload.
-    pub zone: Arc<ArcSwap<Zone>>,
-    /// How servers are reached; without, nobody else answers.
-    pub remote: Option<Remote>,
-}
-
-impl Source {
-    /// The state that a packet is answered from, or what to do to get one.
-    pub(super) fn state(&self, packet: &[u8], zone: &Zone) -> Result<Arc<State>, Work> {
-        match &self.remote {
-            Some(Remote::Client(views)) => Remote::state(views, packet, zone)
-                .ok_or_else(|| Work::First(views.clone(), packet.to_vec())),
-            Some(Remote::Server(_)) | None => Ok(self.store.snapshot()),
-        }
-    }
-}
-
-/// What every worker shares.
-#[derive(Clone)]
-pub(super) struct Worker {
-    pub(super) source: Source,
-    pub(super) recursions: Arc<Semaphore>,
-    pub(super) tracker: TaskTracker,
-    pub(super) shutdown: CancellationToken,
-}
-
 /// Serves until `shutdown`, then until the last worker is gone.
 ///
 /// # Errors
-/// [`ServeError`]: sockets that cannot be used, or a worker that ended by itself.
+/// [`ServeError`]: sockets that cannot be used, or a worker that ended before shutdown.
 pub async fn serve(
     listeners: Listeners,
-    source: Source,
+    backend: Backend,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let worker = Worker {
-        source,
+        backend,
         recursions: Arc::new(Semaphore::new(MAX_RECURSIONS)),
         tracker: TaskTracker::new(),
         shutdown: shutdown.child_token(),
@@ -223,10 +188,4 @@ fn wake(socket: &UdpSocket) {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
         Err(error) => tracing::warn!(%error, "dns socket cannot be shut down"),
     }
-}
-
-/// Unix seconds, the serial of the SOA. Wraps in 2106, as serials do.
-pub(super) fn unix_seconds() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.as_secs() as u32
 }

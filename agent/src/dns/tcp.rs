@@ -14,32 +14,32 @@ use tokio::{
 };
 
 use super::{
-    packet::{self, Outcome},
+    Zone,
     remote::Work,
-    server::{Worker, unix_seconds},
     truncate::Transport,
+    worker::{Reply, Worker},
 };
 
 /// Connections per address.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send a query or take an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long accepting rests after an error, such as too many open files.
-const ERROR_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a failed accept, such as for too many open files.
+const ERROR_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Accepts connections until the worker's token is cancelled.
 pub(super) async fn accept(listener: TcpListener, worker: Worker) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let shutdown = worker.shutdown.clone();
     let accept = async {
-        while let Ok(slot) = slots.clone().acquire_owned().await {
+        while let Ok(permit) = permits.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, client)) => {
-                    worker.tracker.spawn(connection(stream, client, worker.clone(), slot));
+                    worker.tracker.spawn(connection(stream, client, worker.clone(), permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "dns listener cannot accept");
-                    sleep(ERROR_PAUSE).await;
+                    sleep(ERROR_INTERVAL).await;
                 }
             }
         }
@@ -51,7 +51,7 @@ async fn connection(
     mut stream: TcpStream,
     client: SocketAddr,
     worker: Worker,
-    slot: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
     let shutdown = worker.shutdown.clone();
     let serve = Box::pin(async {
@@ -62,7 +62,7 @@ async fn connection(
     if let Some(Err(error)) = shutdown.run_until_cancelled(serve).await {
         tracing::debug!(%client, %error, "dns connection ended");
     }
-    drop(slot);
+    drop(permit);
 }
 
 /// Answers one query; false when the client is done.
@@ -74,36 +74,27 @@ async fn exchange(
     if !timeout(IDLE_TIMEOUT, receive(stream, packet)).await?? {
         return Ok(false);
     }
-    let zone = worker.source.zone.load_full();
-    let outcome = match worker.source.state(packet, &zone) {
-        Err(work) => match later(work, worker, &zone).await {
-            Some(answer) => {
-                *out = answer;
-                Ok(Outcome::Send)
-            }
-            None => return Ok(false),
-        },
-        Ok(state) => {
-            let mut rng = SmallRng::from_rng(&mut rand::rng());
-            packet::handle(packet, Transport::Tcp, &state, &zone, unix_seconds(), &mut rng, out)
-        }
+    let zone = worker.backend.zone.load_full();
+    let reply = {
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        worker.answerer(&zone, Transport::Tcp).reply(packet, &mut rng, out)
     };
-    match outcome {
-        Ok(Outcome::Ignore) => return Ok(false),
-        Ok(Outcome::Send) => {}
-        Ok(outcome) => match later(Work::Outcome(outcome), worker, &zone).await {
+    match reply {
+        Reply::Nothing => return Ok(false),
+        Reply::Send => {}
+        Reply::Later(work) => match later(work, worker, &zone).await {
             Some(answer) => *out = answer,
             None => return Ok(false),
         },
-        Err(error) => tracing::debug!(%error, "dns answer cannot be encoded"),
     }
     timeout(IDLE_TIMEOUT, send(stream, out)).await??;
     Ok(true)
 }
 
-async fn later(work: Work, worker: &Worker, zone: &super::Zone) -> Option<Vec<u8>> {
+/// Carries out work and returns its answer; SERVFAIL when too much other work waits.
+async fn later(work: Work, worker: &Worker, zone: &Zone) -> Option<Vec<u8>> {
     match worker.recursions.try_acquire() {
-        Ok(_permit) => work.carry_out(Transport::Tcp, zone, worker.source.remote.as_ref()).await,
+        Ok(_permit) => work.carry_out(Transport::Tcp, zone, worker.backend.remote.as_ref()).await,
         Err(_) => work.refuse(zone),
     }
 }

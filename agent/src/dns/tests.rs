@@ -1,7 +1,7 @@
 //! What the tests of DNS share: a small catalog, and answers as text.
 
 mod answers;
-mod direct;
+mod both_ways;
 mod exchange;
 mod names;
 mod packets;
@@ -19,13 +19,14 @@ use lictor_core::{
     fsm::{self, Command},
     state::{State, watch::Touched},
 };
-use rand::{SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
 
 use super::{
-    Zone,
-    packet::{self, Outcome},
-    truncate::Transport,
+    Zone, direct,
+    general::{self, Environment, Outcome},
+    query::{self, Packet},
+    truncate::{self, Transport},
 };
 
 const NOW: u32 = 1_700_000_000;
@@ -88,6 +89,20 @@ fn catalog() -> State {
     state
 }
 
+/// Returns a catalog of a service `many` with so many instances, each on a node of its own.
+fn many(instances: u32) -> State {
+    let mut state = State::default();
+    for instance in 0..instances {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + instance).to_string();
+        register(
+            &mut state,
+            json!({"Node": format!("node-{instance}"), "Address": address,
+                "Service": {"ID": "many", "Service": "many", "Port": 1000}}),
+        );
+    }
+    state
+}
+
 fn query(name: &str, qtype: RecordType) -> Message {
     let mut query = Query::query(Name::from_ascii(name).unwrap(), qtype);
     let mut absolute = query.name().clone();
@@ -106,23 +121,39 @@ fn with_edns(mut message: Message, payload: u16) -> Message {
     message
 }
 
-/// The answer when there is no way to the datacenter that was asked about.
-fn without_a_way(outcome: Outcome, transport: Transport, zone: &Zone) -> Vec<u8> {
-    let Outcome::Elsewhere(request, answer, _) = outcome else { panic!("{outcome:?}") };
-    let mut out = Vec::new();
-    packet::finish(&request, *answer, Vec::new(), transport, zone, &mut out).unwrap();
-    out
-}
-
-/// The answer's bytes, which must be an answer to this very request.
-fn exchange(state: &State, zone: &Zone, request: &Message, transport: Transport) -> Vec<u8> {
-    let (mut out, mut rng) = (Vec::new(), SmallRng::seed_from_u64(1));
-    let packet = request.to_vec().unwrap();
-    match packet::handle(&packet, transport, state, zone, NOW, &mut rng, &mut out) {
+/// Returns the answer to any packet, `None` if it is ignored. Other datacenters are out of reach.
+fn reply(
+    packet: &[u8],
+    transport: Transport,
+    state: &State,
+    zone: &Zone,
+    rng: &mut impl Rng,
+) -> Option<Vec<u8>> {
+    let mut out = b"bytes of an earlier answer".to_vec();
+    let query = match query::decode(packet) {
+        Packet::Query(query) => query,
+        Packet::Ignored => return None,
+        Packet::Refused(request, code) => {
+            truncate::encode_error(&request, code, &mut out).unwrap();
+            return Some(out);
+        }
+    };
+    let environment = Environment { state, zone, transport, now: NOW };
+    match direct::answer(&query, &query.scope(zone), &environment, rng, &mut out) {
         Ok(Outcome::Send) => {}
-        Ok(outcome @ Outcome::Elsewhere(..)) => out = without_a_way(outcome, transport, zone),
+        Ok(Outcome::OtherDatacenter { otherwise, .. }) => {
+            let request = query.into_message();
+            general::finish(&request, *otherwise, Vec::new(), transport, zone, &mut out).unwrap();
+        }
         other => panic!("{other:?}"),
     }
+    Some(out)
+}
+
+/// Returns the answer's bytes, which must be an answer to this very request.
+fn exchange(state: &State, zone: &Zone, request: &Message, transport: Transport) -> Vec<u8> {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let out = reply(&request.to_vec().unwrap(), transport, state, zone, &mut rng).unwrap();
     let answer = Message::from_vec(&out).unwrap();
     assert_eq!(answer.metadata.id, request.metadata.id);
     assert_eq!(answer.queries, request.queries);
@@ -133,7 +164,7 @@ fn ask(state: &State, zone: &Zone, request: &Message) -> Message {
     Message::from_vec(&exchange(state, zone, request, Transport::Udp)).unwrap()
 }
 
-/// Flags and rcode on the first line, then the records as `dig` prints them.
+/// Returns flags and rcode on the first line, then the records as `dig` prints them.
 fn text(message: &Message) -> String {
     let flags = message.metadata.flags().to_string().to_lowercase();
     let mut lines = vec![format!("{:?} {flags}", message.metadata.response_code)];

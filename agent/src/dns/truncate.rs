@@ -20,12 +20,12 @@ use hickory_proto::{
 
 use super::{Zone, answer::Answer};
 
-/// Bytes of a UDP answer without EDNS.
-const UDP_BYTES: u16 = 512;
-/// Bytes of a UDP answer at most, whatever the client says.
-const UDP_MAX_BYTES: u16 = 65_467;
-/// Answers over UDP without EDNS at most, whatever `udp_answer_limit` says.
-const UDP_MAX_ANSWERS: usize = 8;
+/// Bytes of a UDP answer without EDNS (RFC 1035 section 2.3.4).
+const MIN_UDP_BYTES: u16 = 512;
+/// Bytes of a UDP answer, whatever size the client announces.
+const MAX_UDP_BYTES: u16 = 65_467;
+/// Answers over UDP without EDNS, whatever `udp_answer_limit` says.
+const MAX_UDP_ANSWERS: usize = 8;
 /// Address records that a message of 64 KiB can hold.
 const MAX_ADDRESSES: usize = 4096;
 /// SRV records, each with what explains it, that a message of 64 KiB can hold.
@@ -54,22 +54,23 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of one query.
+    /// Returns the limits of one query.
     pub fn of(request: &Message, transport: Transport, zone: &Zone) -> Self {
         let qtype = request.queries.first().map_or(RecordType::ANY, |query| query.query_type());
         Self::new(qtype, request.max_payload(), transport, zone)
     }
 
-    /// The limits for a client that takes datagrams of `payload` bytes; less than 512 count as 512.
+    /// Returns the limits for a client that takes datagrams of `payload` bytes; less than 512 count
+    /// as 512.
     pub fn new(qtype: RecordType, payload: u16, transport: Transport, zone: &Zone) -> Self {
         let answers = if qtype == RecordType::SRV { MAX_SERVICES } else { MAX_ADDRESSES };
         if transport == Transport::Tcp {
             return Self { bytes: u16::MAX, answers };
         }
-        match payload.clamp(UDP_BYTES, UDP_MAX_BYTES) {
-            UDP_BYTES => {
-                let answers = zone.settings.udp_answer_limit.clamp(1, UDP_MAX_ANSWERS);
-                Self { bytes: UDP_BYTES, answers }
+        match payload.clamp(MIN_UDP_BYTES, MAX_UDP_BYTES) {
+            MIN_UDP_BYTES => {
+                let answers = zone.settings.udp_answer_limit.clamp(1, MAX_UDP_ANSWERS);
+                Self { bytes: MIN_UDP_BYTES, answers }
             }
             bytes => Self { bytes, answers },
         }
@@ -140,7 +141,7 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Writes as many answers as fit; their number.
+    /// Writes as many answers as fit and returns their number.
     fn cut(&mut self, total: usize) -> Result<usize, ProtoError> {
         let part = |answers, explain| Cut { authority: false, answers, explain };
         if self.fits(part(total, true))? {
@@ -166,7 +167,7 @@ impl Encoder<'_> {
         Ok(fitting)
     }
 
-    /// Writes a part; whether all of it fits.
+    /// Writes a part and returns whether all of it fits.
     fn fits(&mut self, cut: Cut) -> Result<bool, ProtoError> {
         self.out.clear();
         let mut encoder = BinEncoder::new(self.out);
@@ -224,8 +225,9 @@ impl BinEncodable for Pointing<'_> {
     }
 }
 
-/// The OPT record of an answer: version 0, the size repeated, the client subnet with scope 0
-/// (RFC 7871: the answer is the same for everybody). Other options are not ours to repeat.
+/// Returns the OPT record of an answer: version 0, the size repeated, the client subnet with scope
+/// 0 (RFC 7871: the answer is the same for all clients). Other options are not repeated.
+/// COMPAT: RFC 6891 section 6.2.3 wants the sender's own size here; Consul repeats the client's.
 fn echo(asked: &Edns) -> Edns {
     let mut edns = Edns::new();
     edns.set_max_payload(asked.max_payload());

@@ -17,23 +17,22 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Handle;
 
 use super::{
-    packet::{self, Outcome},
     remote::Work,
-    server::{Worker, unix_seconds},
     truncate::Transport,
+    worker::{Reply, Worker},
 };
 
-/// Queries taken from the system at once.
-const BATCH: usize = 32;
-/// Bytes that are read of a query; a longer one cannot be read and gets FORMERR.
-const QUERY_BYTES: usize = 4096;
-/// An answer has at most so many bytes.
-const ANSWER_BYTES: usize = 65_535;
-/// How long a socket rests after an error, which is the system's shortage and passes.
-const ERROR_PAUSE: Duration = Duration::from_millis(20);
+/// Queries that one call receives at most.
+const MAX_BATCH: usize = 32;
+/// Bytes that are read of a query; a longer one is cut off and gets FORMERR.
+const MAX_QUERY_BYTES: usize = 4096;
+/// Bytes of an answer.
+const MAX_ANSWER_BYTES: usize = 65_535;
+/// Pause after a failed receive. Its cause is mostly a shortage of the system, which passes.
+const ERROR_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Starts to serve a socket on a thread of its own. When the thread ends for whatever reason, the
-/// worker's token is cancelled.
+/// Starts to serve a socket on a thread of its own. The thread's end, also by a panic, cancels the
+/// worker's token.
 pub(super) fn start(socket: Arc<UdpSocket>, worker: Worker) -> io::Result<JoinHandle<()>> {
     let runtime = Handle::current();
     thread::Builder::new().name("dns-udp".to_owned()).spawn(move || {
@@ -45,12 +44,12 @@ pub(super) fn start(socket: Arc<UdpSocket>, worker: Worker) -> io::Result<JoinHa
 fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
     let mut rng = SmallRng::from_rng(&mut rand::rng());
     let mut inbox = Inbox::new();
-    let mut out = Vec::with_capacity(ANSWER_BYTES);
+    let mut out = Vec::with_capacity(MAX_ANSWER_BYTES);
     while !worker.shutdown.is_cancelled() {
         if let Err(error) = inbox.receive(socket) {
             if error.kind() != io::ErrorKind::Interrupted {
                 tracing::warn!(%error, "dns socket cannot receive");
-                thread::park_timeout(ERROR_PAUSE);
+                thread::park_timeout(ERROR_INTERVAL);
             }
             continue;
         }
@@ -66,55 +65,40 @@ fn answer_all(
     rng: &mut impl Rng,
     out: &mut Vec<u8>,
 ) {
-    let zone = worker.source.zone.load();
-    let now = unix_seconds();
-    for (query, client) in inbox.queries() {
-        let state = match worker.source.state(query, &zone) {
-            Ok(state) => state,
-            Err(work) => {
-                later(work, socket.clone(), client, worker, runtime);
-                continue;
-            }
-        };
-        let outcome = packet::handle(query, Transport::Udp, &state, &zone, now, rng, out);
-        match outcome {
-            Ok(Outcome::Ignore) => {}
-            Ok(Outcome::Send) => send(socket, out, client),
-            Ok(outcome) => {
-                let work = Work::Outcome(outcome);
-                later(work, socket.clone(), client, worker, runtime);
-            }
-            Err(error) => {
-                tracing::debug!(%client, %error, "dns answer cannot be encoded");
-                send(socket, out, client);
-            }
+    let zone = worker.backend.zone.load();
+    let answerer = worker.answerer(&zone, Transport::Udp);
+    for (packet, client) in inbox.packets() {
+        match answerer.reply(packet, rng, out) {
+            Reply::Nothing => {}
+            Reply::Send => send(socket, out, client),
+            Reply::Later(work) => later(work, socket.clone(), client, worker, runtime),
         }
     }
 }
 
-/// The queries of one receive. Under load the system has many at a time, and one call for all of
-/// them costs little more than one for a single one.
+/// The packets of one receive. Under load many wait at a time, and one call for all of them costs
+/// little more than one call for one.
 struct Inbox {
     bytes: Vec<u8>,
     headers: MultiHeaders<SockaddrStorage>,
-    /// Length and sender of each query.
+    /// Length and sender of each packet.
     received: Vec<(usize, Option<SocketAddr>)>,
 }
 
 impl Inbox {
     fn new() -> Self {
         Self {
-            bytes: vec![0; BATCH * QUERY_BYTES],
-            headers: MultiHeaders::preallocate(BATCH, None),
-            received: Vec::with_capacity(BATCH),
+            bytes: vec![0; MAX_BATCH * MAX_QUERY_BYTES],
+            headers: MultiHeaders::preallocate(MAX_BATCH, None),
+            received: Vec::with_capacity(MAX_BATCH),
         }
     }
 
-    /// Waits for a query, then takes all there are, at most [`BATCH`].
+    /// Waits for a packet, then takes all there are, at most [`MAX_BATCH`].
     fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
         self.received.clear();
-        let mut chunks = self.bytes.chunks_exact_mut(QUERY_BYTES);
-        let mut slots: [_; BATCH] =
+        let mut chunks = self.bytes.chunks_exact_mut(MAX_QUERY_BYTES);
+        let mut slots: [_; MAX_BATCH] =
             std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
         let (fd, wait) = (socket.as_raw_fd(), MsgFlags::MSG_WAITFORONE);
         for message in recvmmsg(fd, &mut self.headers, slots.iter_mut(), wait, None)? {
@@ -123,8 +107,8 @@ impl Inbox {
         Ok(())
     }
 
-    fn queries(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
-        let chunks = self.bytes.chunks_exact(QUERY_BYTES);
+    fn packets(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        let chunks = self.bytes.chunks_exact(MAX_QUERY_BYTES);
         chunks
             .zip(&self.received)
             .filter_map(|(bytes, (length, client))| Some((&bytes[..*length], (*client)?)))
@@ -137,6 +121,7 @@ fn client(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4().or_else(v6)
 }
 
+/// Carries out work on tokio and sends its answer; SERVFAIL at once when too much other work waits.
 fn later(
     work: Work,
     socket: Arc<UdpSocket>,
@@ -144,14 +129,14 @@ fn later(
     worker: &Worker,
     runtime: &Handle,
 ) {
-    let zone = worker.source.zone.load_full();
+    let zone = worker.backend.zone.load_full();
     let Ok(permit) = worker.recursions.clone().try_acquire_owned() else {
         if let Some(refusal) = work.refuse(&zone) {
             send(&socket, &refusal, client);
         }
         return;
     };
-    let (shutdown, remote) = (worker.shutdown.clone(), worker.source.remote.clone());
+    let (shutdown, remote) = (worker.shutdown.clone(), worker.backend.remote.clone());
     let task = async move {
         let resolve = Box::pin(work.carry_out(Transport::Udp, &zone, remote.as_ref()));
         if let Some(Some(answer)) = shutdown.run_until_cancelled(resolve).await {

@@ -1,4 +1,4 @@
-//! What a configuration means to DNS: names parsed once, settings at hand.
+//! What a configuration means to DNS: its names parsed once, and its settings.
 //!
 //! A reload makes a new zone and swaps it in; every query reads exactly one zone.
 
@@ -29,7 +29,7 @@ pub struct Zone {
     pub alt_domain: Option<Name>,
     /// The agent's datacenter, which all answers are about.
     pub datacenter: String,
-    /// Whether answers of other datacenters are asked for with addresses of the WAN.
+    /// Whether other datacenters are asked for addresses of the WAN.
     pub wan: bool,
     /// Settings, as configured.
     pub settings: Dns,
@@ -53,14 +53,14 @@ impl Zone {
         })
     }
 
-    /// The domain that `name` is in, spelled as it is asked; the longer one if both match.
+    /// Returns the domain that `name` is in; the longer one if both match.
     pub fn domain_of(&self, name: &Name) -> Option<&Name> {
         let mut domains = [Some(&self.domain), self.alt_domain.as_ref()];
         domains.sort_by_key(|domain| domain.map_or(0, Name::num_labels));
         domains.into_iter().rev().flatten().find(|domain| domain.zone_of(name))
     }
 
-    /// The same without anybody to ask about other names.
+    /// Returns the same zone without recursors.
     pub fn without_recursors(&self) -> Self {
         Self { settings: Dns { recursors: Vec::new(), ..self.settings.clone() }, ..self.clone() }
     }
@@ -70,12 +70,13 @@ impl Zone {
         !self.settings.recursors.is_empty()
     }
 
-    /// TTL of answers about nodes, in seconds.
+    /// Returns the TTL of answers about nodes, in seconds.
     pub fn node_ttl(&self) -> u32 {
         seconds(self.settings.node_ttl)
     }
 
-    /// TTL of answers about a service, in seconds: by its name, else by the longest `prefix*`.
+    /// Returns the TTL of answers about a service, in seconds: by its name, else by the longest
+    /// `prefix*`.
     pub fn service_ttl(&self, service: &str) -> u32 {
         let ttls = &self.settings.service_ttl;
         if ttls.is_empty() {
@@ -102,7 +103,7 @@ fn absolute(key: &'static str, value: &str) -> Result<Name, ZoneError> {
     Ok(name)
 }
 
-/// RFC 2181 section 8: a TTL has 31 bits.
+/// Returns a TTL in seconds, which has 31 bits (RFC 2181 section 8).
 fn seconds(ttl: Duration) -> u32 {
     u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
 }

@@ -280,14 +280,14 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
         let answer = forwarder.dns("dc2", asked, false, translates).await.unwrap();
         assert_eq!(dns_address(&answer), expected[1]);
         // What a client agent of dc1 passes on to its own server.
-        let question = crate::dns::remote::Question {
+        let query = crate::dns::ForwardedQuery {
             packet: dns_question("web.service.dc2.consul."),
             transport: crate::dns::truncate::Transport::Udp,
             wan: translates,
         };
         let (store, zone) = (&near.agent().store, near.agent().dns.load_full());
         near.agent().forwarder.servers().replace(vec![known.clone()]);
-        let answer = crate::dns::answer_for(question, store, &zone, forwarder).await.unwrap();
+        let answer = crate::dns::answer_for(query, store, &zone, forwarder).await.unwrap();
         assert_eq!(dns_address(&answer), expected[1]);
         near.shutdown().await;
         shutdown.cancel();

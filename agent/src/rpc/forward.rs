@@ -93,11 +93,9 @@ impl forward_server::Forward for Forward {
     ) -> Result<Response<v1::DnsResponse>, Status> {
         let request = request.into_inner();
         let transport = if request.tcp { Transport::Tcp } else { Transport::Udp };
-        let question =
-            dns::remote::Question { packet: request.message, transport, wan: request.wan };
+        let query = dns::ForwardedQuery { packet: request.message, transport, wan: request.wan };
         let zone = self.agent.dns.load_full();
-        let answer =
-            dns::answer_for(question, &self.agent.store, &zone, &self.agent.forwarder).await;
+        let answer = dns::answer_for(query, &self.agent.store, &zone, &self.agent.forwarder).await;
         let message = answer.ok_or_else(|| Status::invalid_argument("not a dns question"))?;
         Ok(Response::new(v1::DnsResponse { message: message.into() }))
     }

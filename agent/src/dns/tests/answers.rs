@@ -366,11 +366,11 @@ fn answers_come_in_more_than_one_order_and_without_duplicates() {
         }
     }
     let request = query("many.service.consul.", RecordType::A).to_vec().unwrap();
-    let (mut out, mut rng) = (Vec::new(), SmallRng::seed_from_u64(7));
+    let mut rng = SmallRng::seed_from_u64(7);
     let mut orders = std::collections::BTreeSet::new();
     for _ in 0..40 {
-        packet::handle(&request, Transport::Udp, &state, &zone(), NOW, &mut rng, &mut out).unwrap();
-        let answer = Message::from_vec(&out).unwrap();
+        let answer = reply(&request, Transport::Udp, &state, &zone(), &mut rng).unwrap();
+        let answer = Message::from_vec(&answer).unwrap();
         assert_eq!(answer.answers.len(), 3);
         orders.insert(answer.answers.iter().map(|r| r.data.to_string()).collect::<Vec<_>>());
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::dns::{Listeners, ServeError, Source, serve};
+use crate::dns::{Backend, Listeners, ServeError, serve};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// An address that no other test uses: its ports are free again when the test frees them.
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) struct Served {
     pub(super) address: SocketAddr,
-    pub(super) source: Source,
+    pub(super) backend: Backend,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), ServeError>>,
 }
@@ -33,18 +33,18 @@ impl Served {
         Self::start_at(LOOPBACK, state, zone)
     }
 
-    fn start_at(address: SocketAddr, state: State, zone: Zone) -> Self {
-        let source = Source {
+    pub(super) fn start_at(address: SocketAddr, state: State, zone: Zone) -> Self {
+        let backend = Backend {
             store: Arc::default(),
             zone: Arc::new(ArcSwap::from_pointee(zone)),
             remote: None,
         };
-        Store::publish(&source.store, state, &Touched::default());
+        Store::publish(&backend.store, state, &Touched::default());
         let listeners = Listeners::bind(&[address]).unwrap();
         let address = listeners.addresses()[0];
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listeners, source.clone(), shutdown.clone()));
-        Self { address, source, shutdown, task }
+        let task = tokio::spawn(serve(listeners, backend.clone(), shutdown.clone()));
+        Self { address, backend, shutdown, task }
     }
 
     pub(super) async fn stop(self) {
@@ -68,7 +68,7 @@ pub(super) fn ask_udp(server: SocketAddr, request: &Message) -> Message {
     Message::from_vec(&answer[..length]).unwrap()
 }
 
-fn ask_tcp(stream: &mut TcpStream, request: &Message) -> Message {
+pub(super) fn ask_tcp(stream: &mut TcpStream, request: &Message) -> Message {
     let packet = request.to_vec().unwrap();
     stream.write_all(&u16::try_from(packet.len()).unwrap().to_be_bytes()).unwrap();
     stream.write_all(&packet).unwrap();
@@ -105,7 +105,7 @@ async fn a_reload_changes_the_next_answer() {
     assert_eq!(client(ttl).await, 0);
     let mut zone = zone();
     zone.settings.node_ttl = Duration::from_secs(9);
-    served.source.zone.store(Arc::new(zone));
+    served.backend.zone.store(Arc::new(zone));
     assert_eq!(client(ttl).await, 9);
     served.stop().await;
 }

@@ -13,13 +13,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn handle(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    let (mut out, mut rng) = (Vec::new(), SmallRng::seed_from_u64(1));
-    match packet::handle(packet, transport, &catalog(), &zone(), NOW, &mut rng, &mut out) {
-        Ok(Outcome::Send) => Some(out),
-        Ok(Outcome::Ignore) => None,
-        Ok(outcome @ Outcome::Elsewhere(..)) => Some(without_a_way(outcome, transport, &zone())),
-        other => panic!("{other:?}"),
-    }
+    reply(packet, transport, &catalog(), &zone(), &mut SmallRng::seed_from_u64(1))
 }
 
 fn code(packet: &[u8]) -> Option<ResponseCode> {

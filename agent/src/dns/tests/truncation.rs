@@ -2,20 +2,6 @@
 
 use super::*;
 
-/// A service `many` with so many instances, each on a node and port of its own.
-fn many(instances: u32) -> State {
-    let mut state = State::default();
-    for instance in 0..instances {
-        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + instance);
-        register(
-            &mut state,
-            json!({"Node": format!("node-{instance}"), "Address": address.to_string(),
-                "Service": {"ID": "many", "Service": "many", "Port": 1000}}),
-        );
-    }
-    state
-}
-
 fn answer(state: &State, zone: &Zone, request: &Message, transport: Transport) -> (usize, Message) {
     let bytes = exchange(state, zone, request, transport);
     (bytes.len(), Message::from_vec(&bytes).unwrap())

@@ -50,10 +50,10 @@ async fn an_address_that_no_server_knows_is_the_recursors_of_the_agent_that_is_a
     let client = pair.client.agent();
     let views = client.views.clone().unwrap();
     let remote = Some(dns::Remote::Client(views));
-    let source = dns::Source { store: client.store.clone(), zone: client.dns.clone(), remote };
+    let backend = dns::Backend { store: client.store.clone(), zone: client.dns.clone(), remote };
     let listeners = dns::Listeners::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
     let (address, until) = (listeners.addresses()[0], CancellationToken::new());
-    let serving = tokio::spawn(dns::serve(listeners, source, until.clone()));
+    let serving = tokio::spawn(dns::serve(listeners, backend, until.clone()));
     for (asked, name) in [
         ("7.0.0.10.in-addr.arpa.", "web-1.node.dc1.consul."),
         ("8.8.8.8.in-addr.arpa.", "host.example."),
