@@ -23,18 +23,20 @@ use tonic::{Code, Status};
 use crate::{
     message::{Request, Response},
     rate::Bucket,
+    server::MAX_JITTER,
 };
 
-/// Longer than any blocking query with its jitter.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(640);
+/// What a response takes beside the wait of a blocking query: an election, and a proposal that is
+/// given up.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a DNS question may take at a server.
 const DNS_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a request has beside its body, at most.
-const HEAD_ROOM: usize = 1 << 20;
+const MAX_HEAD_BYTES: usize = 1 << 20;
 /// Between two rounds over all servers.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why nobody else answered.
+/// Why a request was not forwarded, or not answered.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ForwardError {
     /// Gossip names no server of this agent's own datacenter. Nothing was sent.
@@ -67,7 +69,8 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// For an agent of `datacenter`.
+    /// Makes the forwarder of the agent `node_name` of `datacenter`. It waits up to `hold_timeout`
+    /// for a server that takes a request.
     pub fn new(
         connections: Arc<Connections>,
         servers: Arc<Servers>,
@@ -79,17 +82,18 @@ impl Forwarder {
         Self { connections, servers, datacenter, node_name, hold_timeout, rate }
     }
 
-    /// The servers it knows.
+    /// Returns the servers it knows.
     pub fn servers(&self) -> &Arc<Servers> {
         &self.servers
     }
 
-    /// Whether another request may be passed on now; `None` is no limit.
+    /// Returns whether another request may be forwarded now; `None` is no limit.
     pub fn admits(&self, rate: Option<Rate>) -> bool {
         rate.is_none_or(|rate| self.rate.take(rate.per_second, rate.burst))
     }
 
-    /// Has a server of `datacenter` answer a request of the HTTP API.
+    /// Forwards a request of the HTTP API to a server of `datacenter`. `longest_wait` is how long
+    /// it may block there (`max_query_time`); zero for one that does not block.
     ///
     /// # Errors
     /// [`ForwardError`].
@@ -97,8 +101,9 @@ impl Forwarder {
         &self,
         datacenter: &str,
         request: &Request,
+        longest_wait: Duration,
     ) -> Result<Response, ForwardError> {
-        if request.body.len() > MAX_REQUEST_BYTES - HEAD_ROOM {
+        if request.body.len() > MAX_REQUEST_BYTES - MAX_HEAD_BYTES {
             return Err(ForwardError::TooLarge("request"));
         }
         let message = self.message(request);
@@ -112,10 +117,10 @@ impl Forwarder {
             }
         };
         let is_read = *request.method() == Method::GET;
-        Ok(to_response(self.call(datacenter, ANSWER_TIMEOUT, is_read, call).await?))
+        Ok(to_response(self.call(datacenter, response_timeout(longest_wait), is_read, call).await?))
     }
 
-    /// Has one server of this datacenter answer a request of the HTTP API.
+    /// Forwards a request of the HTTP API, which does not block, to one server of this datacenter.
     ///
     /// # Errors
     /// [`ForwardError`].
@@ -130,14 +135,14 @@ impl Forwarder {
         let mut client = ForwardClient::new(connection)
             .max_decoding_message_size(MAX_REQUEST_BYTES)
             .max_encoding_message_size(MAX_REQUEST_BYTES);
-        match timeout(ANSWER_TIMEOUT, client.http(self.message(request))).await {
+        match timeout(RESPONSE_TIMEOUT, client.http(self.message(request))).await {
             Ok(Ok(answer)) => Ok(to_response(answer.into_inner())),
             Ok(Err(status)) => Err(ForwardError::Call(status.message().to_owned())),
             Err(_) => Err(ForwardError::Call("no answer in time".to_owned())),
         }
     }
 
-    /// Has a server of `datacenter` answer a DNS message, with addresses of the WAN if `wan`.
+    /// Forwards a DNS message to a server of `datacenter`; answers have addresses of the WAN if `wan`.
     ///
     /// # Errors
     /// [`ForwardError`].
@@ -156,7 +161,7 @@ impl Forwarder {
         Ok(self.call(datacenter, DNS_TIMEOUT, true, call).await?.message)
     }
 
-    /// A connection to some server of `datacenter`, and where it leads.
+    /// Returns a connection to some server of `datacenter`, and where it leads.
     ///
     /// # Errors
     /// [`ForwardError`]; nothing was sent.
@@ -181,13 +186,12 @@ impl Forwarder {
             if !is_known || Instant::now() >= deadline {
                 return Err(last);
             }
-            sleep(RETRY_PAUSE).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Calls servers in turn until one has the request. One that refuses because it is stopping or
-    /// has no leader did not carry it out; whoever only reads loses nothing either by asking the next
-    /// one when a server is gone.
+    /// has no leader did not carry it out; a read may be repeated also when its server is gone.
     async fn call<T, F>(
         &self,
         datacenter: &str,
@@ -220,7 +224,7 @@ impl Forwarder {
             if !may_repeat || Instant::now() >= deadline {
                 return Err(ForwardError::Call(status.message().to_owned()));
             }
-            sleep(RETRY_PAUSE).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -234,7 +238,7 @@ impl Forwarder {
 
     fn set_aside(&self, server: &KnownServer) {
         tracing::debug!(server = server.name, address = %server.address, "server is not reached");
-        // Of many who found out together, one turns to the next.
+        // Of many calls that found out together, one turns to the next server.
         let first = self.servers.to_try(&server.datacenter).into_iter().next();
         if first.is_some_and(|first| first.id == server.id) {
             self.servers.prefer_next(1);
@@ -260,12 +264,18 @@ impl Forwarder {
     }
 }
 
-/// Whether a call ended with its connection and not with an answer.
+/// Returns how long a server may take over a request that blocks for up to `longest_wait`.
+fn response_timeout(longest_wait: Duration) -> Duration {
+    longest_wait + longest_wait.mul_f64(MAX_JITTER) + RESPONSE_TIMEOUT
+}
+
+/// Returns whether a call ended with its connection and not with an answer.
 fn is_broken(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled)
 }
 
-/// What belongs to one connection, or is said again by the agent that answers the client, stays.
+/// Returns whether a header is forwarded: not one that belongs to one connection, or that the agent
+/// which answers the client sets again.
 fn travels(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
@@ -273,7 +283,7 @@ fn travels(name: &HeaderName) -> bool {
     )
 }
 
-/// An answer as the other agent gave it.
+/// Converts the other agent's response.
 fn to_response(answer: v1::HttpResponse) -> Response {
     let status = u16::try_from(answer.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let mut response = Response::empty(status.unwrap_or(StatusCode::BAD_GATEWAY));

@@ -30,20 +30,16 @@ use lictor_core::{
 use lictor_store::Store;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a blocking query waits when the client does not say (`default_query_time`).
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-/// The longest a blocking query waits (`max_query_time`).
-const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Between two attempts to reach a leader.
-const RETRY_PAUSE: Duration = Duration::from_millis(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why a server could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// Nobody leads, and nobody did for the hold timeout. Retryable.
+    /// No server leads, and none did for the hold timeout. Retryable.
     #[error("no cluster leader")]
     NoLeader,
-    /// The command may or may not have been committed; whoever asked has to look.
+    /// The command may or may not have been committed; the caller has to look.
     #[error("leadership lost while committing log")]
     LeadershipLost,
     /// The server is stopping. Retryable elsewhere.
@@ -98,22 +94,22 @@ impl Server {
         }
     }
 
-    /// The published state and its watches.
+    /// Returns the published state with its watches.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// Leadership, peers and figures.
+    /// Returns the consensus: leadership, peers and figures.
     pub fn consensus(&self) -> &Consensus {
         &self.consensus
     }
 
-    /// What autopilot found, if this server leads.
+    /// Returns what autopilot found, if this server leads.
     pub fn autopilot(&self) -> &autopilot::Reports {
         &self.autopilot
     }
 
-    /// Calls to other servers.
+    /// Returns the way to other servers.
     pub fn peers(&self) -> &PeerDirectory {
         self.leader.peers()
     }
@@ -126,7 +122,7 @@ impl Server {
         Ok(self.submit(command).await? != Response::Applied(false))
     }
 
-    /// Replicates a command, through the leader if that is another server, and answers what it did,
+    /// Replicates a command, through the leader if that is another server, and returns what it did,
     /// which is never [`Response::Rejected`].
     ///
     /// # Errors
@@ -169,7 +165,8 @@ impl Server {
         Box::pin(self.hold(read)).await
     }
 
-    /// Answers a read, after blocking if the client gave an index: Consul's blocking query.
+    /// Answers a read, after blocking if the client gave an index: Consul's blocking query. Waits
+    /// for `options.wait`, which the caller has bounded (`max_query_time`), plus up to a sixteenth.
     ///
     /// # Errors
     /// [`ServerError`].
@@ -183,8 +180,7 @@ impl Server {
         let (index, answer) = if options.index == 0 {
             self.store.read(read)
         } else {
-            let deadline =
-                Instant::now() + jittered(options.wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT));
+            let deadline = Instant::now() + jittered(options.wait.unwrap_or_default());
             match timeout_at(deadline, self.store.read_after(options.index, &read)).await {
                 Ok(changed) => changed,
                 Err(_) => {
@@ -194,31 +190,35 @@ impl Server {
                 }
             }
         };
+        Ok((self.meta(consistency, index), answer))
+    }
+
+    /// Describes a read of this server's state at `index` that was as fresh as `consistency`.
+    pub fn meta(&self, consistency: Consistency, index: u64) -> QueryMeta {
         let last_contact = match consistency {
             Consistency::Stale => self.consensus.last_contact().unwrap_or_default(),
             Consistency::Default | Consistency::Consistent => Duration::ZERO,
         };
-        let meta = QueryMeta {
+        QueryMeta {
             index,
             last_contact_ms: u64::try_from(last_contact.as_millis()).unwrap_or(u64::MAX),
             known_leader: self.known_leader(),
             consistency,
-        };
-        Ok((meta, answer))
+        }
     }
 
-    /// The clocks of sessions and lock-delays, which count while this server leads.
+    /// Locks the clocks of sessions and lock-delays, which count while this server leads.
     fn clocks(&self) -> MutexGuard<'_, sessions::Clocks> {
         // A panic between two steps leaves a clock too many or too few, which the next pass mends.
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this server knows who leads.
+    /// Returns whether this server knows who leads.
     pub fn known_leader(&self) -> bool {
         self.consensus.leader().borrow().is_some()
     }
 
-    /// Whether this server leads.
+    /// Returns whether this server leads.
     pub fn is_leader(&self) -> bool {
         self.consensus.leader().borrow().as_ref().is_some_and(|leader| leader.is_self)
     }
@@ -251,7 +251,7 @@ impl Server {
         }
     }
 
-    /// Who leads.
+    /// Returns which server leads.
     ///
     /// # Errors
     /// [`ConsensusError::NoLeader`].
@@ -259,7 +259,8 @@ impl Server {
         self.consensus.leader().borrow().clone().ok_or(ConsensusError::NoLeader)
     }
 
-    /// A stale read that would be older than the client accepts asks the leader instead.
+    /// Returns how fresh a read has to be: one that would be staler than the client accepts asks the
+    /// leader.
     fn consistency(&self, options: &QueryOptions) -> Consistency {
         match (options.consistency, options.max_stale) {
             (Consistency::Stale, Some(limit)) => match self.consensus.last_contact() {
@@ -270,7 +271,7 @@ impl Server {
         }
     }
 
-    /// Tries again while there is no leader, until the hold timeout.
+    /// Repeats `attempt` while there is no leader, until the hold timeout.
     ///
     /// # Errors
     /// What the attempt fails with; [`ServerError::NoLeader`] when the time is over.
@@ -301,14 +302,17 @@ impl Server {
             Err(_) => Err(ServerError::NoLeader),
         };
         // A leader that is known but not ready yet, or gone, refuses: do not spin on it.
-        tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_PAUSE)).await;
+        tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_INTERVAL)).await;
         if Instant::now() >= deadline { Err(ServerError::NoLeader) } else { result }
     }
 }
 
-/// Adds up to a sixteenth, so that queries that began together do not end together.
+/// The longest jitter of a wait, as a part of it.
+pub(crate) const MAX_JITTER: f64 = 1.0 / 16.0;
+
+/// Adds jitter to a wait, so that queries that began together do not end together.
 pub(crate) fn jittered(wait: Duration) -> Duration {
-    wait + wait.mul_f64(rand::random_range(0.0..=1.0 / 16.0))
+    wait + wait.mul_f64(rand::random_range(0.0..=MAX_JITTER))
 }
 
 #[cfg(test)]

@@ -297,6 +297,43 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
 }
 
 #[tokio::test]
+async fn a_request_that_comes_back_is_not_forwarded_for_ever() {
+    let pair = Pair::start().await;
+    // This server takes itself for one of another datacenter.
+    let itself = KnownServer { datacenter: "dc9".to_owned(), ..pair.known.clone() };
+    let asked = async {
+        loop {
+            pair.server.agent().forwarder.servers().replace(vec![itself.clone()]);
+            let answer = ask(&pair.server, "GET /v1/catalog/nodes?dc=dc9", &[], "").await;
+            if pair.server.agent().forwarder.servers().datacenters() == ["dc9"] {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(DEADLINE, asked).await.expect("it ends");
+    assert_eq!((answer.status.as_u16(), text(&answer)), (500, "No path to datacenter"));
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn what_clients_say_about_hops_does_not_count() {
+    let pair = Pair::start().await;
+    pair.introduce();
+    let hops = [("x-lictor-hops", "200")];
+    assert_eq!(ask(&pair.client, "GET /v1/kv/a", &hops, "").await.status, 404);
+    pair.stop().await;
+}
+
+#[test]
+fn a_response_is_waited_for_longer_than_any_blocking_query_takes() {
+    for minutes in [0, 1, 10, 60] {
+        let wait = Duration::from_secs(60 * minutes);
+        let longest = wait.mul_f64(1.0 + MAX_JITTER);
+        assert_eq!(response_timeout(wait), longest + RESPONSE_TIMEOUT);
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_large_to_be_passed_on_says_where_to_go() {
     let pair = Pair::start().await;
     let head = ::http::Request::put("/v1/snapshot").body(()).unwrap().into_parts().0;

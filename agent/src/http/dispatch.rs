@@ -15,6 +15,9 @@ use crate::agent::Agent;
 
 /// Header that says what holds without a token; sent with every answer.
 const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
+/// How often a request is forwarded: by a client agent to a server, and by that to a server of
+/// another datacenter. One more, and agents disagree about which datacenter is whose.
+const MAX_HOPS: u8 = 2;
 /// Header that says that this agent shows addresses of the WAN where they are to be used.
 const TRANSLATE_ADDRESSES: &str = "x-consul-translate-addresses";
 
@@ -37,7 +40,8 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
         .finish(indented, pretty, gzip)
 }
 
-/// A defect in one handler is that request's error, not the agent's end.
+/// Turns errors and panics of a handler into responses: a defect is one request's, not the agent's
+/// end.
 pub(super) async fn guarded(
     handling: impl Future<Output = Result<Response, HttpError>>,
 ) -> Response {
@@ -88,12 +92,19 @@ async fn call(
 }
 
 /// Forwards a request to a server of `datacenter`.
+///
+/// # Errors
+/// [`HttpError::NoDatacenter`] for a request that was forwarded [`MAX_HOPS`] times already.
 async fn forward(
     agent: &Arc<Agent>,
     route: &Route,
     datacenter: String,
     mut request: Request,
 ) -> Result<Response, HttpError> {
+    if request.hops() >= MAX_HOPS {
+        return Err(HttpError::NoDatacenter);
+    }
+    request.add_hop();
     let config = agent.config.load_full();
     let limit = config.limits.rpc_rate.filter(|_| agent.server().is_none());
     if !agent.forwarder.admits(limit) {
@@ -104,7 +115,7 @@ async fn forward(
     if route.fills_in_node && !request.peer.is_forwarded() {
         session::fill_in_node(&mut request, own);
     }
-    let response = agent.forwarder.http(&datacenter, &request).await?;
+    let response = agent.forwarder.http(&datacenter, &request, config.queries.max_wait).await?;
     // The agent that the client asked translates; agents between it and the server do not.
     let is_far = request.datacenter().is_some_and(|asked| asked != config.datacenter);
     let translates = config.translate_wan_addrs && is_far && !request.peer.is_forwarded();

@@ -1,7 +1,7 @@
 //! Writes this agent's registrations to the catalog: through Raft on a server, by forwarding on a
 //! client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -53,7 +53,7 @@ impl Registrar {
             Self::Server(server) => Ok(server.propose(command).await.map(|_| ())?),
             Self::Client(forwarder, datacenter) => {
                 let request = request(&command)?;
-                let response = forwarder.http(datacenter, &request).await?;
+                let response = forwarder.http(datacenter, &request, Duration::ZERO).await?;
                 if response.status.is_success() {
                     return Ok(());
                 }

@@ -13,6 +13,10 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(
 /// with 421, having done nothing. What clients send under this name is dropped.
 pub const TO_LEADER: &str = "x-lictor-to-leader";
 
+/// Header that counts how often a request was forwarded. What clients send under this name is
+/// dropped.
+const HOPS: &str = "x-lictor-hops";
+
 /// The path or the query is not percent-encoded UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the path or the query is not percent-encoded UTF-8")]
@@ -78,6 +82,7 @@ impl Request {
     pub fn new(mut head: Parts, body: Bytes, peer: Peer) -> Result<Self, MalformedRequest> {
         if !peer.is_forwarded() {
             head.headers.remove(TO_LEADER);
+            head.headers.remove(HOPS);
         }
         Ok(Self {
             query: parse_query(head.uri.query().unwrap_or_default())?,
@@ -130,6 +135,16 @@ impl Request {
     /// Whether a query parameter is there, whatever its value.
     pub fn has(&self, name: &str) -> bool {
         self.param(name).is_some()
+    }
+
+    /// Returns how often agents forwarded the request before it came here.
+    pub fn hops(&self) -> u8 {
+        self.header(HOPS).and_then(|hops| hops.parse().ok()).unwrap_or(0)
+    }
+
+    /// Counts that the request is forwarded once more.
+    pub fn add_hop(&mut self) {
+        self.headers.insert(HOPS, u16::from(self.hops().saturating_add(1)).into());
     }
 
     /// Adds a header for the agent that the request is forwarded to.

@@ -8,7 +8,7 @@ mod schedule;
 
 use std::{
     io,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub enum SnapshotError {
 }
 
 impl Server {
-    /// Everything the servers agree on, as fresh as asked, as an archive.
+    /// Saves the replicated state, as fresh as asked, as an archive.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -53,27 +53,16 @@ impl Server {
             address: peer.address.to_string(),
         });
         let servers = servers.collect();
-        let term = self.consensus().stats().get("term").and_then(|term| term.parse().ok());
-        let (term, now) = (term.unwrap_or(0), unix_millis());
+        let (term, now) = (self.consensus().term(), unix_millis());
         let index = state.index;
         // Encoding and compressing take a core for a second per 50 MB or so.
         let packed = task::spawn_blocking(move || archive::pack(&state, term, servers, now)).await;
         let archive = packed.map_err(|panic| ArchiveError::Read(io::Error::other(panic)))??;
-        let last_contact = match consistency {
-            Consistency::Stale => self.consensus().last_contact().unwrap_or_default(),
-            Consistency::Default | Consistency::Consistent => Duration::ZERO,
-        };
-        let meta = QueryMeta {
-            index,
-            last_contact_ms: u64::try_from(last_contact.as_millis()).unwrap_or(u64::MAX),
-            known_leader: self.known_leader(),
-            consistency,
-        };
-        Ok((meta, archive))
+        Ok((self.meta(consistency, index), archive))
     }
 
     /// Puts the state in an archive in force on every server. When it fails, nothing has changed,
-    /// except after [`ServerError::LeadershipLost`]: whoever asked has to look.
+    /// except after [`ServerError::LeadershipLost`]: the caller has to look.
     ///
     /// # Errors
     /// [`SnapshotError`].

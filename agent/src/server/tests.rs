@@ -288,7 +288,8 @@ async fn a_blocked_query_on_a_follower_wakes_when_another_writes() {
     let (first, _) = follower.query(&QueryOptions::default(), read).await.unwrap();
     let waiting = {
         let follower = follower.clone();
-        let options = QueryOptions { index: first.index, ..QueryOptions::default() };
+        let wait = Some(DEADLINE);
+        let options = QueryOptions { index: first.index, wait, ..QueryOptions::default() };
         tokio::spawn(async move { follower.query(&options, read).await.unwrap() })
     };
     until(|| follower.store().sleepers() > 0).await;
@@ -317,5 +318,32 @@ async fn a_server_that_is_gone_is_called_now_and_then_only() {
     let second = timeout(Duration::from_secs(1), count).await;
     assert!(second.is_err(), "counting does not end by itself");
     assert!((1..50).contains(&calls), "{calls} calls in a second");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_blocking_query_waits_as_long_as_it_is_let() {
+    let cluster = Cluster::start(&["a"]).await;
+    let leader = cluster.leader().await;
+    let server = &cluster.members[leader].server;
+    server.propose(set("k", "1")).await.unwrap();
+    let read = |state: &State, topics: &mut WatchSet| {
+        topics.add(lictor_core::state::Topic::KvKey("k".into()));
+        state.index
+    };
+    let (now, _) = server.query(&QueryOptions::default(), read).await.unwrap();
+    let wait = Duration::from_secs(20 * 60);
+    let options = QueryOptions {
+        index: now.index,
+        wait: Some(wait),
+        consistency: Consistency::Stale,
+        ..QueryOptions::default()
+    };
+    tokio::time::pause();
+    let begun = Instant::now();
+    server.query(&options, read).await.unwrap();
+    let waited = begun.elapsed();
+    tokio::time::resume();
+    assert!(waited >= wait && waited <= wait.mul_f64(1.07), "{waited:?}");
     cluster.stop().await;
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lictor_api::query::Consistency;
+use lictor_api::{error::chain, query::Consistency};
 use lictor_config::runtime::Snapshots;
 use tokio::{task, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ use crate::archive::{self, ArchiveError};
 
 const PREFIX: &str = "lictor-";
 const SUFFIX: &str = ".snap";
-/// How soon a failed save is tried again, or after the interval if that is shorter.
-const RETRY: Duration = Duration::from_secs(60);
+/// How soon a failed save is repeated, or after the interval if that is shorter.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Saves on schedule until `until`, which ends when this server no longer leads.
 pub async fn run(server: Arc<Server>, settings: Snapshots, until: CancellationToken) {
@@ -42,15 +42,15 @@ pub async fn run(server: Arc<Server>, settings: Snapshots, until: CancellationTo
             }
             Err(error) => {
                 let path = settings.path.display();
-                let pause = RETRY.min(settings.interval);
-                tracing::error!(%path, error = describe(&error), ?pause, "scheduled snapshot failed, trying again");
+                let pause = RETRY_INTERVAL.min(settings.interval);
+                tracing::error!(%path, error = chain(&error), ?pause, "scheduled snapshot failed, trying again");
                 pause
             }
         };
     }
 }
 
-/// How long to wait for the first one: what is left of the interval since the newest file.
+/// Returns how long to wait for the first save: what is left of the interval since the newest file.
 fn first_pause(settings: &Snapshots, now: SystemTime) -> Duration {
     let files = list(&settings.path).unwrap_or_default();
     let saved = files.last().and_then(|newest| fs::metadata(newest).ok()?.modified().ok());
@@ -85,7 +85,7 @@ fn keep(
     Ok(path)
 }
 
-/// The scheduled archives of a directory, oldest first: their names sort by time.
+/// Lists the scheduled archives of a directory, oldest first: their names sort by time.
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in fs::read_dir(directory)? {
@@ -99,7 +99,7 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// `lictor-<16 characters of time>-<20 digits of index>.snap`.
+/// Returns whether a file is a scheduled archive: `lictor-<16 characters of time>-<20 digits of index>.snap`.
 fn is_ours(name: &str) -> bool {
     let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
     parts.and_then(|rest| rest.split_once('-')).is_some_and(|(time, index)| {
@@ -108,17 +108,6 @@ fn is_ours(name: &str) -> bool {
             && index.len() == 20
             && index.bytes().all(|byte| byte.is_ascii_digit())
     })
-}
-
-/// An error with its causes on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

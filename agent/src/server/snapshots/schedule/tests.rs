@@ -106,9 +106,9 @@ async fn a_directory_that_cannot_be_made_is_an_error_that_names_the_reason() {
     let server = server().await;
     let error = save(&server, &settings(directory.path())).await.unwrap_err();
     assert!(
-        describe(&error).contains("exists") || describe(&error).contains("directory"),
+        chain(&error).contains("exists") || chain(&error).contains("directory"),
         "{}",
-        describe(&error)
+        chain(&error)
     );
     server.consensus().shutdown().await;
 }

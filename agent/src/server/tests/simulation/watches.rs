@@ -8,7 +8,8 @@ use super::*;
 type Seen = Arc<Mutex<[Vec<(u64, u64)>; 3]>>;
 
 async fn follow(server: Arc<Server>, place: usize, seen: Seen) {
-    let mut options = QueryOptions::default();
+    let wait = Some(Duration::from_secs(300));
+    let mut options = QueryOptions { wait, ..QueryOptions::default() };
     loop {
         let read = |state: &State, topics: &mut WatchSet| {
             topics.add(Topic::KvKey("watched".into()));
