@@ -1,9 +1,10 @@
 //! Agent local state: the services and checks registered on this agent, for which it is the
 //! authority. The catalog follows it (`anti_entropy`); the runners of `checks` feed it.
 //!
-//! INVARIANT: a registration is validated as a whole, then kept on disk, then visible; nothing is
-//! half-registered. Registrations are serialized by one lock that is held over the file's fsync,
-//! which is why the registering methods block; statuses take only the short lock of the table.
+//! INVARIANT: a registration is validated as a whole, then kept on disk as a whole (`persist`), then
+//! visible: it is refused everywhere or in force everywhere, also after a restart. Registrations
+//! are serialized by one lock that is held over the file's fsync, which is why the registering
+//! methods block; statuses take only the short lock of the table.
 
 pub mod anti_entropy;
 pub mod error;
@@ -36,7 +37,7 @@ pub use error::RegistrationError;
 pub use registration::{ScriptPolicy, Source};
 pub use state::{LocalCheck, LocalService, Table};
 
-use persist::{Files, PersistedCheck};
+use persist::{Files, PersistedCheck, Step};
 use state::Registration;
 
 /// What the configuration says about local state.
@@ -87,24 +88,22 @@ impl LocalState {
         Ok(local)
     }
 
-    /// Takes over a changed configuration: what files no longer declare goes, what they declare
+    /// Puts a changed configuration in force: what files no longer declare goes, what they declare
     /// differently changes, what did not change is not touched, and what HTTP registered stays.
-    /// Nothing changes when anything is wrong. Blocks on the disk.
+    /// Blocks on the disk.
     ///
     /// # Errors
-    /// [`RegistrationError`] names the first thing that is wrong.
+    /// [`RegistrationError`] names the first thing that is wrong; nothing was changed.
     pub fn reload(&self, config: &RuntimeConfig) -> Result<(), RegistrationError> {
         let files = lock(&self.registering);
         let settings = Settings::new(config, &self.node_id);
         let now = Instant::now();
         let declared = Declared::plan(&self.snapshot(), config, &settings, now)?;
         if let Some(files) = &*files {
-            for registration in &declared.services {
-                files.remove_service(&registration.service.id)?;
-            }
-            for check in &declared.checks {
-                files.remove_check(&check.id)?;
-            }
+            let services = declared.services.iter().map(|declared| &declared.service.id);
+            let services = services.cloned().map(Step::RemoveService);
+            let checks = declared.checks.iter().map(|check| Step::RemoveCheck(check.id.clone()));
+            files.commit(services.chain(checks).collect())?;
         }
         self.settings.store(Arc::new(settings));
         self.change(|table| declared.apply(table, now));
@@ -139,8 +138,9 @@ impl LocalState {
             table.keep_older_checks(&mut registration.service);
         }
         if let (Some(files), Source::Http) = (&*files, source) {
-            files.store_service(&registration)?;
-            replaced.iter().try_for_each(|check| files.remove_check(check))?;
+            let mut steps = vec![Step::StoreService(Box::new(registration.clone()))];
+            steps.extend(replaced.iter().cloned().map(Step::RemoveCheck));
+            files.commit(steps)?;
         }
         self.change(|table| {
             for check in &replaced {
@@ -164,7 +164,8 @@ impl LocalState {
         let scripts = self.settings.load().scripts;
         let check = self.snapshot().plan_check(definition, source, scripts)?;
         if let (Some(files), Source::Http) = (&*files, source) {
-            files.store_check(&PersistedCheck { check: check.clone(), maintenance: false })?;
+            let check = PersistedCheck { check: check.clone(), maintenance: false };
+            files.commit(vec![Step::StoreCheck(Box::new(check))])?;
         }
         self.change(|table| table.upsert_check(&check, source, Instant::now()));
         Ok(())
@@ -173,7 +174,7 @@ impl LocalState {
     /// Removes an instance with its checks and its sidecar. Blocks on the disk.
     ///
     /// # Errors
-    /// [`RegistrationError::UnknownService`], or the disk's.
+    /// [`RegistrationError::UnknownService`], or the disk's; nothing was changed.
     pub fn deregister_service(&self, id: &ServiceId) -> Result<(), RegistrationError> {
         let files = lock(&self.registering);
         let table = self.snapshot();
@@ -182,16 +183,13 @@ impl LocalState {
         let mut after = table.clone();
         after.remove_service(id);
         if let Some(files) = &*files {
-            files.remove_service(id)?;
-            for check in after.removed_checks().difference(table.removed_checks()) {
-                files.remove_check(check)?;
+            let mut steps = vec![Step::RemoveService(id.clone())];
+            let removed = after.removed_checks().difference(table.removed_checks());
+            steps.extend(removed.cloned().map(Step::RemoveCheck));
+            if local.source == Source::Http {
+                steps.extend(local.sidecar_of.as_ref().and_then(|parent| owner(&after, parent)));
             }
-            if let Some(parent) = local.sidecar_of.as_deref()
-                && local.source == Source::Http
-                && let Some(registration) = after.registration(parent)
-            {
-                files.store_service(&registration)?;
-            }
+            files.commit(steps)?;
         }
         self.change(|table| table.remove_service(id));
         Ok(())
@@ -200,18 +198,19 @@ impl LocalState {
     /// Removes a check. Blocks on the disk.
     ///
     /// # Errors
-    /// [`RegistrationError::UnknownCheck`], or the disk's.
+    /// [`RegistrationError::UnknownCheck`], or the disk's; nothing was changed.
     pub fn deregister_check(&self, id: &CheckId) -> Result<(), RegistrationError> {
         let files = lock(&self.registering);
         let table = self.snapshot();
         let local = table.check(id).ok_or_else(|| RegistrationError::UnknownCheck(id.clone()))?;
         if let Some(files) = &*files {
-            files.remove_check(id)?;
+            let mut steps = vec![Step::RemoveCheck(id.clone())];
             if local.of_service && local.source == Source::Http {
                 let mut after = table.clone();
                 after.remove_check(id);
-                self.store_owner(files, &after, &local.check.service_id)?;
+                steps.extend(owner(&after, &local.check.service_id));
             }
+            files.commit(steps)?;
         }
         self.change(|table| table.remove_check(id));
         Ok(())
@@ -246,7 +245,7 @@ impl LocalState {
         Ok(())
     }
 
-    /// Takes over a runner's result; dropped when the definition changed since `generation`.
+    /// Records a runner's result; dropped when the definition changed since `generation`.
     pub fn update_check(&self, id: &CheckId, generation: u64, status: CheckStatus, output: &str) {
         let interval = self.settings.load().check_update_interval;
         let defer = interval / 2 + interval.mul_f64(rand::random::<f64>());
@@ -276,39 +275,40 @@ impl LocalState {
         if let Some(files) = &*files {
             let id =
                 service.map_or(CheckId::from(state::NODE_MAINTENANCE), state::service_maintenance);
-            match after.check(&id) {
-                Some(local) => files.store_check(&PersistedCheck {
+            let step = match after.check(&id) {
+                None => Step::RemoveCheck(id),
+                Some(local) => Step::StoreCheck(Box::new(PersistedCheck {
                     check: local.definition.clone(),
                     maintenance: true,
-                })?,
-                None => files.remove_check(&id)?,
-            }
+                })),
+            };
+            files.commit(vec![step])?;
         }
         self.change(|table| table.set_maintenance(service, reason));
         Ok(())
     }
 
-    /// Everything as of now.
+    /// Returns the table as of now.
     pub fn snapshot(&self) -> Table {
         lock(&self.table).clone()
     }
 
-    /// The node as it goes to the catalog.
+    /// Returns the node as it goes to the catalog.
     pub fn node(&self) -> Arc<Node> {
         self.settings.load().node.clone()
     }
 
-    /// Marks every change, of statuses and outputs too.
+    /// Subscribes to every change, of statuses and outputs too.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Marks every change of what is registered.
+    /// Subscribes to every change of what is registered.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
     }
 
-    /// Changes the table and tells everybody.
+    /// Changes the table and notifies all subscribers.
     fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) {
         change(&mut lock(&self.table));
         self.definitions.send_modify(|version| *version += 1);
@@ -320,22 +320,7 @@ impl LocalState {
         change(&mut lock(&self.table));
     }
 
-    /// Keeps the registration that a changed instance belongs to.
-    fn store_owner(
-        &self,
-        files: &Files,
-        table: &Table,
-        id: &ServiceId,
-    ) -> Result<(), RegistrationError> {
-        let Some(local) = table.service(id) else { return Ok(()) };
-        let root = local.sidecar_of.as_ref().unwrap_or(id);
-        if let Some(registration) = table.registration(root) {
-            files.store_service(&registration)?;
-        }
-        Ok(())
-    }
-
-    /// Takes over the services registered over HTTP before the agent stopped.
+    /// Restores the services registered over HTTP before the agent stopped.
     fn restore_services(&self, services: Vec<Registration>) {
         let scripts = self.settings.load().scripts;
         for registration in services {
@@ -351,16 +336,17 @@ impl LocalState {
         }
     }
 
-    /// Takes over the checks registered over HTTP before the agent stopped, and maintenance mode.
+    /// Restores the checks registered over HTTP before the agent stopped, and maintenance mode.
     fn restore_checks(&self, checks: Vec<PersistedCheck>) -> Result<(), RegistrationError> {
         let files = lock(&self.registering);
         let scripts = self.settings.load().scripts;
+        let mut stale = Vec::new();
         for PersistedCheck { check, maintenance } in checks {
             let table = self.snapshot();
             let owner = Some(&check.service_id).filter(|id| !id.is_empty());
             let orphaned = owner.is_some_and(|id| table.service(id).is_none());
             if orphaned || table.check(&check.id).is_some() {
-                files.iter().try_for_each(|files| files.remove_check(&check.id))?;
+                stale.push(Step::RemoveCheck(check.id));
                 continue;
             }
             if maintenance {
@@ -375,6 +361,9 @@ impl LocalState {
                     tracing::warn!(target: "agent", check = %check.id, %error, "check registered before is no longer allowed, not restoring it");
                 }
             }
+        }
+        if let Some(files) = &*files {
+            files.commit(stale)?;
         }
         Ok(())
     }
@@ -468,6 +457,12 @@ impl Declared {
             table.remove_check(&id);
         }
     }
+}
+
+/// Returns the step that keeps the registration which a changed instance belongs to.
+fn owner(table: &Table, id: &ServiceId) -> Option<Step> {
+    let root = table.service(id)?.sidecar_of.as_ref().unwrap_or(id);
+    Some(Step::StoreService(Box::new(table.registration(root)?)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,16 +1,20 @@
 //! Registrations of the HTTP API on disk: `<data_dir>/services/<hash of the ID>` and
 //! `<data_dir>/checks/<hash of the ID>`, one JSON file each, like Consul's layout.
 //!
-//! INVARIANT: a file is there as a whole or not at all (written beside, synced, renamed), so that a
-//! crash at any moment loses nothing that was answered. Files are readable by the agent alone: they
-//! carry tokens.
+//! INVARIANT: a file is there as a whole or not at all (written beside, synced, renamed), and a
+//! change of several files happens as a whole or not at all: its steps are written to
+//! `<data_dir>/registrations.journal` first. Once the journal is written the change is made; steps
+//! that fail then are repeated before the next change and at the next start. So an error means that
+//! nothing was changed, now and after a restart, and a crash loses nothing that was answered. (A
+//! disk that fails to sync a file it has just renamed may keep either.) Files are readable by the
+//! agent alone: they carry tokens.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use lictor_api::{CheckId, ServiceId, types::agent::CheckDefinition};
+use lictor_api::{CheckId, ServiceId, error::chain, types::agent::CheckDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::state::Registration;
@@ -31,6 +35,27 @@ pub enum PersistError {
     /// The definition has no JSON form.
     #[error("encoding registration")]
     Encode(#[source] serde_json::Error),
+    /// The journal is not what an agent writes.
+    #[error("reading {path:?}; remove it to start with the files as they are")]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// A step of a change on disk; repeating it changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub enum Step {
+    /// Keeps a service with its sidecar.
+    StoreService(Box<Registration>),
+    /// Forgets a service, if there is a file of it.
+    RemoveService(ServiceId),
+    /// Keeps a check.
+    StoreCheck(Box<PersistedCheck>),
+    /// Forgets a check, if there is a file of it.
+    RemoveCheck(CheckId),
 }
 
 /// A check registered by itself over HTTP, or maintenance mode.
@@ -44,27 +69,33 @@ pub struct PersistedCheck {
     pub maintenance: bool,
 }
 
-/// The two directories.
+/// The two directories and the journal.
 #[derive(Debug)]
 pub struct Files {
     services: PathBuf,
     checks: PathBuf,
+    journal: PathBuf,
 }
 
 impl Files {
-    /// Makes the directories.
+    /// Makes the directories and completes a change that was interrupted.
     ///
     /// # Errors
-    /// [`PersistError::Io`].
+    /// [`PersistError`].
     pub fn open(data_dir: &Path) -> Result<Self, PersistError> {
-        let files = Self { services: data_dir.join("services"), checks: data_dir.join("checks") };
+        let files = Self {
+            services: data_dir.join("services"),
+            checks: data_dir.join("checks"),
+            journal: data_dir.join("registrations.journal"),
+        };
         for directory in [&files.services, &files.checks] {
             fs::create_dir_all(directory).map_err(io_error("creating directory", directory))?;
         }
+        files.complete()?;
         Ok(files)
     }
 
-    /// All registrations. A file that cannot be read is reported and left alone.
+    /// Reads all registrations. A file that cannot be read is reported and left alone.
     ///
     /// # Errors
     /// [`PersistError::Io`] when a directory cannot be listed.
@@ -72,36 +103,62 @@ impl Files {
         Ok((load_all(&self.services)?, load_all(&self.checks)?))
     }
 
-    /// Keeps a service with its sidecar; on disk when this returns.
+    /// Makes a change of one or several files; it is on disk when this returns.
     ///
     /// # Errors
-    /// [`PersistError`]; the older file, if any, is still there.
-    pub fn store_service(&self, registration: &Registration) -> Result<(), PersistError> {
-        store(&self.services, &registration.service.id, registration)
+    /// [`PersistError`]; nothing was changed.
+    pub fn commit(&self, mut steps: Vec<Step>) -> Result<(), PersistError> {
+        self.complete()?;
+        steps.retain(|step| self.is_needed(step));
+        match &steps[..] {
+            [] => Ok(()),
+            [step] => self.apply(step),
+            steps => {
+                write(&self.journal, steps)?;
+                if let Err(error) = self.complete() {
+                    let error = chain(&error);
+                    tracing::warn!(target: "agent", error, "a registration is in the journal only; its files follow with the next one or at the next start");
+                }
+                Ok(())
+            }
+        }
     }
 
-    /// Forgets a service; no error when there is no file.
-    ///
-    /// # Errors
-    /// [`PersistError::Io`].
-    pub fn remove_service(&self, id: &ServiceId) -> Result<(), PersistError> {
-        remove(&self.services, id)
+    /// Repeats the steps in the journal, if there is one, and removes it.
+    fn complete(&self) -> Result<(), PersistError> {
+        let path = &self.journal;
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read.map_err(io_error("reading", path))?,
+        };
+        let steps: Vec<Step> = serde_json::from_slice(&bytes)
+            .map_err(|source| PersistError::Journal { path: path.clone(), source })?;
+        steps.iter().try_for_each(|step| self.apply(step))?;
+        remove(path)
     }
 
-    /// Keeps a check; on disk when this returns.
-    ///
-    /// # Errors
-    /// [`PersistError`]; the older file, if any, is still there.
-    pub fn store_check(&self, check: &PersistedCheck) -> Result<(), PersistError> {
-        store(&self.checks, &check.check.id, check)
+    fn path(&self, step: &Step) -> PathBuf {
+        match step {
+            Step::StoreService(registration) => file(&self.services, &registration.service.id),
+            Step::RemoveService(id) => file(&self.services, id),
+            Step::StoreCheck(check) => file(&self.checks, &check.check.id),
+            Step::RemoveCheck(id) => file(&self.checks, id),
+        }
     }
 
-    /// Forgets a check; no error when there is no file.
-    ///
-    /// # Errors
-    /// [`PersistError::Io`].
-    pub fn remove_check(&self, id: &CheckId) -> Result<(), PersistError> {
-        remove(&self.checks, id)
+    /// Returns whether a step changes anything.
+    fn is_needed(&self, step: &Step) -> bool {
+        let removes = matches!(step, Step::RemoveService(_) | Step::RemoveCheck(_));
+        !removes || self.path(step).symlink_metadata().is_ok()
+    }
+
+    fn apply(&self, step: &Step) -> Result<(), PersistError> {
+        let path = self.path(step);
+        match step {
+            Step::StoreService(registration) => write(&path, registration),
+            Step::StoreCheck(check) => write(&path, check),
+            Step::RemoveService(_) | Step::RemoveCheck(_) => remove(&path),
+        }
     }
 }
 
@@ -110,26 +167,25 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Pers
     move |source| PersistError::Io { action, path, source }
 }
 
-/// IDs may hold anything, slashes included.
-fn file_name(id: &str) -> String {
+/// Returns the file of an ID, which may hold anything, slashes included.
+fn file(directory: &Path, id: &str) -> PathBuf {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, id.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    directory.join(name)
 }
 
-fn store(directory: &Path, id: &str, value: &impl Serialize) -> Result<(), PersistError> {
+fn write(path: &Path, value: &(impl Serialize + ?Sized)) -> Result<(), PersistError> {
     let bytes = serde_json::to_vec(value).map_err(PersistError::Encode)?;
-    let path = directory.join(file_name(id));
-    lictor_runtime::files::write_atomically(&path, &bytes).map_err(io_error("writing", &path))
+    lictor_runtime::files::write_atomically(path, &bytes).map_err(io_error("writing", path))
 }
 
-fn remove(directory: &Path, id: &str) -> Result<(), PersistError> {
-    let path = directory.join(file_name(id));
-    let remove = || match fs::remove_file(&path) {
+fn remove(path: &Path) -> Result<(), PersistError> {
+    let remove = || match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => fs::File::open(directory)?.sync_all(),
+        Ok(()) => fs::File::open(path.parent().unwrap_or(path))?.sync_all(),
     };
-    remove().map_err(io_error("removing", &path))
+    remove().map_err(io_error("removing", path))
 }
 
 fn load_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>, PersistError> {

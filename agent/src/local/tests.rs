@@ -351,3 +351,88 @@ fn reports_are_for_ttl_checks_and_bounded() {
         format!("{} ... (captured 4096 of 4097 bytes)", "x".repeat(4096))
     );
 }
+
+/// An agent that keeps its registrations in a directory.
+fn open_in(dir: &Path, json: &Value) -> LocalState {
+    let mut config = config(json);
+    config.data_dir = Some(dir.to_owned());
+    LocalState::open(&config, NODE_ID).unwrap()
+}
+
+/// Puts a directory where a file is or would be: nothing can be written or removed there.
+fn obstruct(path: &Path) {
+    if path.exists() {
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::create_dir_all(path.join("in the way")).unwrap();
+}
+
+fn only_file(dir: &Path) -> std::path::PathBuf {
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+#[test]
+fn a_change_of_several_files_that_the_disk_interrupts_is_completed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open_in(dir.path(), &json!({}));
+    register(&local, &json!({"Name": "web", "Port": 1})).unwrap();
+    let check = json!({"ID": "old", "Name": "old", "ServiceID": "web", "TTL": "1h"});
+    local.register_check(wire::from_value(check).unwrap(), Source::Http).unwrap();
+    let file = only_file(&dir.path().join("checks"));
+    obstruct(&file);
+    let replacing = service(&json!({"Name": "web", "Port": 2}));
+    local.register_service(replacing, Source::Http, true).unwrap();
+    let shown = |local: &LocalState| {
+        (local.snapshot().service("web").map(|web| web.service.port), check_ids(local))
+    };
+    assert_eq!(shown(&local), (Some(2), Vec::new()), "it is in force");
+    drop(local);
+    std::fs::remove_dir_all(&file).unwrap();
+    let disk = PersistedCheck {
+        check: CheckDefinition {
+            id: "old".into(),
+            name: "old".into(),
+            service_id: "web".into(),
+            ttl: lictor_api::GoDuration::from_secs(3600),
+            ..CheckDefinition::default()
+        },
+        maintenance: false,
+    };
+    std::fs::write(&file, serde_json::to_vec(&disk).unwrap()).unwrap();
+    let local = open_in(dir.path(), &json!({}));
+    assert_eq!(shown(&local), (Some(2), Vec::new()), "and after a restart, too");
+    assert!(!dir.path().join("registrations.journal").exists());
+}
+
+#[test]
+fn a_change_that_the_disk_refuses_changes_nothing_now_or_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = json!({"service": {"name": "file", "port": 1}});
+    let local = open_in(dir.path(), &before);
+    for id in ["api", "web"] {
+        register(&local, &json!({"Name": id, "Port": 1})).unwrap();
+        let check = json!({"ID": format!("{id}-1"), "Name": "c", "ServiceID": id, "TTL": "1h"});
+        local.register_check(wire::from_value(check).unwrap(), Source::Http).unwrap();
+    }
+    let shown = |local: &LocalState| {
+        let table = local.snapshot();
+        let ports =
+            table.services().map(|local| (local.service.id.to_string(), local.service.port));
+        (ports.collect::<Vec<_>>(), check_ids(local))
+    };
+    let all = shown(&local);
+    let journal = dir.path().join("registrations.journal");
+    obstruct(&journal);
+    let replacing = service(&json!({"Name": "web", "Port": 2}));
+    local.register_service(replacing, Source::Http, true).unwrap_err();
+    local.deregister_service(&"api".into()).unwrap_err();
+    let declared = json!({"services": [
+        {"name": "web", "port": 3}, {"name": "api", "port": 3}, {"name": "file", "port": 3}]});
+    local.reload(&config(&declared)).unwrap_err();
+    assert_eq!(shown(&local), all);
+    drop(local);
+    std::fs::remove_dir_all(&journal).unwrap();
+    assert_eq!(shown(&open_in(dir.path(), &before)), all);
+}
