@@ -91,7 +91,7 @@ pub enum ReloadError {
     #[error("configuring TLS")]
     Tls(#[from] TlsError),
     /// A declared service or check is wrong.
-    #[error("registering the configured services and checks: {0}")]
+    #[error("registering the configured services and checks")]
     Registration(#[from] RegistrationError),
     /// The agent is stopping.
     #[error("the agent is stopping")]
@@ -101,12 +101,12 @@ pub enum ReloadError {
 // === impl Agent ===
 
 impl Agent {
-    /// The server that this agent is; `None` on a client agent.
+    /// Returns the server that this agent is; `None` on a client agent.
     pub fn server(&self) -> Option<&Arc<Server>> {
         self.role.as_ref().map(|role| &role.server)
     }
 
-    /// The mesh's certificate authority; `None` on a client agent.
+    /// Returns the mesh's certificate authority; `None` on a client agent.
     pub fn authority(&self) -> Option<&Arc<Authority>> {
         self.role.as_ref().map(|role| &role.authority)
     }
@@ -119,11 +119,17 @@ impl Agent {
         let zone = dns::Zone::new(&config)?;
         let certificates = ListenerFiles::load(&config)?;
         let config = Arc::new(config);
-        let (local, reloaded) = (self.local.clone(), config.clone());
-        tokio::task::spawn_blocking(move || local.reload(&reloaded))
+        let (tls, local, reloaded) = (self.tls.clone(), self.local.clone(), config.clone());
+        let prepare_and_commit = move || {
+            let certificates = tls.stage(certificates)?;
+            // The last step that can fail: it writes to the disk.
+            local.reload(&reloaded)?;
+            certificates.commit();
+            Ok::<_, ReloadError>(())
+        };
+        tokio::task::spawn_blocking(prepare_and_commit)
             .await
             .map_err(|_| ReloadError::Stopping)??;
-        self.tls.adopt(certificates)?;
         self.dns.store(Arc::new(zone));
         self.config.store(config);
         Ok(())
@@ -140,7 +146,7 @@ impl Agent {
         result.await.map_err(|_| stopping())?
     }
 
-    /// Asks the process to leave the cluster and to stop; returns when the others know that it left.
+    /// Asks the process to leave the cluster and to stop; returns when the other members know.
     pub async fn request_leave(&self) {
         let (answer, left) = oneshot::channel();
         if self.requests.send(Request::Leave(answer)).await.is_err() || left.await.is_err() {
@@ -148,3 +154,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

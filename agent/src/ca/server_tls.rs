@@ -19,7 +19,7 @@ use lictor_config::{
     runtime::{MinVersion, TlsProtocol},
 };
 use lictor_core::state::{State, Topic, WatchSet};
-use lictor_transport::tls::{InternalRpc, RpcFiles, TlsConfig, TlsError, material};
+use lictor_transport::tls::{InternalRpc, RpcFiles, StagedRpc, TlsConfig, TlsError, material};
 use rcgen::KeyPair;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -81,6 +81,28 @@ fn from_files(
         .map_err(|source| TlsError::Certificate { path: path.clone(), source })
 }
 
+/// Prepared files, which cannot fail any more.
+pub(crate) struct Staged<'a> {
+    tls: &'a ListenerTls,
+    rpc: StagedRpc<'a>,
+    https: Option<ServerConfig>,
+    grpc: Option<ServerConfig>,
+    clients: Option<Arc<RootCertStore>>,
+}
+
+impl Staged<'_> {
+    /// Puts the files in force.
+    pub(crate) fn commit(self) {
+        self.rpc.commit();
+        for (listener, loaded) in [(&self.tls.https, self.https), (&self.tls.grpc, self.grpc)] {
+            if let Some(loaded) = loaded {
+                listener.store(Some(Arc::new(loaded)));
+            }
+        }
+        self.tls.clients.store(self.clients);
+    }
+}
+
 impl ListenerTls {
     /// Loads the operator's files, if there are any.
     ///
@@ -88,26 +110,21 @@ impl ListenerTls {
     /// [`TlsError`] names the file.
     pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
         let this = Self::default();
-        this.adopt(ListenerFiles::load(config)?)?;
+        this.stage(ListenerFiles::load(config)?)?.commit();
         if this.https.load().is_none() && !config.tls.auto && !config.listen.https.is_empty() {
             tracing::warn!("HTTPS has no certificate: set tls.defaults.cert_file or tls.auto");
         }
         Ok(this)
     }
 
-    /// Serves new connections with loaded files. What has no file keeps what it has.
+    /// Prepares loaded files, which serve new connections after [`Staged::commit`]. A listener
+    /// without files keeps what it has.
     ///
     /// # Errors
     /// [`TlsError`]; nothing is changed.
-    pub(crate) fn adopt(&self, files: ListenerFiles) -> Result<(), TlsError> {
-        self.rpc.adopt(files.rpc)?;
-        for (listener, loaded) in [(&self.https, files.https), (&self.grpc, files.grpc)] {
-            if let Some(loaded) = loaded {
-                listener.store(Some(Arc::new(loaded)));
-            }
-        }
-        self.clients.store(files.clients);
-        Ok(())
+    pub(crate) fn stage(&self, files: ListenerFiles) -> Result<Staged<'_>, TlsError> {
+        let ListenerFiles { https, grpc, rpc, clients } = files;
+        Ok(Staged { tls: self, rpc: self.rpc.stage(rpc)?, https, grpc, clients })
     }
 
     /// Keeps the mesh's certificate on the listeners that use it, until `shutdown`.

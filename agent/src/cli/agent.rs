@@ -145,8 +145,12 @@ impl AgentVerb {
 
     async fn reload(&self, agent: &Agent, level: &log::LevelHandle) -> anyhow::Result<()> {
         let config = self.load()?;
-        level.set(&config.log.level).context("changing the log level")?;
+        let log_level = config.log.level.clone();
         agent.reload(config).await?;
+        // Last, because a refused configuration must not change it.
+        if let Err(error) = level.set(&log_level) {
+            tracing::warn!(target: "agent", %error, "changing the log level");
+        }
         tracing::info!(target: "agent", "configuration reloaded");
         Ok(())
     }

@@ -21,7 +21,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 
-pub use internal_rpc::{Files as RpcFiles, InternalRpc, is_tls};
+pub use internal_rpc::{Files as RpcFiles, InternalRpc, Staged as StagedRpc, is_tls};
 pub use role::Role;
 
 /// TLS settings that can be swapped; `None` refuses every handshake.

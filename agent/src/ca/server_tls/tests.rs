@@ -138,7 +138,7 @@ async fn files_of_the_operator_serve_https_and_a_reload_takes_new_ones() {
 
     let second = write_files(dir.path(), "agent.example");
     let open = serving();
-    tls.adopt(ListenerFiles::load(&config).unwrap()).unwrap();
+    tls.stage(ListenerFiles::load(&config).unwrap()).unwrap().commit();
     handshake(serving(), std::slice::from_ref(&second), name()).unwrap();
     handshake(serving(), std::slice::from_ref(&first), name()).unwrap_err();
     // What a connection began with goes on.

@@ -8,7 +8,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -82,7 +82,7 @@ impl InternalRpc {
     /// [`TlsError`] names the key or the file.
     pub fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
         let rpc = Self::default();
-        rpc.adopt(Files::load(config)?)?;
+        rpc.stage(Files::load(config)?)?.commit();
         Ok(rpc)
     }
 
@@ -133,12 +133,13 @@ impl InternalRpc {
         role::of_certificates(certificates, &current.domain)
     }
 
-    /// Puts loaded files in force. Open connections keep their settings.
+    /// Prepares loaded files, which are in force after [`Staged::commit`]. Until then no other
+    /// change is made. Open connections go on as they are.
     ///
     /// # Errors
     /// [`TlsError`]; nothing is changed.
-    pub fn adopt(&self, files: Files) -> Result<(), TlsError> {
-        self.change(|parts| parts.files = files)
+    pub fn stage(&self, files: Files) -> Result<Staged<'_>, TlsError> {
+        self.prepare(|parts| parts.files = files)
     }
 
     /// Trusts the client agents of the mesh's authority (`auto_encrypt.allow_tls`).
@@ -158,7 +159,12 @@ impl InternalRpc {
     }
 
     fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<(), TlsError> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prepare(change)?.commit();
+        Ok(())
+    }
+
+    fn prepare(&self, change: impl FnOnce(&mut Parts)) -> Result<Staged<'_>, TlsError> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Parts {
             files: parts.files.clone(),
             mesh: parts.mesh.clone(),
@@ -166,9 +172,23 @@ impl InternalRpc {
         };
         change(&mut changed);
         let current = changed.compile()?;
-        *parts = changed;
-        self.current.store(Arc::new(current));
-        Ok(())
+        Ok(Staged { rpc: self, parts, changed, current })
+    }
+}
+
+/// A change that cannot fail any more; dropped, it is not made.
+pub struct Staged<'a> {
+    rpc: &'a InternalRpc,
+    parts: MutexGuard<'a, Parts>,
+    changed: Parts,
+    current: Current,
+}
+
+impl Staged<'_> {
+    /// Puts the change in force.
+    pub fn commit(mut self) {
+        *self.parts = self.changed;
+        self.rpc.current.store(Arc::new(self.current));
     }
 }
 

@@ -122,7 +122,7 @@ async fn a_reload_changes_new_connections_and_a_bad_file_changes_nothing() {
     assert!(Arc::ptr_eq(&before, &server.acceptor().unwrap()));
 
     ca.issue("server", &["server.dc1.consul"], SystemTime::now() + DAY);
-    server.adopt(Files::load(&ca.config("server", true, |_| {})).unwrap()).unwrap();
+    server.stage(Files::load(&ca.config("server", true, |_| {})).unwrap()).unwrap().commit();
     assert!(!Arc::ptr_eq(&before, &server.acceptor().unwrap()));
     assert_eq!(meet(&client, &server).await, Ok(Role::Client));
 }
