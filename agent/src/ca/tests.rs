@@ -250,7 +250,24 @@ async fn an_operators_root_must_fit_its_key() {
 #[tokio::test]
 async fn lifetimes_out_of_bounds_are_refused() {
     let authority = authority(&config()).await;
-    let short = BuiltinCaConfig { leaf_cert_ttl: GoDuration::from_secs(60), ..config() };
-    let error = authority.configure(short, None, None, false).await.unwrap_err();
-    assert!(error.to_string().contains("leaf cert TTL must be greater"), "{error}");
+    const HOUR: u64 = 3600;
+    let short = "leaf cert TTL must be greater or equal than 1h0m0s";
+    let long = "leaf cert TTL must be less than 8760h0m0s";
+    let outlived = "root cert TTL must be greater than the leaf cert TTL";
+    for (leaf, root, refusal) in [
+        (HOUR - 1, 10 * HOUR, Some(short)),
+        (HOUR, HOUR + 1, None),
+        (HOUR, HOUR, Some(outlived)),
+        (2 * HOUR, HOUR, Some(outlived)),
+        (8760 * HOUR, 8761 * HOUR, None),
+        (8760 * HOUR + 1, 8762 * HOUR, Some(long)),
+    ] {
+        let (leaf_cert_ttl, root_cert_ttl) =
+            (GoDuration::from_secs(leaf), GoDuration::from_secs(root));
+        let config = BuiltinCaConfig { leaf_cert_ttl, root_cert_ttl, ..config() };
+        let refused = authority.configure(config, None, None, false).await.err();
+        let text =
+            refusal.map(|text| format!("invalid certificate authority configuration: {text}"));
+        assert_eq!(refused.map(|error| error.to_string()), text, "{leaf} s, {root} s");
+    }
 }
