@@ -21,7 +21,7 @@ use super::{Context, HttpError, Request, Response};
 pub(super) async fn put(cx: Context, request: Request) -> Result<Response, HttpError> {
     let entry = decode(&request.body)?;
     let ConfigEntry::ServiceIntentions(intentions) = &entry;
-    intention::validate(intentions).map_err(|e| HttpError::InvalidEntry(e.to_string()))?;
+    intention::validate(intentions).map_err(HttpError::InvalidEntry)?;
     cx.authorize(&Access::Intention { destination: &intentions.name, write: true })?;
     let expected = request.number("cas")?;
     let command = ConfigEntryCommand::Upsert { entry, expected };

@@ -1,7 +1,14 @@
 //! Every error that the HTTP API answers: its text and its status.
 //!
-//! These texts are wire contract: Consul's clients print and match them. This is the only table of
-//! them in the agent; handlers name a variant.
+//! These texts are wire contract: Consul's clients print and match them. An error that is found in a
+//! handler is an entry of the table below. What the rest of the agent finds has a table in its own
+//! module, which a variant here wraps and whose texts it passes on: registrations
+//! (`local/error.rs`), intentions (`connect/intention/validate.rs` of the core), refused commands
+//! (`fsm.rs` of the core), certificates (`ca.rs`), events (`events.rs`), filters
+//! (`filter.rs`), operations of transactions (`txn/operation.rs`). The mesh service, which is
+//! gRPC, has `rpc/subject.rs`.
+
+mod wrapped;
 
 use std::time::Duration;
 
@@ -9,542 +16,310 @@ use http::{Method, StatusCode};
 use lictor_api::{
     GoDuration, ServiceId,
     duration::InvalidDuration,
-    error::{NO_DATACENTER, NO_LEADER, NO_SERVERS},
+    error::{NO_DATACENTER, NO_SERVERS},
     types::{session::MAX_TTL, txn::MAX_OPERATIONS},
     wire::DecodeError,
 };
-use lictor_core::acl::PermissionDenied;
+use lictor_core::{acl::PermissionDenied, connect::intention::InvalidIntention};
 use lictor_membership::{KeyringError, SendError};
 
 use super::{Response, filter::FilterError};
 use crate::{
-    archive::ArchiveError,
-    ca::CaError,
-    events::FireError,
-    forward::ForwardError,
-    local::RegistrationError,
-    message::MalformedRequest,
-    server::{ServerError, snapshots::SnapshotError},
+    archive::ArchiveError, ca::CaError, events::FireError, forward::ForwardError,
+    local::RegistrationError, server::ServerError,
 };
+use wrapped::unknown_path;
 
-/// Why a request is not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+/// Makes the enum, its texts and its statuses: `Name { fields } = STATUS("text", arguments);`.
+/// A wrapped error is shown as `{0}`, or by a function of `wrapped` (`fmt =`): clients read its text.
+macro_rules! errors {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $(($($tuple:tt)*))? $({ $($fields:tt)* })? = $status:ident($($text:tt)*);
+    )*) => {
+        /// Why a request is refused or failed.
+        #[derive(Debug, thiserror::Error)]
+        pub enum HttpError {
+            $(
+                #[doc = $doc]
+                #[error($($text)*)]
+                $name $(($($tuple)*))? $({ $($fields)* })?,
+            )*
+        }
+
+        impl HttpError {
+            /// Returns the status that the table gives a variant.
+            fn listed_status(&self) -> StatusCode {
+                match self {
+                    $(Self::$name { .. } => StatusCode::$status,)*
+                }
+            }
+        }
+    };
+}
+
+errors! {
     // === any request
-    /// No endpoint has this path.
-    #[error("{}", if *v1 {
-        "Invalid URL path: not a recognized HTTP API endpoint\n"
-    } else {
-        "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
-    })]
-    UnknownPath {
-        /// Whether it looks like the API's.
-        v1: bool,
-    },
-    /// The endpoint does not have this method.
-    #[error("method {method} not allowed")]
-    MethodNotAllowed {
-        /// The method.
-        method: Method,
-        /// The `Allow` header.
-        allow: String,
-    },
+    /// No endpoint has this path; `v1` tells whether it looks like one of the API.
+    UnknownPath { v1: bool } = NOT_FOUND("{}", unknown_path(*v1));
+    /// The endpoint does not have this method; `allow` is the header of the response.
+    MethodNotAllowed { method: Method, allow: String } = METHOD_NOT_ALLOWED(
+        "method {method} not allowed"
+    );
     /// Path or query are not percent-encoded UTF-8.
-    #[error("Invalid URL: not percent-encoded UTF-8")]
-    Encoding,
-    /// The body could not be received.
-    #[error("Request body could not be read")]
-    Body,
-    /// The body is larger than accepted.
-    #[error(
+    Encoding = BAD_REQUEST("Invalid URL: not percent-encoded UTF-8");
+    /// The body was not received.
+    Body = BAD_REQUEST("Request body could not be read");
+    /// The body is larger than `limit`; `bytes` is its length, or what was received of it.
+    BodyTooLarge { bytes: u64, limit: usize } = PAYLOAD_TOO_LARGE(
         "Request body({bytes} bytes) too large, max size: {limit} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size."
-    )]
-    BodyTooLarge {
-        /// Its length, or what was received of it.
-        bytes: u64,
-        /// The bound.
-        limit: usize,
-    },
+    );
     /// The body is not what the endpoint takes.
-    #[error("{}", decode_text(.0))]
-    Decode(#[source] DecodeError),
-    /// The answer cannot be written as JSON.
-    #[error("encoding the answer failed")]
-    Encode(#[source] serde_json::Error),
-    /// A parameter of Consul's paid edition.
-    #[error("Invalid query parameter: \"{parameter}\" - {feature} are a Consul Enterprise feature")]
-    EnterpriseParameter {
-        /// The parameter.
-        parameter: &'static str,
-        /// What it belongs to.
-        feature: &'static str,
-    },
-    /// A header of Consul's paid edition.
-    #[error("Invalid header: \"{header}\" - {feature} are a Consul Enterprise feature")]
-    EnterpriseHeader {
-        /// The header.
-        header: &'static str,
-        /// What it belongs to.
-        feature: &'static str,
-    },
-    /// Another datacenter, which is not reachable.
-    #[error("{NO_DATACENTER}")]
-    NoDatacenter,
-    /// A client agent that knows no server.
-    #[error("{NO_SERVERS}")]
-    NoServers,
-    /// Another agent was asked and did not answer.
-    #[error("{}", forward_text(.0))]
-    Forward(#[from] ForwardError),
-    /// This agent passes requests on only so fast (`limits.rpc_rate`). Nothing was sent.
-    #[error("RPC rate limit exceeded")]
-    RateLimited,
-    /// The caller may not.
-    #[error(transparent)]
-    PermissionDenied(#[from] PermissionDenied),
-    /// The servers cannot or will not.
-    #[error("{}", server_text(.0))]
-    Server(#[from] ServerError),
-    /// A defect; the log has it.
-    #[error("internal error")]
-    Panicked,
+    Decode(#[source] DecodeError) = BAD_REQUEST(fmt = wrapped::decode);
+    /// The response has no JSON form.
+    Encode(#[source] serde_json::Error) = INTERNAL_SERVER_ERROR("encoding the answer failed");
+    /// A query parameter of Consul Enterprise.
+    EnterpriseParameter { parameter: &'static str, feature: &'static str } = BAD_REQUEST(
+        "Invalid query parameter: \"{parameter}\" - {feature} are a Consul Enterprise feature"
+    );
+    /// A header of Consul Enterprise.
+    EnterpriseHeader { header: &'static str, feature: &'static str } = BAD_REQUEST(
+        "Invalid header: \"{header}\" - {feature} are a Consul Enterprise feature"
+    );
+    /// The request names a datacenter that is not reachable from here.
+    NoDatacenter = INTERNAL_SERVER_ERROR("{NO_DATACENTER}");
+    /// A client agent knows no server.
+    NoServers = INTERNAL_SERVER_ERROR("{NO_SERVERS}");
+    /// The request was forwarded and not answered.
+    Forward(#[from] ForwardError) = INTERNAL_SERVER_ERROR(fmt = wrapped::forward);
+    /// Requests are forwarded no faster than `limits.rpc_rate`; nothing was sent.
+    RateLimited = TOO_MANY_REQUESTS("RPC rate limit exceeded");
+    /// The caller is not allowed to.
+    PermissionDenied(#[from] PermissionDenied) = FORBIDDEN("{0}");
+    /// The servers could not, or refused.
+    Server(#[from] ServerError) = INTERNAL_SERVER_ERROR(fmt = wrapped::server);
+    /// A defect of the agent; the log has the details.
+    Panicked = INTERNAL_SERVER_ERROR("internal error");
+    /// The servers answered a command with a response of another; the log has the details.
+    UnexpectedResponse = INTERNAL_SERVER_ERROR("internal error");
 
     // === reads
     /// `?index=` is not a number.
-    #[error("Invalid index")]
-    InvalidIndex,
+    InvalidIndex = BAD_REQUEST("Invalid index");
     /// `?wait=` is not a duration.
-    #[error("Invalid wait time")]
-    InvalidWait,
+    InvalidWait = BAD_REQUEST("Invalid wait time");
     /// `?max_stale=` is not a duration.
-    #[error("Invalid max_stale value {0:?}")]
-    InvalidMaxStale(String),
+    InvalidMaxStale(String) = BAD_REQUEST("Invalid max_stale value {0:?}");
     /// Both `?stale` and `?consistent`.
-    #[error("Cannot specify ?stale with ?consistent, conflicting semantics.")]
-    StaleWithConsistent,
+    StaleWithConsistent = BAD_REQUEST(
+        "Cannot specify ?stale with ?consistent, conflicting semantics."
+    );
     /// Both `?cached` and `?consistent`.
-    #[error("Cannot specify ?cached with ?consistent, conflicting semantics.")]
-    CachedWithConsistent,
+    CachedWithConsistent = BAD_REQUEST(
+        "Cannot specify ?cached with ?consistent, conflicting semantics."
+    );
     /// `?filter=` cannot be used.
-    #[error("Failed to create boolean expression evaluator: {0}")]
-    Filter(#[from] FilterError),
+    Filter(#[from] FilterError) = INTERNAL_SERVER_ERROR(
+        "Failed to create boolean expression evaluator: {0}"
+    );
     /// A numeric parameter is not a number.
-    #[error("strconv.ParseUint: parsing {0:?}: invalid syntax")]
-    Number(String),
+    Number(String) = INTERNAL_SERVER_ERROR("strconv.ParseUint: parsing {0:?}: invalid syntax");
 
     // === kv
-    /// No key in the path.
-    #[error("Missing key name")]
-    MissingKey,
-    /// Parameters that exclude each other; the whole query.
-    #[error("Conflicting flags: {0}\n")]
-    ConflictingFlags(String),
+    /// The path names no key.
+    MissingKey = BAD_REQUEST("Missing key name");
+    /// Parameters exclude each other; with the whole query.
+    ConflictingFlags(String) = BAD_REQUEST("Conflicting flags: {0}\n");
 
     // === sessions and transactions
-    /// No session in the path.
-    #[error("Missing session")]
-    MissingSession,
-    /// There is no such session to renew.
-    #[error("Session id '{0}' not found")]
-    NoSession(String),
-    /// A behavior that is neither.
-    #[error("Invalid Behavior setting '{0}'")]
-    InvalidBehavior(String),
-    /// A TTL that is no duration.
-    #[error("Session TTL '{ttl}' invalid: {reason}")]
-    UnreadableTtl {
-        /// The TTL.
-        ttl: String,
-        /// Why.
-        reason: InvalidDuration,
-    },
-    /// A TTL that is too short or too long; in nanoseconds.
-    #[error(
-        "Invalid Session TTL '{}', must be between [{}={}]",
-        .ttl.as_nanos(), GoDuration(*.shortest), GoDuration(MAX_TTL)
-    )]
-    InvalidTtl {
-        /// The TTL.
-        ttl: Duration,
-        /// The shortest (`session_ttl_min`).
-        shortest: Duration,
-    },
-    /// A transaction's body is not what it should be.
-    #[error("Failed to parse body: {}", named(.0))]
-    TxnDecode(#[source] DecodeError),
-    /// A transaction with too many operations.
-    #[error("Transaction contains too many operations ({0} > {MAX_OPERATIONS})")]
-    TooManyOperations(usize),
-    /// A transaction that is too large.
-    #[error(
+    /// The path names no session.
+    MissingSession = BAD_REQUEST("Missing session");
+    /// The session to renew does not exist.
+    NoSession(String) = NOT_FOUND("Session id '{0}' not found");
+    /// `Behavior` is neither `release` nor `delete`.
+    InvalidBehavior(String) = INTERNAL_SERVER_ERROR("Invalid Behavior setting '{0}'");
+    /// `TTL` is not a duration.
+    UnreadableTtl { ttl: String, reason: InvalidDuration } = INTERNAL_SERVER_ERROR(
+        "Session TTL '{ttl}' invalid: {reason}"
+    );
+    /// `TTL` is out of bounds; `shortest` is `session_ttl_min`.
+    InvalidTtl { ttl: Duration, shortest: Duration } = INTERNAL_SERVER_ERROR(
+        "Invalid Session TTL '{}', must be between [{}={}]", .ttl.as_nanos(), GoDuration(*.shortest), GoDuration(MAX_TTL)
+    );
+    /// The body of a transaction cannot be decoded.
+    TxnDecode(#[source] DecodeError) = BAD_REQUEST(fmt = wrapped::txn_decode);
+    /// A transaction has too many operations.
+    TooManyOperations(usize) = PAYLOAD_TOO_LARGE(
+        "Transaction contains too many operations ({0} > {MAX_OPERATIONS})"
+    );
+    /// The body of a transaction is larger than `limit`.
+    TxnTooLarge { bytes: usize, limit: usize } = PAYLOAD_TOO_LARGE(
         "Request body({bytes} bytes) too large, max size: {limit} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#txn_max_req_len."
-    )]
-    TxnTooLarge {
-        /// Its length.
-        bytes: usize,
-        /// The bound.
-        limit: usize,
-    },
+    );
 
     // === catalog and health
-    /// No service in the path.
-    #[error("Missing service name")]
-    MissingServiceName,
-    /// No node in the path.
-    #[error("Missing node name")]
-    MissingNodeName,
-    /// No state in the path.
-    #[error("Missing check state")]
-    MissingCheckState,
+    /// The path names no service.
+    MissingServiceName = BAD_REQUEST("Missing service name");
+    /// The path names no node.
+    MissingNodeName = BAD_REQUEST("Missing node name");
+    /// The path names no state.
+    MissingCheckState = BAD_REQUEST("Missing check state");
     /// `?passing=` is not a boolean.
-    #[error("Invalid value for ?passing")]
-    InvalidPassing,
-    /// A deregistration without a node.
-    #[error("Must provide node")]
-    MissingNode,
-    /// An instance without a service.
-    #[error("Must provide service name (Service.Service) when service ID is provided")]
-    MissingServiceOfId,
-    /// A proxy without a service behind it.
-    #[error("Proxy.DestinationServiceName must be non-empty for Connect proxy services")]
-    MissingProxyDestination,
+    InvalidPassing = BAD_REQUEST("Invalid value for ?passing");
+    /// A deregistration names no node.
+    MissingNode = INTERNAL_SERVER_ERROR("Must provide node");
+    /// An instance has an ID and no service name.
+    MissingServiceOfId = INTERNAL_SERVER_ERROR(
+        "Must provide service name (Service.Service) when service ID is provided"
+    );
+    /// A proxy has no destination.
+    MissingProxyDestination = INTERNAL_SERVER_ERROR(
+        "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
+    );
+    /// `?sg=` names a sameness group, which Consul CE does not have.
+    SamenessGroup = INTERNAL_SERVER_ERROR("sameness groups are not supported in consul CE");
 
     // === agent
-    /// A definition or report that the agent does not take.
-    #[error(transparent)]
-    Registration(#[from] RegistrationError),
-    /// An instance that is not registered here, on a read.
-    #[error("unknown service ID: {0}")]
-    UnknownServiceId(ServiceId),
-    /// No instance in the path.
-    #[error("Missing service ID")]
-    MissingServiceId,
-    /// No check in the path.
-    #[error("Missing check ID")]
-    MissingCheckId,
-    /// A report of no known state.
-    #[error("Invalid check status: '{0}'")]
-    InvalidCheckStatus(String),
+    /// The agent refuses a definition or a report.
+    Registration(#[from] RegistrationError) = BAD_REQUEST("{0}");
+    /// A read names an instance that is not registered on this agent.
+    UnknownServiceId(ServiceId) = NOT_FOUND("unknown service ID: {0}");
+    /// The path names no instance.
+    MissingServiceId = BAD_REQUEST("Missing service ID");
+    /// The path names no check.
+    MissingCheckId = BAD_REQUEST("Missing check ID");
+    /// A report names an unknown state.
+    InvalidCheckStatus(String) = BAD_REQUEST("Invalid check status: '{0}'");
     /// Maintenance without `?enable=`.
-    #[error("Missing value for enable")]
-    MissingEnable,
+    MissingEnable = BAD_REQUEST("Missing value for enable");
     /// `?enable=` is not a boolean.
-    #[error("Invalid value for enable: {0:?}")]
-    InvalidEnable(String),
-    /// The new configuration cannot be used; the old one stays in force.
-    #[error("{0}")]
-    Reload(String),
+    InvalidEnable(String) = BAD_REQUEST("Invalid value for enable: {0:?}");
+    /// The new configuration cannot be used, in the words of the process that read it.
+    Reload(String) = INTERNAL_SERVER_ERROR("{0}");
     /// This agent is not in the pool.
-    #[error("this agent is not in that pool: its port is off in the configuration")]
-    NoGossip,
-    /// Nobody could be joined.
-    #[error("{0}")]
-    Join(String),
-    /// There is no such member.
-    #[error("agent: No node found with name '{0}'")]
-    NoMember(String),
-    /// An event that cannot be told.
-    #[error(transparent)]
-    Event(#[from] FireError),
+    NoGossip = INTERNAL_SERVER_ERROR(
+        "this agent is not in that pool: its port is off in the configuration"
+    );
+    /// No address could be joined.
+    Join(String) = INTERNAL_SERVER_ERROR("{0}");
+    /// The pool has no such member.
+    NoMember(String) = INTERNAL_SERVER_ERROR("agent: No node found with name '{0}'");
+    /// The event cannot be fired.
+    Event(#[from] FireError) = BAD_REQUEST("{0}");
 
     // === coordinates and keys
-    /// A coordinate with numbers that are none.
-    #[error("invalid coordinate")]
-    InvalidCoordinate,
-    /// A coordinate of other dimensions.
-    #[error("incompatible coordinate")]
-    IncompatibleCoordinate,
-    /// Not a gossip key.
-    #[error("{0}")]
-    Key(KeyringError),
-    /// `?relay-factor=` is too large.
-    #[error("Relay factor {0} is out of range; the range is [0, 5]")]
-    RelayFactor(u64),
-    /// The pool does not take messages.
-    #[error(transparent)]
-    Send(#[from] SendError),
-    /// Not every member did what was asked.
-    #[error(
+    /// A coordinate has numbers that are not finite.
+    InvalidCoordinate = BAD_REQUEST("invalid coordinate");
+    /// A coordinate has other dimensions.
+    IncompatibleCoordinate = BAD_REQUEST("incompatible coordinate");
+    /// The text is not a gossip key.
+    Key(KeyringError) = BAD_REQUEST("{0}");
+    /// `?relay-factor=` is out of range.
+    RelayFactor(u64) = BAD_REQUEST("Relay factor {0} is out of range; the range is [0, 5]");
+    /// The pool does not send the message.
+    Send(#[from] SendError) = INTERNAL_SERVER_ERROR("{0}");
+    /// Members failed a key operation, or did not answer.
+    Keyring { pool: &'static str, failed: usize, answered: usize, nodes: usize, errors: String } = INTERNAL_SERVER_ERROR(
         "{pool} keyring: {failed}/{nodes} nodes reported failure, {answered}/{nodes} answered: {errors}"
-    )]
-    Keyring {
-        /// Which pool.
-        pool: &'static str,
-        /// How many refused.
-        failed: usize,
-        /// How many answered.
-        answered: usize,
-        /// How many were asked.
-        nodes: usize,
-        /// What they said.
-        errors: String,
-    },
+    );
 
     // === config entries
-    /// An entry without `Kind`.
-    #[error("Request decode failed: Payload does not contain a kind/Kind key at the top level")]
-    MissingKind,
-    /// An entry of a kind that is not stored.
-    #[error(
+    /// A config entry has no `Kind`.
+    MissingKind = BAD_REQUEST(
+        "Request decode failed: Payload does not contain a kind/Kind key at the top level"
+    );
+    /// Config entries of this kind are not stored.
+    UnsupportedKind(String) = BAD_REQUEST(
         "Request decode failed: invalid config entry kind: {0:?}, this version stores service-intentions only"
-    )]
-    UnsupportedKind(String),
-    /// An entry that cannot be used.
-    #[error("{0}")]
-    InvalidEntry(String),
-    /// There is no such entry.
-    #[error("Config entry not found for {kind:?} / {name:?}")]
-    NoEntry {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
-    /// A read without a kind.
-    #[error("Must provide either a kind or both kind and name")]
-    MissingKindAndName,
-    /// A deletion without kind or name.
-    #[error("Must provide both a kind and name to delete")]
-    MissingKindOrName,
+    );
+    /// A config entry cannot be used.
+    InvalidEntry(InvalidIntention) = INTERNAL_SERVER_ERROR("{0}");
+    /// An intention cannot be used; in the words of the older endpoints.
+    InvalidIntention(InvalidIntention) = INTERNAL_SERVER_ERROR(fmt = wrapped::flat_intention);
+    /// There is no such config entry.
+    NoEntry { kind: String, name: String } = NOT_FOUND(
+        "Config entry not found for {kind:?} / {name:?}"
+    );
+    /// A read names no kind.
+    MissingKindAndName = NOT_FOUND("Must provide either a kind or both kind and name");
+    /// A deletion names no kind or no name.
+    MissingKindOrName = NOT_FOUND("Must provide both a kind and name to delete");
 
     // === snapshot
-    /// The archive cannot be made or used.
-    #[error("failed to read snapshot file: {}", chain(.0))]
-    Archive(#[source] ArchiveError),
+    /// The archive cannot be written or read.
+    Archive(#[source] ArchiveError) = INTERNAL_SERVER_ERROR(fmt = wrapped::archive);
 
     // === operator
-    /// No peer is named.
-    #[error(
+    /// The request names no peer.
+    MissingPeer = BAD_REQUEST(
         "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"
-    )]
-    MissingPeer,
-    /// Two peers are named.
-    #[error("Must specify only one of ?id or ?address")]
-    ConflictingPeer,
-    /// There is no such peer.
-    #[error("{name} {value:?} was not found in the Raft configuration")]
-    UnknownPeer {
-        /// What it was named by.
-        name: &'static str,
-        /// Its value.
-        value: String,
-    },
+    );
+    /// The request names a peer twice.
+    ConflictingPeer = BAD_REQUEST("Must specify only one of ?id or ?address");
+    /// There is no such peer; `name` is the parameter.
+    UnknownPeer { name: &'static str, value: String } = INTERNAL_SERVER_ERROR(
+        "{name} {value:?} was not found in the Raft configuration"
+    );
 
     // === connect
     /// The mesh is off.
-    #[error("Connect must be enabled in order to use this endpoint")]
-    ConnectDisabled,
-    /// The certificate authority cannot or will not.
-    #[error(transparent)]
-    Ca(CaError),
-    /// An authorization without a destination.
-    #[error("Target service must be specified")]
-    MissingTarget,
-    /// An authorization of somebody without a service's identity.
-    #[error("ClientCertURI not a valid Connect identifier")]
-    InvalidClientCertUri,
+    ConnectDisabled = INTERNAL_SERVER_ERROR(
+        "Connect must be enabled in order to use this endpoint"
+    );
+    /// The certificate authority could not, or refused.
+    Ca(CaError) = INTERNAL_SERVER_ERROR("{0}");
+    /// An authorization names no destination.
+    MissingTarget = BAD_REQUEST("Target service must be specified");
+    /// An authorization is not for the identity of a service.
+    InvalidClientCertUri = BAD_REQUEST("ClientCertURI not a valid Connect identifier");
     /// There is no such intention.
-    #[error("Intention not found")]
-    NoIntention,
-    /// Another destination in a change by ID. COMPAT: Consul's sentence.
-    #[error("Cannot modify Destination partition/namespace/name for an intention once it exists.")]
-    IntentionDestination,
-    /// The ID in the path is none.
-    #[error("failed intention lookup: index error: UUID must be 36 characters")]
-    IntentionId,
-    /// There is one between the same names.
-    #[error("duplicate intention found: {0}")]
-    DuplicateIntention(String),
-    /// A required parameter is missing.
-    #[error("required query parameter '{0}' not set")]
-    MissingParameter(&'static str),
-    /// `?by=` is neither.
-    #[error("'by' parameter must be one of 'source' or 'destination'")]
-    InvalidMatchBy,
-    /// A name in a namespace or partition that does not exist.
-    #[error("error parsing {parameter} {value:?}: only the default namespace and partition exist")]
-    IntentionName {
-        /// The parameter.
-        parameter: &'static str,
-        /// Its value.
-        value: String,
-    },
+    NoIntention = NOT_FOUND("Intention not found");
+    /// A change by ID names another destination.
+    IntentionDestination = BAD_REQUEST(
+        "Cannot modify Destination partition/namespace/name for an intention once it exists."
+    );
+    /// A new intention comes with an ID.
+    IntentionIdGiven = INTERNAL_SERVER_ERROR("ID must be empty when creating an intention");
+    /// `PUT /exact` writes one source of an entry, which has the meta.
+    IntentionMeta = INTERNAL_SERVER_ERROR(
+        "Meta must not be specified; it belongs to the service-intentions config entry"
+    );
+    /// The ID in the path is not a UUID.
+    IntentionId = BAD_REQUEST("failed intention lookup: index error: UUID must be 36 characters");
+    /// There is an intention between the same names.
+    DuplicateIntention(String) = INTERNAL_SERVER_ERROR("duplicate intention found: {0}");
+    /// A required query parameter is missing.
+    MissingParameter(&'static str) = INTERNAL_SERVER_ERROR(
+        "required query parameter '{0}' not set"
+    );
+    /// `?by=` is neither `source` nor `destination`.
+    InvalidMatchBy = INTERNAL_SERVER_ERROR(
+        "'by' parameter must be one of 'source' or 'destination'"
+    );
+    /// A name is in a namespace or partition that does not exist.
+    IntentionName { parameter: &'static str, value: String } = BAD_REQUEST(
+        "error parsing {parameter} {value:?}: only the default namespace and partition exist"
+    );
 }
 
 impl HttpError {
-    /// The status it is answered with.
-    #[expect(clippy::too_many_lines, reason = "a table")]
+    /// Returns the status that the request is answered with.
     pub fn status(&self) -> StatusCode {
-        match self {
-            Self::UnknownPath { .. }
-            | Self::NoEntry { .. }
-            | Self::UnknownServiceId(_)
-            | Self::NoIntention
-            | Self::NoSession(_)
-            | Self::MissingKindAndName
-            | Self::MissingKindOrName => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge { .. } | Self::TooManyOperations(_) | Self::TxnTooLarge { .. } => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
-            Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
-            Self::Registration(error) => registration_status(error),
-            Self::RateLimited | Self::Ca(CaError::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Ca(CaError::ServiceName(_)) => StatusCode::BAD_REQUEST,
-            // COMPAT: what Consul's servers refuse, and parameters it does not check, are 500.
-            Self::Archive(_)
-            | Self::Ca(_)
-            | Self::ConnectDisabled
-            | Self::DuplicateIntention(_)
-            | Self::Encode(_)
-            | Self::Filter(_)
-            | Self::Event(FireError::Send(SendError::Stopped | SendError::Engine(_)))
-            | Self::Join(_)
-            | Self::Keyring { .. }
-            | Self::NoMember(_)
-            | Self::Send(_)
-            | Self::InvalidEntry(_)
-            | Self::InvalidBehavior(_)
-            | Self::InvalidMatchBy
-            | Self::InvalidTtl { .. }
-            | Self::MissingNode
-            | Self::MissingParameter(_)
-            | Self::MissingProxyDestination
-            | Self::MissingServiceOfId
-            | Self::Forward(_)
-            | Self::NoDatacenter
-            | Self::NoGossip
-            | Self::NoServers
-            | Self::Number(_)
-            | Self::Panicked
-            | Self::Reload(_)
-            | Self::Server(_)
-            | Self::UnknownPeer { .. }
-            | Self::UnreadableTtl { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Body
-            | Self::ConflictingPeer
-            | Self::MissingPeer
-            | Self::CachedWithConsistent
-            | Self::ConflictingFlags(_)
-            | Self::Decode(_)
-            | Self::Encoding
-            | Self::Event(_)
-            | Self::EnterpriseHeader { .. }
-            | Self::EnterpriseParameter { .. }
-            | Self::InvalidCheckStatus(_)
-            | Self::InvalidEnable(_)
-            | Self::IntentionDestination
-            | Self::IntentionId
-            | Self::IntentionName { .. }
-            | Self::InvalidClientCertUri
-            | Self::IncompatibleCoordinate
-            | Self::InvalidCoordinate
-            | Self::InvalidIndex
-            | Self::Key(_)
-            | Self::RelayFactor(_)
-            | Self::InvalidMaxStale(_)
-            | Self::InvalidPassing
-            | Self::InvalidWait
-            | Self::MissingCheckId
-            | Self::MissingCheckState
-            | Self::MissingEnable
-            | Self::MissingKey
-            | Self::MissingKind
-            | Self::MissingNodeName
-            | Self::MissingServiceId
-            | Self::MissingServiceName
-            | Self::MissingSession
-            | Self::MissingTarget
-            | Self::StaleWithConsistent
-            | Self::TxnDecode(_)
-            | Self::UnsupportedKind(_) => StatusCode::BAD_REQUEST,
-        }
+        let wrapped = match self {
+            Self::Registration(error) => wrapped::registration_status(error),
+            Self::Ca(error) => wrapped::ca_status(error),
+            Self::Event(error) => wrapped::event_status(error),
+            _ => None,
+        };
+        wrapped.unwrap_or_else(|| self.listed_status())
     }
 
-    /// The answer.
+    /// Returns the response to the request.
     pub fn into_response(self) -> Response {
         let response = Response::text(self.status(), self.to_string());
         match self {
             Self::MethodNotAllowed { allow, .. } => response.with_header("allow", &allow),
             _ => response,
         }
-    }
-}
-
-impl From<MalformedRequest> for HttpError {
-    fn from(MalformedRequest: MalformedRequest) -> Self {
-        Self::Encoding
-    }
-}
-
-impl From<CaError> for HttpError {
-    fn from(error: CaError) -> Self {
-        match error {
-            CaError::Server(error) => Self::Server(error),
-            other => Self::Ca(other),
-        }
-    }
-}
-
-impl From<SnapshotError> for HttpError {
-    fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Server(error) => Self::Server(error),
-            SnapshotError::Archive(error) => Self::Archive(error),
-        }
-    }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-fn decode_text(error: &DecodeError) -> String {
-    format!("Request decode failed: {}", named(error))
-}
-
-/// A field of Consul's paid edition is named as such.
-fn named(error: &DecodeError) -> String {
-    let feature = match error {
-        DecodeError::UnknownField(field) if field == "Namespace" => "Namespaces",
-        DecodeError::UnknownField(field) if field == "Partition" => "Partitions",
-        _ => return error.to_string(),
-    };
-    format!("{error} - {feature} are a Consul Enterprise feature")
-}
-
-/// COMPAT: what Consul finds out after it has decoded and validated a definition is 500.
-fn registration_status(error: &RegistrationError) -> StatusCode {
-    match error {
-        RegistrationError::NoSuchService(_)
-        | RegistrationError::UnknownService(_)
-        | RegistrationError::UnknownCheck(_) => StatusCode::NOT_FOUND,
-        RegistrationError::ScriptsDisabled
-        | RegistrationError::RemoteScriptsDisabled
-        | RegistrationError::NotTtl(_)
-        | RegistrationError::Persist(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_REQUEST,
-    }
-}
-
-fn forward_text(error: &ForwardError) -> String {
-    match error {
-        ForwardError::NoServers => NO_SERVERS.to_owned(),
-        ForwardError::NoPath(_) => NO_DATACENTER.to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn server_text(error: &ServerError) -> String {
-    match error {
-        ServerError::NoLeader => NO_LEADER.to_owned(),
-        other => other.to_string(),
     }
 }

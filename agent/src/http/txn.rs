@@ -45,18 +45,31 @@ pub(super) async fn run(cx: Context, request: Request) -> Result<Response, HttpE
         let (meta, outcome) = cx.server()?.query(&options, read).await?;
         return Ok(respond(outcome)?.with_meta(&meta));
     }
-    match cx.server()?.submit(Command::Transaction(operations)).await? {
+    answer(cx.server()?.submit(Command::Transaction(operations)).await?)
+}
+
+/// Returns the response to a transaction that the servers have carried out or refused.
+///
+/// # Errors
+/// [`HttpError::UnexpectedResponse`] for the response to another command: whether anything was
+/// changed is not known.
+fn answer(response: fsm::Response) -> Result<Response, HttpError> {
+    match response {
         fsm::Response::Transaction(outcome) => respond(outcome),
-        _ => respond(TxnOutcome::default()),
+        other => {
+            tracing::error!(response = ?other, "a transaction was answered like another command");
+            Err(HttpError::UnexpectedResponse)
+        }
     }
 }
 
-/// The operations as the servers take them; or why some are not taken.
+/// Returns the operations as the servers take them, or why some are refused.
 fn check(cx: &Context, state: &State, asked: Vec<TxnOp>) -> Result<Vec<Operation>, Vec<TxnError>> {
     let datacenter = cx.agent.config.load().datacenter.clone();
     let (mut operations, mut errors) = (Vec::new(), Vec::new());
     for (op_index, asked) in (0..).zip(asked) {
-        let checked = operation::convert(asked, &datacenter).and_then(|operation| {
+        let converted = operation::convert(asked, &datacenter).map_err(|error| error.to_string());
+        let checked = converted.and_then(|operation| {
             for access in access::touched(state, &operation) {
                 cx.authorize(&access).map_err(|error| error.to_string())?;
             }
@@ -70,7 +83,7 @@ fn check(cx: &Context, state: &State, asked: Vec<TxnOp>) -> Result<Vec<Operation
     if errors.is_empty() { Ok(operations) } else { Err(errors) }
 }
 
-/// COMPAT: an empty list is `null` here, at the top and inside of nodes, instances and checks.
+/// Returns the response for an outcome. COMPAT: an empty list is `null` here, at the top and inside of nodes, instances and checks.
 fn respond(outcome: TxnOutcome) -> Result<Response, HttpError> {
     let failed = !outcome.errors.is_empty();
     let results = outcome.results.iter().map(result).collect::<Result<Vec<Value>, _>>();
@@ -99,4 +112,17 @@ fn result(result: &TxnResult) -> serde_json::Result<Value> {
         }
     }
     Ok(json!({ name: row }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_to_another_command_is_no_empty_success() {
+        let refused = answer(fsm::Response::Applied(true)).unwrap_err();
+        assert_eq!((refused.status().as_u16(), &*refused.to_string()), (500, "internal error"));
+        let outcome = TxnOutcome::default();
+        assert_eq!(answer(fsm::Response::Transaction(outcome)).unwrap().status.as_u16(), 200);
+    }
 }

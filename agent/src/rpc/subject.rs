@@ -13,10 +13,14 @@ use lictor_core::{
     connect::proxy::Subject,
     state::{State, Topic, WatchSet, catalog::fold},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::identity::{self, Who};
-use crate::{agent::Agent, ca::sign::check_service_name};
+use crate::{
+    agent::Agent,
+    ca::sign::check_service_name,
+    kubernetes::{Identity, Pod},
+};
 
 /// Whose configuration it is.
 #[derive(Debug, Clone)]
@@ -40,7 +44,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// What the state says about it now; notes what that depends on.
+    /// Returns what the state says about it now; notes what that depends on.
     pub(super) fn follow(&self, state: &State, topics: &mut WatchSet) -> Self {
         match self {
             Self::Service(_) => self.clone(),
@@ -61,7 +65,7 @@ impl Target {
         }
     }
 
-    /// As the compiler of snapshots takes it.
+    /// Returns the subject that the compiler of snapshots takes.
     pub(super) fn subject(&self) -> Subject<'_> {
         match self {
             Self::Proxy { registration, .. } => Subject::Proxy(registration),
@@ -70,21 +74,64 @@ impl Target {
     }
 }
 
+/// Why there is nothing to stream. COMPAT: the texts are Consul's where it has the case; proxies
+/// print them.
+#[derive(Debug, thiserror::Error)]
+enum SubjectError {
+    /// The request names nothing.
+    #[error("a proxy ID, a service ID or a service is required")]
+    Missing,
+    /// No instance of this agent has this ID.
+    #[error("unknown service ID: {0}")]
+    UnknownId(String),
+    /// The instance is no proxy.
+    #[error("service {0} is not a proxy")]
+    NotAProxy(String),
+    /// The instance has no sidecar.
+    #[error("No sidecar proxy registered for {0}")]
+    NoSidecar(String),
+    /// The instance has several sidecars.
+    #[error(
+        "More than one sidecar proxy registered for {id}. \
+         Start proxy with -proxy-id and one of the following IDs: {proxies}"
+    )]
+    Sidecars {
+        /// The instance.
+        id: String,
+        /// Its sidecars.
+        proxies: String,
+    },
+    /// Another agent's proxy has not been registered yet. Retryable.
+    #[error("service {0} is not in the catalog yet")]
+    NotYet(String),
+}
+
+impl From<SubjectError> for Status {
+    fn from(error: SubjectError) -> Self {
+        let code = match error {
+            SubjectError::Missing => Code::InvalidArgument,
+            SubjectError::UnknownId(_) | SubjectError::NoSidecar(_) => Code::NotFound,
+            SubjectError::NotAProxy(_) | SubjectError::Sidecars { .. } => Code::FailedPrecondition,
+            SubjectError::NotYet(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 /// Finds what `who` asks for.
 ///
 /// # Errors
-/// INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION with Consul's texts; UNAVAILABLE for a pod
-/// that is not registered yet.
+/// [`SubjectError`] as a status; INVALID_ARGUMENT for a service's name that cannot be one;
+/// UNAVAILABLE for a pod that is not registered yet; PERMISSION_DENIED.
 pub(super) async fn find(
     agent: &Agent,
     who: &Who,
     asked: Option<Asked>,
     node: &str,
 ) -> Result<Target, Status> {
-    let missing = || Status::invalid_argument("a proxy ID, a service ID or a service is required");
-    let asked = asked.ok_or_else(missing)?;
+    let asked = asked.ok_or(SubjectError::Missing)?;
     let target = match who {
-        Who::Pod { .. } => return find_pod(agent, who, &asked).await,
+        Who::Pod { identity, pod } => return find_pod(agent, identity, pod, &asked).await,
         Who::Other(_) => match asked {
             Asked::Service(service) => {
                 check_service_name(&service)
@@ -102,10 +149,12 @@ pub(super) async fn find(
     Ok(target)
 }
 
-async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Status> {
-    let Who::Pod { identity, pod } = who else {
-        return Err(Status::internal("not a pod"));
-    };
+async fn find_pod(
+    agent: &Agent,
+    identity: &Identity,
+    pod: &Pod,
+    asked: &Asked,
+) -> Result<Target, Status> {
     let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
         topics.add(Topic::Services);
         identity::proxy_of_pod(state, &pod.uid)
@@ -119,7 +168,7 @@ async fn find_pod(agent: &Agent, who: &Who, asked: &Asked) -> Result<Target, Sta
     Ok(Target::Pod { uid: pod.uid.clone(), service })
 }
 
-/// The ID of the proxy of this agent that is asked for; `None` when it is a service by name.
+/// Returns the ID of the proxy of this agent that is asked for; `None` for a service by name.
 ///
 /// # Errors
 /// As [`find`].
@@ -135,8 +184,8 @@ pub(super) fn local_proxy(agent: &Agent, asked: Option<&Asked>) -> Result<Option
     }
 }
 
-/// A proxy of another agent, which has registered it or is about to.
-async fn find_elsewhere(agent: &Agent, node: &str, id: &str) -> Result<Target, Status> {
+/// Finds a proxy of another agent, which has registered it or is about to.
+async fn find_elsewhere(agent: &Agent, node: &str, id: &str) -> Result<Target, SubjectError> {
     let node = NodeName::from(node);
     let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
         topics.add(Topic::Node(fold(&node)));
@@ -144,21 +193,20 @@ async fn find_elsewhere(agent: &Agent, node: &str, id: &str) -> Result<Target, S
     });
     match tokio::time::timeout(identity::REGISTRATION_WAIT, found).await {
         Ok(registration) => Ok(Target::Proxy { node: node.clone(), registration }),
-        Err(_) => Err(Status::unavailable(format!("service {id} is not in the catalog yet"))),
+        Err(_) => Err(SubjectError::NotYet(id.to_owned())),
     }
 }
 
-fn find_proxy(agent: &Agent, id: &str) -> Result<Target, Status> {
+fn find_proxy(agent: &Agent, id: &str) -> Result<Target, SubjectError> {
     let table = agent.local.snapshot();
-    let found =
-        table.service(id).ok_or_else(|| Status::not_found(format!("unknown service ID: {id}")))?;
+    let found = table.service(id).ok_or_else(|| SubjectError::UnknownId(id.to_owned()))?;
     if found.service.kind != ServiceKind::ConnectProxy {
-        return Err(Status::failed_precondition(format!("service {id} is not a proxy")));
+        return Err(SubjectError::NotAProxy(id.to_owned()));
     }
     Ok(local(agent, &found.service))
 }
 
-fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, Status> {
+fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, SubjectError> {
     let table = agent.local.snapshot();
     let sidecars: Vec<&NodeService> = table
         .services()
@@ -168,20 +216,16 @@ fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, Status> {
         })
         .collect();
     match sidecars[..] {
-        [] => Err(Status::not_found(format!("No sidecar proxy registered for {id}"))),
+        [] => Err(SubjectError::NoSidecar(id.to_owned())),
         [one] => Ok(local(agent, one)),
         _ => {
             let ids = sidecars.iter().map(|service| service.id.as_str()).collect::<Vec<_>>();
-            Err(Status::failed_precondition(format!(
-                "More than one sidecar proxy registered for {id}. \
-                 Start proxy with -proxy-id and one of the following IDs: {}",
-                ids.join(", ")
-            )))
+            Err(SubjectError::Sidecars { id: id.to_owned(), proxies: ids.join(", ") })
         }
     }
 }
 
-/// A proxy of this agent; the catalog has it, or will in a moment.
+/// Returns a proxy of this agent; the catalog has it, or will in a moment.
 fn local(agent: &Agent, proxy: &NodeService) -> Target {
     Target::Proxy {
         node: NodeName::from(agent.config.load().node_name.as_str()),

@@ -53,6 +53,9 @@ pub struct SourceIntention {
     /// UUID of an intention made through the old endpoints, or empty.
     #[serde(rename = "LegacyID", skip_serializing_if = "is_default")]
     pub legacy_id: String,
+    /// Free key/value pairs of an intention made through the old endpoints.
+    #[serde(skip_serializing_if = "is_default")]
+    pub legacy_meta: BTreeMap<String, String>,
 }
 
 /// The `service-intentions` config entry: all sources of one destination.

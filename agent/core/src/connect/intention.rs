@@ -151,7 +151,7 @@ fn flatten(entry: &ServiceIntentions, row: &SourceIntention) -> Intention {
         source_type: row.source_type.clone(),
         action: row.action,
         permissions: row.permissions.clone(),
-        meta: entry.meta.clone(),
+        meta: if row.legacy_meta.is_empty() { &entry.meta } else { &row.legacy_meta }.clone(),
         precedence: row.precedence,
         create_index: entry.create_index,
         modify_index: entry.modify_index,

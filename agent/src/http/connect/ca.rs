@@ -19,9 +19,14 @@ use crate::ca::CaError;
 
 /// The name of the built-in authority.
 const PROVIDER: &str = "consul";
-/// Settings of Consul's built-in provider that change nothing here.
-const IGNORED: &[&str] =
-    &["CSRMaxConcurrent", "PrivateKeyBits", "PrivateKeyType", "RotationPeriod", "SkipValidate"];
+/// Settings of Consul's built-in provider that this authority does not have, with the values that
+/// say what it does anyway.
+const FIXED: [(&str, &[&str], &str); 4] = [
+    ("PrivateKeyType", &["", "ec"], "keys are always \"ec\""),
+    ("PrivateKeyBits", &["", "0", "256"], "keys always have 256 bits"),
+    ("CSRMaxConcurrent", &["", "0"], "use CSRMaxPerSecond"),
+    ("RotationPeriod", &["", "0", "0s"], "roots are rotated on request"),
+];
 
 /// `GET /v1/connect/ca/roots`; `?pem=true` answers the certificates alone.
 pub(in crate::http) async fn roots(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -88,7 +93,9 @@ pub(in crate::http) async fn configure(
             key = text(value);
         } else if is("RootCert") {
             root = text(value);
-        } else if !IGNORED.iter().any(|ignored| is(ignored)) {
+        } else if let Some(fixed) = FIXED.iter().find(|(known, ..)| is(known)) {
+            check_fixed(fixed, &value)?;
+        } else if !is("SkipValidate") {
             settings.insert(name, value);
         }
     }
@@ -101,6 +108,22 @@ pub(in crate::http) async fn configure(
     let force = wanted.force_without_cross_signing;
     authority.configure(config, key.as_deref(), root.as_deref(), force).await?;
     Ok(Response::empty(StatusCode::OK))
+}
+
+/// Refuses another value of a setting than the one that is in force.
+fn check_fixed(
+    (name, accepted, why): &(&str, &[&str], &str),
+    value: &Value,
+) -> Result<(), CaError> {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if accepted.contains(&text.as_str()) {
+        return Ok(());
+    }
+    Err(CaError::Config(format!("{name} cannot be {text:?}: {why}")))
 }
 
 fn text(value: Value) -> Option<String> {

@@ -34,7 +34,7 @@ pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Respo
 pub(in crate::http) async fn create(cx: Context, request: Request) -> Result<Response, HttpError> {
     let wanted = decode(&request)?;
     if !wanted.id.is_empty() {
-        return Err(HttpError::InvalidEntry("ID must be empty when creating an intention".into()));
+        return Err(HttpError::IntentionIdGiven);
     }
     let state = current(&cx).await?;
     if let Some(old) = intention::exact(&state, &wanted.source_name, &wanted.destination_name) {
@@ -60,6 +60,9 @@ pub(in crate::http) async fn put_exact(
 ) -> Result<Response, HttpError> {
     let (source, destination) = pair(&request)?;
     let wanted = decode(&request)?;
+    if !wanted.meta.is_empty() {
+        return Err(HttpError::IntentionMeta);
+    }
     upsert(
         &cx,
         Intention {
@@ -160,7 +163,7 @@ async fn read<T>(
     .await
 }
 
-/// An intention or 404, both with the read's headers.
+/// Responds with an intention or 404, both with the headers of the read.
 fn one((meta, found): (QueryMeta, Option<Intention>)) -> Result<Response, HttpError> {
     let response = match found {
         Some(intention) => Response::json(&intention)?,
@@ -197,19 +200,15 @@ async fn upsert(cx: &Context, wanted: Intention) -> Result<(), HttpError> {
         source_type: wanted.source_type,
         description: wanted.description,
         legacy_id: wanted.id,
+        legacy_meta: wanted.meta,
     };
     let destination = wanted.destination_name;
     let entry = ServiceIntentions {
         name: destination.clone(),
         sources: vec![source.clone()],
-        meta: wanted.meta,
         ..ServiceIntentions::default()
     };
-    intention::validate(&entry).map_err(|error| HttpError::InvalidEntry(error.flat()))?;
-    if !entry.meta.is_empty() {
-        let text = "Meta must not be specified; it belongs to the service-intentions config entry";
-        return Err(HttpError::InvalidEntry(text.to_owned()));
-    }
+    intention::validate(&entry).map_err(HttpError::InvalidIntention)?;
     cx.authorize(&Access::Intention { destination: &destination, write: true })?;
     let command = IntentionCommand::Upsert { destination, source };
     cx.propose(Command::Intention(Box::new(command))).await?;
@@ -230,7 +229,7 @@ async fn known(cx: &Context, id: &str) -> Result<Intention, HttpError> {
     intention::by_id(&*current(cx).await?, id).ok_or(HttpError::NoIntention)
 }
 
-/// A state as new as any answer that somebody has got: what a write is decided by.
+/// Returns a state as new as any response that a client has seen: what a write is decided by.
 async fn current(cx: &Context) -> Result<Arc<State>, HttpError> {
     let server = cx.server()?;
     server.barrier(Consistency::Default).await?;
@@ -257,7 +256,7 @@ fn required<'a>(request: &'a Request, parameter: &'static str) -> Result<&'a str
         .ok_or(HttpError::MissingParameter(parameter))
 }
 
-/// `name`, `namespace/name` or `partition/namespace/name`, of which only `default` exists.
+/// Reads `name`, `namespace/name` or `partition/namespace/name`, of which only `default` exists.
 fn service_name<'a>(parameter: &'static str, text: &'a str) -> Result<&'a str, HttpError> {
     match text.split('/').collect::<Vec<_>>()[..] {
         [name] | ["default", name] | ["default", "default", name] => Ok(name),

@@ -187,6 +187,18 @@ async fn wrong_intentions_are_named_and_change_nothing() {
             "DestinationName: wildcard character '*' cannot be used with partial values",
         ),
         (
+            "PUT ?source=web&destination=db",
+            r#"{"Permissions":[{"Action":"allow","HTTP":{"PathExact":"/"}}]}"#,
+            500,
+            "service \"db\" has protocol \"tcp\", which is incompatible with L7 intentions permissions",
+        ),
+        (
+            "PUT ?source=web&destination=db",
+            r#"{"Action":"deny","Meta":{"owner":"shop"}}"#,
+            500,
+            "Meta must not be specified; it belongs to the service-intentions config entry",
+        ),
+        (
             "PUT ?source=team/web&destination=db",
             r#"{"Action":"deny"}"#,
             400,
@@ -201,5 +213,55 @@ async fn wrong_intentions_are_named_and_change_nothing() {
     let text = "'by' parameter must be one of 'source' or 'destination'";
     agent.check(&format!("{by}?by=x&name=web"), "", 500, &[TEXT], text).await;
     agent.check("GET /v1/connect/intentions", "", 200, &[JSON], "[]").await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_intention_with_an_id_has_meta_of_its_own() {
+    let agent = TestAgent::start().await;
+    let with = |owner: &str| {
+        json!({"SourceName": "web", "DestinationName": "db", "Action": "deny",
+               "Meta": {"owner": owner}})
+        .to_string()
+    };
+    let created = agent.send("POST /v1/connect/intentions", with("shop")).await.json();
+    let path = format!("/v1/connect/intentions/{}", created["ID"].as_str().unwrap());
+    assert_eq!(agent.get(&path).await.json()["Meta"], json!({"owner": "shop"}));
+    assert_eq!(agent.send(&format!("PUT {path}"), with("stock")).await.status, 200);
+    assert_eq!(agent.get(&path).await.json()["Meta"], json!({"owner": "stock"}));
+    let long = with(&"x".repeat(513));
+    let text = "invalid Meta: Value is too long (limit: 512 characters)";
+    agent.check(&format!("PUT {path}"), &long, 500, &[TEXT], text).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn settings_that_the_authority_does_not_have_are_refused_by_name() {
+    let agent = TestAgent::start().await;
+    let put = async |config: serde_json::Value| {
+        let body = json!({"Provider": "consul", "Config": config}).to_string();
+        let answer = agent.send("PUT /v1/connect/ca/configuration", body).await;
+        (answer.status, answer.text().to_owned())
+    };
+    for (config, text) in [
+        (
+            json!({"PrivateKeyType": "rsa"}),
+            "PrivateKeyType cannot be \"rsa\": keys are always \"ec\"",
+        ),
+        (
+            json!({"private_key_bits": 2048}),
+            "PrivateKeyBits cannot be \"2048\": keys always have 256 bits",
+        ),
+        (json!({"CSRMaxConcurrent": 2}), "CSRMaxConcurrent cannot be \"2\": use CSRMaxPerSecond"),
+        (
+            json!({"RotationPeriod": "90h"}),
+            "RotationPeriod cannot be \"90h\": roots are rotated on request",
+        ),
+    ] {
+        let text = format!("invalid certificate authority configuration: {text}");
+        assert_eq!(put(config).await, (500, text));
+    }
+    let same = json!({"PrivateKeyType": "ec", "PrivateKeyBits": 256, "CSRMaxConcurrent": 0});
+    assert_eq!(put(same).await.0, 200);
     agent.stop().await;
 }

@@ -1,6 +1,6 @@
 //! A transaction's operations as they are asked for, turned into those that the servers take.
 //!
-//! What one operation lacks is that operation's error. COMPAT: the texts are Consul's.
+//! An operation that cannot be taken is refused by itself, and the others are still looked at.
 
 use lictor_api::types::txn::{KvTxnOp, TxnOp};
 use lictor_core::fsm::{
@@ -8,17 +8,51 @@ use lictor_core::fsm::{
     txn::{CatalogVerb, KvOperation, KvVerb},
 };
 
-use super::super::catalog::{check_type, validate_service};
+use super::super::{
+    HttpError,
+    catalog::{check_type, validate_service},
+};
 
-/// The operation with its verb known and its defaults filled in.
-pub(super) fn convert(asked: TxnOp, datacenter: &str) -> Result<Operation, String> {
+/// Why an operation is refused. COMPAT: the texts are Consul's; they stand in `Errors` of the body.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidOperation {
+    /// It is of no kind.
+    #[error("unknown operation")]
+    Kind,
+    /// The key-value store has no such verb.
+    #[error("unknown KV verb {0:?}")]
+    KvVerb(String),
+    /// The kind has no such verb.
+    #[error("unknown {kind} verb {verb:?}")]
+    CatalogVerb {
+        /// Node, Service or Check.
+        kind: &'static str,
+        /// The verb.
+        verb: String,
+    },
+    /// It names no node.
+    #[error("Must provide node")]
+    MissingNode,
+    /// It names no key.
+    #[error("Must provide key")]
+    MissingKey,
+    /// Its instance cannot be registered.
+    #[error(transparent)]
+    Service(HttpError),
+}
+
+/// Returns the operation with its verb known and its defaults filled in.
+///
+/// # Errors
+/// [`InvalidOperation`].
+pub(super) fn convert(asked: TxnOp, datacenter: &str) -> Result<Operation, InvalidOperation> {
     if let Some(asked) = asked.kv {
         return kv(asked).map(Operation::Kv);
     }
     if let Some(mut asked) = asked.node {
         let verb = catalog_verb("Node", &asked.verb)?;
         if verb != CatalogVerb::Get && asked.node.name.is_empty() {
-            return Err("Must provide node".to_owned());
+            return Err(InvalidOperation::MissingNode);
         }
         if asked.node.datacenter.is_empty() {
             asked.node.datacenter = datacenter.to_owned();
@@ -36,7 +70,7 @@ pub(super) fn convert(asked: TxnOp, datacenter: &str) -> Result<Operation, Strin
                 service.weights = Default::default();
             }
             if matches!(verb, CatalogVerb::Set | CatalogVerb::Cas) {
-                validate_service(&service).map_err(|error| error.to_string())?;
+                validate_service(&service).map_err(InvalidOperation::Service)?;
             }
         }
         return Ok(Operation::Service { verb, node: asked.node, service: Box::new(service) });
@@ -51,10 +85,10 @@ pub(super) fn convert(asked: TxnOp, datacenter: &str) -> Result<Operation, Strin
         }
         return Ok(Operation::Check { verb, check: Box::new(check) });
     }
-    Err("unknown operation".to_owned())
+    Err(InvalidOperation::Kind)
 }
 
-fn kv(asked: KvTxnOp) -> Result<KvOperation, String> {
+fn kv(asked: KvTxnOp) -> Result<KvOperation, InvalidOperation> {
     let verb = match asked.verb.as_str() {
         "set" => KvVerb::Set,
         "cas" => KvVerb::Cas,
@@ -69,22 +103,22 @@ fn kv(asked: KvTxnOp) -> Result<KvOperation, String> {
         "delete" => KvVerb::Delete,
         "delete-tree" => KvVerb::DeleteTree,
         "delete-cas" => KvVerb::DeleteCas,
-        verb => return Err(format!("unknown KV verb {verb:?}")),
+        verb => return Err(InvalidOperation::KvVerb(verb.to_owned())),
     };
     if asked.key.is_empty() && verb != KvVerb::DeleteTree {
-        return Err("Must provide key".to_owned());
+        return Err(InvalidOperation::MissingKey);
     }
     let KvTxnOp { key, value, flags, index, session, .. } = asked;
     Ok(KvOperation { verb, key, flags, value, index, session })
 }
 
-fn catalog_verb(kind: &str, verb: &str) -> Result<CatalogVerb, String> {
+fn catalog_verb(kind: &'static str, verb: &str) -> Result<CatalogVerb, InvalidOperation> {
     match verb {
         "get" => Ok(CatalogVerb::Get),
         "set" => Ok(CatalogVerb::Set),
         "cas" => Ok(CatalogVerb::Cas),
         "delete" => Ok(CatalogVerb::Delete),
         "delete-cas" => Ok(CatalogVerb::DeleteCas),
-        _ => Err(format!("unknown {kind} verb {verb:?}")),
+        _ => Err(InvalidOperation::CatalogVerb { kind, verb: verb.to_owned() }),
     }
 }

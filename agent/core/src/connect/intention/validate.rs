@@ -1,19 +1,19 @@
 //! Validation of a `service-intentions` entry before it is proposed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lictor_api::types::intention::{ServiceIntentions, SourceIntention};
 
 use super::ANY;
 
-/// The longest description and meta value, in bytes.
-const MAX_TEXT: usize = 512;
+/// The longest description and meta value.
+const MAX_TEXT_BYTES: usize = 512;
 /// The most meta pairs.
-const MAX_META: usize = 64;
-/// The longest meta key, in bytes.
-const MAX_META_KEY: usize = 128;
+const MAX_META_PAIRS: usize = 64;
+/// The longest meta key.
+const MAX_META_KEY_BYTES: usize = 128;
 
-/// Why an entry is invalid; the texts are Consul's.
+/// What is wrong with an entry. The texts are Consul's: the HTTP API answers them as they are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each variant is its documentation")]
 pub enum InvalidIntention {
@@ -29,7 +29,7 @@ pub enum InvalidIntention {
     SourcePartialWildcard(usize),
     #[error("Sources[{0}].Type must be set to 'consul'")]
     SourceType(usize),
-    #[error("Sources[{0}].Description exceeds maximum length {MAX_TEXT}")]
+    #[error("Sources[{0}].Description exceeds maximum length {MAX_TEXT_BYTES}")]
     Description(usize),
     #[error("Sources[{0}].Action must be set to 'allow' or 'deny'")]
     ActionMissing(usize),
@@ -39,20 +39,26 @@ pub enum InvalidIntention {
         "Sources[{0}].Permissions cannot be specified on intentions with wildcarded destinations"
     )]
     PermissionsOnWildcard(usize),
+    #[error(
+        "service {0:?} has protocol \"tcp\", which is incompatible with L7 intentions permissions"
+    )]
+    PermissionsOnTcp(String),
     #[error("Sources[{0}] defines {1:?} more than once")]
     SourceTwice(usize, String),
-    #[error("invalid Meta: Node metadata cannot contain more than {MAX_META} key/value pairs")]
+    #[error(
+        "invalid Meta: Node metadata cannot contain more than {MAX_META_PAIRS} key/value pairs"
+    )]
     MetaPairs,
     #[error("invalid Meta: Key cannot be blank")]
     MetaKeyBlank,
-    #[error("invalid Meta: Key is too long (limit: {MAX_META_KEY} characters)")]
+    #[error("invalid Meta: Key is too long (limit: {MAX_META_KEY_BYTES} characters)")]
     MetaKey,
-    #[error("invalid Meta: Value is too long (limit: {MAX_TEXT} characters)")]
+    #[error("invalid Meta: Value is too long (limit: {MAX_TEXT_BYTES} characters)")]
     MetaValue,
 }
 
 impl InvalidIntention {
-    /// Returns the text about a single intention that was not written as an entry.
+    /// Returns the text about one intention that was not written as an entry.
     pub fn flat(&self) -> String {
         let text = self.to_string();
         match self {
@@ -88,14 +94,23 @@ pub fn validate(entry: &ServiceIntentions) -> Result<(), InvalidIntention> {
             return Err(InvalidIntention::SourceTwice(index, source.name.clone()));
         }
     }
-    if entry.meta.len() > MAX_META {
+    // Every service speaks tcp: there are no entries yet that give one another protocol.
+    if entry.sources.iter().any(|source| !source.permissions.is_empty()) {
+        return Err(InvalidIntention::PermissionsOnTcp(entry.name.clone()));
+    }
+    validate_meta(&entry.meta)?;
+    entry.sources.iter().try_for_each(|source| validate_meta(&source.legacy_meta))
+}
+
+fn validate_meta(meta: &BTreeMap<String, String>) -> Result<(), InvalidIntention> {
+    if meta.len() > MAX_META_PAIRS {
         return Err(InvalidIntention::MetaPairs);
     }
-    for (key, value) in &entry.meta {
+    for (key, value) in meta {
         match (key.len(), value.len()) {
             (0, _) => return Err(InvalidIntention::MetaKeyBlank),
-            (key, _) if key > MAX_META_KEY => return Err(InvalidIntention::MetaKey),
-            (_, value) if value > MAX_TEXT => return Err(InvalidIntention::MetaValue),
+            (key, _) if key > MAX_META_KEY_BYTES => return Err(InvalidIntention::MetaKey),
+            (_, value) if value > MAX_TEXT_BYTES => return Err(InvalidIntention::MetaValue),
             _ => {}
         }
     }
@@ -116,7 +131,7 @@ fn validate_source(
     if !matches!(source.source_type.as_str(), "" | "consul") {
         return Err(InvalidIntention::SourceType(index));
     }
-    if source.description.len() > MAX_TEXT {
+    if source.description.len() > MAX_TEXT_BYTES {
         return Err(InvalidIntention::Description(index));
     }
     match (source.action.is_some(), !source.permissions.is_empty()) {
