@@ -13,20 +13,21 @@ pub(super) use health::{by_id, by_name};
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use lictor_api::go::parse_bool;
 use lictor_core::acl::Access;
 use tokio::time::timeout;
 
 use super::{Context, HttpError, Request, Response};
 use crate::local::{LocalState, RegistrationError, anti_entropy};
 
-/// `PUT /v1/agent/reload`: reads the configuration again; answers when it is in force.
+/// `PUT /v1/agent/reload`: reads the configuration again; responds when it is in force.
 pub(super) async fn reload(cx: Context, _: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: true })?;
     cx.agent.request_reload().await.map_err(HttpError::Reload)?;
     Ok(Response::empty(StatusCode::OK))
 }
 
-/// `PUT /v1/agent/leave`: leaves the cluster and stops the agent; answers when the others know.
+/// `PUT /v1/agent/leave`: leaves the cluster and stops the agent; responds when the other members know.
 pub(super) async fn leave(cx: Context, _: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: true })?;
     cx.agent.request_leave().await;
@@ -40,16 +41,13 @@ pub(super) async fn maintenance(cx: Context, request: Request) -> Result<Respons
     change(&cx, move |local| local.set_maintenance(None, reason.as_deref())).await
 }
 
-/// `?enable` and `?reason`: `None` ends maintenance.
+/// Reads `?enable` and `?reason`; `None` ends maintenance.
 fn maintenance_reason(request: &Request) -> Result<Option<String>, HttpError> {
     let enable = request.param("enable").filter(|text| !text.is_empty());
-    match enable.ok_or(HttpError::MissingEnable)? {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => {
-            Ok(Some(request.param("reason").unwrap_or_default().to_owned()))
-        }
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(None),
-        other => Err(HttpError::InvalidEnable(other.to_owned())),
-    }
+    let enable = enable.ok_or(HttpError::MissingEnable)?;
+    let invalid = || HttpError::InvalidEnable(enable.to_owned());
+    let is_on = parse_bool(enable).ok_or_else(invalid)?;
+    Ok(is_on.then(|| request.param("reason").unwrap_or_default().to_owned()))
 }
 
 fn authorize_node(cx: &Context) -> Result<(), HttpError> {
@@ -57,10 +55,10 @@ fn authorize_node(cx: &Context) -> Result<(), HttpError> {
     cx.authorize(&Access::Node { name: &node.name, write: true, synthetic: false })
 }
 
-/// How long a registration waits for the catalog; without a leader it is answered all the same.
-const SYNC_WAIT: Duration = Duration::from_secs(1);
+/// How long a registration waits for the catalog; without a leader it succeeds all the same.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Changes local state; 200 without a body, once the catalog has followed. COMPAT: clients read
+/// Changes local state and responds 200 without a body once the catalog has followed. COMPAT: clients read
 /// what they have just registered (HashiCorp's Go client tests among them).
 async fn change(
     cx: &Context,
@@ -72,7 +70,7 @@ async fn change(
         Err(_) => return Err(HttpError::Panicked),
     }
     let synced = anti_entropy::synced(&cx.agent.local, &cx.agent.store);
-    if timeout(SYNC_WAIT, synced).await.is_err() {
+    if timeout(SYNC_TIMEOUT, synced).await.is_err() {
         tracing::debug!("the catalog has not followed a registration yet");
     }
     Ok(Response::empty(StatusCode::OK))

@@ -39,7 +39,7 @@ pub(super) async fn nodes(cx: Context, request: Request) -> Result<Response, Htt
     let meta_filter = request.node_meta();
     let near = Near::new(&cx, &request);
     let (meta, nodes) = cx
-        .read(&request, |state, topics| -> Vec<Arc<Node>> {
+        .read_catalog(&request, |state, topics| -> Vec<Arc<Node>> {
             topics.add(Topic::Nodes);
             let nodes = state.catalog.nodes();
             let mut nodes: Vec<_> =
@@ -56,7 +56,7 @@ pub(super) async fn services(cx: Context, request: Request) -> Result<Response, 
     let filter = request.filter::<CatalogService>()?;
     let meta_filter = request.node_meta();
     let (meta, instances) = cx
-        .read(&request, |state, topics| -> Vec<(Arc<Node>, Arc<NodeService>)> {
+        .read_catalog(&request, |state, topics| -> Vec<(Arc<Node>, Arc<NodeService>)> {
             topics.add(Topic::Services);
             if !meta_filter.is_empty() {
                 topics.add(Topic::Nodes);
@@ -92,7 +92,7 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
     let near = Near::new(&cx, &request);
     cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
     let (meta, rows) = cx
-        .read(&request, |state, topics| {
+        .read_catalog(&request, |state, topics| {
             let row = |i: Instance<'_>| CatalogService::new(i.node, i.service);
             let mut rows = query.select(state, topics, row);
             near.sort(state, &mut rows, |row| &row.node);
@@ -140,7 +140,7 @@ async fn on_node(cx: &Context, request: &Request) -> Result<OnNode, HttpError> {
     }
     cx.authorize(&Access::Node { name: &name, write: false, synthetic: false })?;
     let (meta, (node, services)) = cx
-        .read(request, |state, topics| {
+        .read_catalog(request, |state, topics| {
             topics.add(Topic::Node(fold(&name)));
             let services: Vec<_> = state.catalog.node_services(&name).cloned().collect();
             (state.catalog.node(&name).cloned(), services)

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use lictor_api::contract::SERF_CHECK_ID;
 use lictor_api::{
     NodeName, ServiceName,
+    contract::SERF_CHECK_ID,
+    go::parse_bool,
     types::health::{CheckServiceNode, CheckStatus, HealthCheck},
 };
 use lictor_core::{
@@ -98,7 +99,7 @@ async fn checks_where(
     let filter = request.filter::<HealthCheck>()?;
     let near = Near::new(&cx, &request);
     let (meta, checks) = cx
-        .read(&request, |state, topics| {
+        .read_catalog(&request, |state, topics| {
             let mut checks = read(state, topics);
             near.sort(state, &mut checks, |check| &check.node);
             checks
@@ -121,15 +122,14 @@ async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response
     let filter = request.filter::<CheckServiceNode>()?;
     let passing = match request.param("passing") {
         None => false,
-        Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => true,
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
-        Some(_) => return Err(HttpError::InvalidPassing),
+        Some("") => true,
+        Some(text) => parse_bool(text).ok_or(HttpError::InvalidPassing)?,
     };
     let query = InstanceQuery::new(&request, mesh)?;
     let near = Near::new(&cx, &request);
     cx.authorize(&Access::Service { name: &query.name, write: false, of_pod: false })?;
     let (meta, rows) = cx
-        .read(&request, |state, topics| {
+        .read_catalog(&request, |state, topics| {
             let row = |instance: lictor_core::state::Instance<'_>| {
                 let wanted = !passing || instance.status == CheckStatus::Passing;
                 wanted.then(|| instance.to_check_service_node())
@@ -153,6 +153,6 @@ pub(super) async fn ingress(cx: Context, request: Request) -> Result<Response, H
         topics.add(Topic::Service(fold(&name)));
         Vec::<CheckServiceNode>::new()
     };
-    let (meta, rows) = cx.read(&request, none).await?;
+    let (meta, rows) = cx.read_catalog(&request, none).await?;
     Ok(Response::json(&rows)?.with_meta(&meta))
 }

@@ -14,7 +14,7 @@ use lictor_core::state::{State, WatchSet};
 use super::{Context, HttpError, Request};
 
 impl Request {
-    /// What the client asks of a read.
+    /// Reads what the client asks of a read.
     ///
     /// # Errors
     /// [`HttpError`] for a value that cannot be read, and for contradictions.
@@ -58,14 +58,15 @@ impl Request {
 }
 
 impl Context {
-    /// How long a request waits that asks for this (`default_query_time`, `max_query_time`).
+    /// Returns how long a request waits that asks for `asked` (`default_query_time`,
+    /// `max_query_time`).
     pub(super) fn wait(&self, asked: Option<Duration>) -> Duration {
         let bounds = self.agent.config.load().queries;
         asked.unwrap_or(bounds.default_wait).min(bounds.max_wait)
     }
 
-    /// Reads as the request asks: as fresh, and after its index. Notes in the `WatchSet` what the
-    /// answer depends on.
+    /// Reads as the request asks: as fresh, and after its index. `read` notes in the `WatchSet` what
+    /// its result depends on.
     ///
     /// # Errors
     /// [`HttpError`] for bad parameters, and [`HttpError::Server`].
@@ -80,5 +81,25 @@ impl Context {
             Some(view) => Ok(view.query(&options, read).await),
             None => Ok(self.server()?.query(&options, read).await?),
         }
+    }
+
+    /// Reads the catalog of this cluster, or with `?peer=` of another one: no cluster is peered, so
+    /// that is empty.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`HttpError::SamenessGroup`] for `?sg=`.
+    pub(super) async fn read_catalog<T>(
+        &self,
+        request: &Request,
+        read: impl Fn(&State, &mut WatchSet) -> T,
+    ) -> Result<(QueryMeta, T), HttpError> {
+        let names = |parameter| request.param(parameter).is_some_and(|value| !value.is_empty());
+        if names("sg") {
+            return Err(HttpError::SamenessGroup);
+        }
+        let of_peer = names("peer").then(State::default);
+        let read =
+            |state: &State, topics: &mut WatchSet| read(of_peer.as_ref().unwrap_or(state), topics);
+        self.read(request, read).await
     }
 }

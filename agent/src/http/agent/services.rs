@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lictor_api::contract::META_POD_UID;
 use lictor_api::{
     GoDuration, ServiceId,
+    contract::META_POD_UID,
+    go::parse_bool,
     types::{
         agent::{AgentService, ServiceDefinition},
         catalog::NodeService,
@@ -66,9 +67,9 @@ pub(in crate::http) async fn register(
     let definition: ServiceDefinition = request.decode()?;
     let of_pod = definition.meta.contains_key(META_POD_UID);
     cx.authorize(&Access::Service { name: &definition.name, write: true, of_pod })?;
-    let replace = request
-        .param("replace-existing-checks")
-        .is_some_and(|value| !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False"));
+    // COMPAT: the parameter alone is enough; only a false value turns it off.
+    let replace = request.param("replace-existing-checks");
+    let replace = replace.is_some_and(|value| parse_bool(value) != Some(false));
     change(&cx, move |local| local.register_service(definition, Source::Http, replace)).await
 }
 

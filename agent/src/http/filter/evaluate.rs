@@ -3,6 +3,7 @@
 //! A selector that passes through a list asks whether any item fits. A field that a row leaves out
 //! has its zero value; a missing map key equals nothing and contains nothing.
 
+use lictor_api::go::parse_bool;
 use regex::Regex;
 use serde_json::Value;
 
@@ -169,11 +170,7 @@ fn descend(
 fn coerce(value: &str, shape: &Shape) -> Option<Value> {
     match shape {
         Shape::Number => value.parse::<i64>().ok().map(Value::from),
-        Shape::Bool => match value {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true.into()),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false.into()),
-            _ => None,
-        },
+        Shape::Bool => parse_bool(value).map(Value::from),
         _ => Some(value.into()),
     }
 }

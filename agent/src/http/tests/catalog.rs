@@ -146,3 +146,32 @@ async fn a_bad_registration_changes_nothing() {
     }
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn no_cluster_is_peered_and_there_are_no_sameness_groups() {
+    let agent = TestAgent::start().await;
+    agent.register_redis().await;
+    let sameness = "sameness groups are not supported in consul CE";
+    for (path, empty) in [
+        ("/v1/catalog/nodes", "[]"),
+        ("/v1/catalog/services", "{}"),
+        ("/v1/catalog/service/redis", "[]"),
+        ("/v1/catalog/connect/redis", "[]"),
+        ("/v1/catalog/node/foo", "null"),
+        ("/v1/catalog/node-services/foo", r#"{"Node":null,"Services":[]}"#),
+        ("/v1/health/node/foo", "[]"),
+        ("/v1/health/checks/redis", "[]"),
+        ("/v1/health/state/any", "[]"),
+        ("/v1/health/service/redis", "[]"),
+        ("/v1/health/connect/redis", "[]"),
+    ] {
+        agent.check(&format!("GET {path}?peer=p"), "", 200, &[JSON], empty).await;
+        assert!(agent.get(&format!("{path}?peer=p")).await.index() > 0);
+        agent.check(&format!("GET {path}?sg=p"), "", 500, &[TEXT], sameness).await;
+    }
+    assert_eq!(
+        agent.get("/v1/health/service/redis?peer=").await.json().as_array().unwrap().len(),
+        2
+    );
+    agent.stop().await;
+}
