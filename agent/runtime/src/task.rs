@@ -57,11 +57,15 @@ pub enum Cause {
 
 /// The tasks of one process, or of one agent in a test. Clones are handles of the same tasks.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks(Arc<Inner>);
+pub struct Tasks {
+    inner: Arc<Inner>,
+    shutdown: CancellationToken,
+    /// Those that were started by this handle and its clones.
+    group: TaskTracker,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
-    shutdown: CancellationToken,
     /// Drops what did not end in time.
     abort: CancellationToken,
     tracker: TaskTracker,
@@ -77,15 +81,27 @@ impl Tasks {
         Self::default()
     }
 
+    /// Returns an owner without tasks, whose tasks end when `shutdown` is cancelled.
+    pub fn until(shutdown: CancellationToken) -> Self {
+        Self { shutdown, ..Self::default() }
+    }
+
+    /// Returns a handle for tasks that may end before the others: when its own token is cancelled,
+    /// or with the others. [`Tasks::failed`] and [`Tasks::stop`] hold for them as well.
+    pub fn group(&self) -> Self {
+        let inner = Arc::clone(&self.inner);
+        Self { inner, shutdown: self.shutdown.child_token(), group: TaskTracker::new() }
+    }
+
     /// Returns the token that is cancelled when the tasks are to end.
     pub fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
+        &self.shutdown
     }
 
     /// Returns the tracker of every task, for servers that wait for their connections themselves.
     /// What is spawned there directly has no name.
     pub fn tracker(&self) -> &TaskTracker {
-        &self.0.tracker
+        &self.inner.tracker
     }
 
     /// Starts a task that must live until shutdown, and then ends by itself in its own time. If it
@@ -94,7 +110,7 @@ impl Tasks {
         let tasks = self.clone();
         self.run(name, async move {
             let outcome = caught(name, task).await;
-            tasks.end(name, outcome);
+            tasks.note_end(name, outcome);
         });
     }
 
@@ -105,27 +121,26 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let shutdown = self.0.shutdown.clone();
+        let shutdown = self.shutdown.clone();
         self.spawn(name, async move {
             shutdown.run_until_cancelled_owned(task).await;
         });
     }
 
     /// Starts a task that is safe to start again, by `make`. After a panic or an unexpected end it
-    /// is started again, after 1 s at first and 30 s at most. At shutdown it is dropped where it
-    /// waits.
+    /// is started again, after 1 s at first and 30 s at most. At shutdown it ends by itself in its
+    /// own time.
     pub fn restart<F>(&self, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let shutdown = self.0.shutdown.clone();
-        let ending = shutdown.clone();
+        let shutdown = self.shutdown.clone();
         let restarts = async move {
             let mut backoff = Backoff::new(MIN_RESTART_PAUSE, MAX_RESTART_PAUSE);
             loop {
                 let started = Instant::now();
                 let outcome = caught(name, async { make().await }).await;
-                if ending.is_cancelled() {
+                if shutdown.is_cancelled() {
                     return;
                 }
                 if started.elapsed() >= HEALTHY_INTERVAL {
@@ -136,11 +151,29 @@ impl Tasks {
                     tracing::error!(task = name, "task ended unexpectedly");
                 }
                 tracing::info!(task = name, ?pause, "task starts again after a pause");
-                sleep(pause).await;
+                if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+                    return;
+                }
             }
         };
-        self.run(name, async move {
-            shutdown.run_until_cancelled_owned(restarts).await;
+        self.run(name, restarts);
+    }
+
+    /// Starts a task that is safe to start again, and has nothing to finish at shutdown: it is
+    /// dropped where it waits. Otherwise as [`Tasks::restart`].
+    pub fn restart_until_shutdown<F>(
+        &self,
+        name: &'static str,
+        mut make: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        self.restart(name, move || {
+            let (shutdown, task) = (shutdown.clone(), make());
+            async move {
+                shutdown.run_until_cancelled(task).await;
+            }
         });
     }
 
@@ -167,16 +200,16 @@ impl Tasks {
         name: &'static str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        let (tasks, tracked) = (self.clone(), self.0.tracker.token());
-        let running = Running::enter(&self.0, name);
+        let (tasks, tracked) = (self.clone(), self.inner.tracker.token());
+        let running = Running::enter(&self.inner, name);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(body))
                 .map_err(|payload| panics::caught(name, &*payload));
-            tasks.end(name, outcome);
+            tasks.note_end(name, outcome);
             drop(running);
             drop(tracked);
         })?;
-        lock(&self.0.threads).push(thread);
+        lock(&self.inner.threads).push(thread);
         Ok(())
     }
 
@@ -185,7 +218,7 @@ impl Tasks {
     /// # Cancel safety
     /// Cancel safe: a failure is kept, and each caller receives the same one.
     pub async fn failed(&self) -> TaskFailed {
-        let mut failed = self.0.failed.subscribe();
+        let mut failed = self.inner.failed.subscribe();
         let failure = match failed.wait_for(Option::is_some).await {
             Ok(failure) => failure.clone(),
             Err(_) => None,
@@ -196,12 +229,20 @@ impl Tasks {
         }
     }
 
+    /// Ends the tasks of a [`Tasks::group`] and waits until they have ended. Those of groups within
+    /// it are told to end, and not waited for.
+    pub async fn end(&self) {
+        self.shutdown.cancel();
+        self.group.close();
+        self.group.wait().await;
+    }
+
     /// Begins shutdown, waits until all tasks and threads have ended, and joins the threads. After
     /// `grace` the remaining tasks are dropped where they wait. Returns the names of those that
     /// had not ended until then.
     pub async fn stop(&self, grace: Duration) -> Vec<&'static str> {
-        let inner = &self.0;
-        inner.shutdown.cancel();
+        let inner = &self.inner;
+        self.shutdown.cancel();
         inner.tracker.close();
         let mut late = Vec::new();
         if timeout(grace, inner.tracker.wait()).await.is_err() {
@@ -223,24 +264,26 @@ impl Tasks {
 
     /// Runs a wrapped task under its name, until it ends or is aborted.
     fn run(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let running = Running::enter(&self.0, name);
+        let running = Running::enter(&self.inner, name);
+        let member = self.group.token();
         // The tracker waits for the task, and the wrapper has its outcome.
-        drop(self.0.tracker.spawn(async move {
+        drop(self.inner.tracker.spawn(async move {
             running.inner.abort.run_until_cancelled(task).await;
+            drop(member);
         }));
     }
 
     /// Reports the end of a task that should have lived until shutdown.
-    fn end(&self, name: &'static str, outcome: Result<(), String>) {
+    fn note_end(&self, name: &'static str, outcome: Result<(), String>) {
         let cause = match outcome {
             Err(message) => Cause::Panicked(message),
-            Ok(()) if self.0.shutdown.is_cancelled() => return,
+            Ok(()) if self.shutdown.is_cancelled() => return,
             Ok(()) => {
                 tracing::error!(task = name, "task ended unexpectedly");
                 Cause::Ended
             }
         };
-        self.0.failed.send_if_modified(|first| {
+        self.inner.failed.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(TaskFailed { name, cause });
             is_first

@@ -131,7 +131,7 @@ async fn a_panic_of_a_transient_task_neither_fails_nor_leaks() {
     }
     assert_eq!(fails(&tasks).await, None);
     assert!(tasks.tracker().is_empty());
-    assert!(lock(&tasks.0.running).is_empty());
+    assert!(lock(&tasks.inner.running).is_empty());
     assert_eq!(lines.events("task panicked").len(), 10);
     assert!(panics::by_task().contains(&("http.connection", 10)));
 }
@@ -182,4 +182,18 @@ async fn a_thread_is_joined_at_stop_and_named_when_it_does_not_end() {
     tasks.thread("blocks", move || assert!(release.recv().is_err())).unwrap();
     assert_eq!(tasks.stop(Duration::from_millis(10)).await, ["blocks"]);
     drop(stuck);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_ends_alone_and_fails_with_the_others() {
+    let tasks = Tasks::new();
+    let (first, second) = (tasks.group(), tasks.group());
+    first.spawn_until_shutdown("first", std::future::pending());
+    second.spawn_until_shutdown("second", sleep(Duration::from_secs(9)));
+    first.end().await;
+    assert!(!tasks.shutdown().is_cancelled() && !second.shutdown().is_cancelled());
+    assert_eq!(fails(&tasks).await.unwrap().name, "second");
+    second.spawn_until_shutdown("third", std::future::pending());
+    assert_eq!(tasks.stop(Duration::from_secs(5)).await, Vec::<&str>::new());
+    assert!(second.shutdown().is_cancelled(), "a group ends with the others");
 }
