@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     JoinError, Key, KeyOperation, Keyring, Member, MemberStatus, Pool, Profile, Query, Settings,
-    StartError, Timing,
+    StartError, TagsError, Timing,
     join::{self, Target},
 };
 
@@ -101,6 +101,31 @@ async fn tags_that_fit_no_packet_are_refused() {
     assert!(pool.set_tags(tags.clone()).await.is_err());
     let settings = Settings { tags, ..settings("b") };
     assert!(matches!(Pool::start(settings).await, Err(StartError::Tags(_))));
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_was_shut_down_keeps_its_tags() {
+    let pool = start("a").await;
+    pool.shutdown().await;
+    let before = pool.tags();
+    let mut tags = before.clone();
+    tags.insert("build".into(), "2.0.0".into());
+    assert!(matches!(pool.set_tags(tags).await, Err(TagsError::Stopped)));
+    assert_eq!(pool.tags(), before);
+}
+
+#[tokio::test]
+async fn every_address_that_was_not_joined_is_named() {
+    let pool = start("a").await;
+    let closed = start("b").await;
+    let address = closed.local_address();
+    closed.shutdown().await;
+    let error = pool.join(&[address]).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(&error, JoinError::Unreachable(errors) if errors[0].address == address));
+    assert!(text.starts_with(&format!("Failed to join {address}: ")), "{text}");
+    assert!(!text.contains('\n'), "{text}");
     pool.shutdown().await;
 }
 
