@@ -181,12 +181,16 @@ fn resolve(
     }
 }
 
-/// Resolves aliases that point into the domain itself.
+/// Resolves aliases that point into the domain itself, each once (RFC 2181 section 5).
 fn follow(answer: &mut Answer, state: &State, context: &Context<'_>, rng: &mut impl Rng) {
     for _ in 0..MAX_ALIASES {
         let inside = |alias: &Name| context.zone.domain_of(alias).is_some();
         let Some(at) = answer.aliases.iter().position(inside) else { return };
         let alias = answer.aliases.swap_remove(at);
+        let additional = answer.additional.iter().map(|(_, record)| record);
+        if answer.answers.iter().chain(additional).any(|record| record.name == alias) {
+            continue;
+        }
         let service = context.qtype == RecordType::SRV;
         let qtype = if service { RecordType::A } else { context.qtype };
         let Scope::Inside(question) = name::parse(context.zone, &alias, qtype) else { return };
