@@ -1,7 +1,7 @@
 //! Answers: catalog rows become the sections of a message (RFC 1034 section 4.3, RFC 2308).
 //!
-//! INVARIANT: every negative answer of the domain (NXDOMAIN, and NODATA of a service) carries the
-//! SOA. Records keep the order of the rows; an additional record stands with the first answer it
+//! INVARIANT: every negative answer of the domain (NXDOMAIN, and NODATA of a service or an
+//! address) carries the SOA; COMPAT: Consul leaves it out of NODATA about nodes. Records keep the order of the rows; an additional record stands with the first answer it
 //! explains, so that cutting answers off the end cuts what explains them.
 //!
 //! Not here: sizes (see [`super::truncate`]) and names outside the domain, which are only listed
@@ -66,6 +66,11 @@ impl Answer {
     /// Returns the answer about a name that does not exist: NXDOMAIN.
     pub fn no_such_name(context: &Context<'_>) -> Self {
         Self { authority: soa(context), ..Self::empty(ResponseCode::NXDomain) }
+    }
+
+    /// Returns the answer about a name that exists without the type asked for: NODATA.
+    pub fn no_data(context: &Context<'_>) -> Self {
+        Self { authority: soa(context), ..Self::default() }
     }
 
     /// Returns the answer to a question of the domain.

@@ -147,16 +147,15 @@ fn resolve(
     let question = match scope {
         Scope::Outside => return Resolution::Forward,
         Scope::Reverse(ip) => {
-            let owners = match (ip, qtype) {
-                (Some(ip), RecordType::PTR | RecordType::ANY) => lookup::reverse(state, *ip),
-                _ => Vec::new(),
-            };
-            return if !owners.is_empty() {
-                Resolution::Answer(Answer::of_owners(&owners, &context))
-            } else if zone.recurses() {
+            let owners = ip.map_or_else(Vec::new, |ip| lookup::reverse(state, ip));
+            return if owners.is_empty() && zone.recurses() {
                 Resolution::Forward
-            } else {
+            } else if owners.is_empty() {
                 Resolution::Answer(Answer::no_such_name(&context))
+            } else if matches!(qtype, RecordType::PTR | RecordType::ANY) {
+                Resolution::Answer(Answer::of_owners(&owners, &context))
+            } else {
+                Resolution::Answer(Answer::no_data(&context))
             };
         }
         Scope::Inside(question) => question,

@@ -86,9 +86,9 @@ pub fn authority(zone: &Zone, domain: &Name, now: u32) -> Option<Record> {
         timer(soa.refresh),
         timer(soa.retry),
         timer(soa.expire),
-        soa.min_ttl,
+        zone.negative_ttl(),
     );
-    Some(Record::from_rdata(domain.clone(), soa.min_ttl, RData::SOA(data)))
+    Some(Record::from_rdata(domain.clone(), zone.negative_ttl(), RData::SOA(data)))
 }
 
 /// Returns one TXT record per pair of a node's meta; see [`meta_text`].

@@ -6,6 +6,7 @@ mod exchange;
 mod names;
 mod packets;
 mod recursion;
+mod rfc;
 mod truncation;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -12,7 +12,7 @@ use hickory_proto::{
         emit_message_parts,
     },
     rr::{
-        Name, Record, RecordType,
+        DNSClass, Name, Record, RecordType,
         rdata::opt::{EdnsCode, EdnsOption},
     },
     serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
@@ -77,7 +77,8 @@ impl Limits {
     }
 }
 
-/// Writes the answer to `request` over what was in `out`.
+/// Writes the answer to `request` over what was in `out`. One to a question about any class is never
+/// authoritative, because it covers one class (RFC 1035 section 6.2).
 ///
 /// # Errors
 /// A record that cannot be encoded; `out` is then not a message.
@@ -91,7 +92,8 @@ pub fn encode(
 ) -> Result<(), ProtoError> {
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = answer.code;
-    metadata.authoritative = authoritative;
+    let any_class = |query: &Query| query.query_class() == DNSClass::ANY;
+    metadata.authoritative = authoritative && !request.queries.iter().any(any_class);
     metadata.recursion_available = zone.recurses();
     let edns = request.edns.as_ref().map(echo);
     let mut encoder = Encoder { request, answer, limits, zone, metadata, edns: edns.as_ref(), out };

@@ -7,6 +7,10 @@ use std::time::Duration;
 use hickory_proto::rr::Name;
 use lictor_config::{RuntimeConfig, runtime::Dns};
 
+/// Seconds that a TTL holds: it has 31 bits, and one with the highest bit set would count as 0
+/// (RFC 2181 section 8).
+const MAX_TTL: u32 = i32::MAX.unsigned_abs();
+
 /// The domain of the configuration is not a DNS name.
 #[derive(Debug, thiserror::Error)]
 #[error("reading {key} {value:?} as a DNS name")]
@@ -70,6 +74,11 @@ impl Zone {
         !self.settings.recursors.is_empty()
     }
 
+    /// Returns how long negative answers may be cached, in seconds.
+    pub fn negative_ttl(&self) -> u32 {
+        self.settings.soa.min_ttl.min(MAX_TTL)
+    }
+
     /// Returns the TTL of answers about nodes, in seconds.
     pub fn node_ttl(&self) -> u32 {
         seconds(self.settings.node_ttl)
@@ -103,7 +112,6 @@ fn absolute(key: &'static str, value: &str) -> Result<Name, ZoneError> {
     Ok(name)
 }
 
-/// Returns a TTL in seconds, which has 31 bits (RFC 2181 section 8).
 fn seconds(ttl: Duration) -> u32 {
-    u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
+    u32::try_from(ttl.as_secs()).unwrap_or(MAX_TTL).min(MAX_TTL)
 }

@@ -53,7 +53,7 @@ fn node_meta_can_be_left_out_of_address_answers() {
 }
 
 #[test]
-fn a_node_without_such_an_address_answers_with_nothing() {
+fn a_node_without_an_address_of_the_type_is_nodata_without_soa() {
     check("foo.node.consul AAAA", "NoError rd,aa");
     check("six.node.consul A", "NoError rd,aa");
     check("six.node.consul AAAA", "NoError rd,aa\nanswer six.node.consul. 0 IN AAAA fd00::6");
@@ -219,12 +219,12 @@ fn names_can_spell_addresses() {
 }
 
 #[test]
-fn a_service_without_virtual_address_answers_with_nothing() {
+fn a_service_without_a_virtual_address_is_nodata_without_soa() {
     check("web.virtual.consul A", "NoError rd,aa");
 }
 
 #[test]
-fn addresses_lead_back_to_nodes_then_services() {
+fn ptr_names_the_node_of_an_address_or_else_its_services() {
     check(
         "1.0.1.10.in-addr.arpa PTR",
         "NoError rd,aa\nanswer 1.0.1.10.in-addr.arpa. 0 IN PTR Foo.node.dc1.consul.",

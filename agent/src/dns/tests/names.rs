@@ -24,7 +24,7 @@ fn prepared_queries_may_have_dots_and_rfc_2782_form() {
 }
 
 #[test]
-fn the_rightmost_kind_counts() {
+fn the_rightmost_kind_label_decides() {
     means("node.service.service.consul.", RecordType::A, |scope| {
         let Scope::Inside(question) = scope else { panic!("{scope:?}") };
         let tag = Some("node".into());
@@ -33,7 +33,7 @@ fn the_rightmost_kind_counts() {
 }
 
 #[test]
-fn names_that_only_end_alike_are_outside() {
+fn names_that_end_with_the_same_letters_are_outside() {
     for name in ["notconsul.", "web.service.consul.example.", ".", "arpa.example."] {
         means(name, RecordType::A, |scope| assert_eq!(scope, Scope::Outside));
     }

@@ -22,7 +22,7 @@ fn code(packet: &[u8]) -> Option<ResponseCode> {
 }
 
 #[test]
-fn answers_and_scraps_are_ignored() {
+fn responses_and_packets_without_a_header_are_ignored() {
     assert_eq!(code(b""), None);
     assert_eq!(code(&[0; 11]), None);
     let mut answer = query("foo.node.consul.", RecordType::A);

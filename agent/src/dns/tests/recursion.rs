@@ -67,7 +67,7 @@ async fn other_names_are_forwarded() {
 }
 
 #[tokio::test]
-async fn a_recursor_that_fails_is_passed_over() {
+async fn a_recursor_that_fails_is_skipped() {
     let (failing, first) =
         recursor(1, |message| message.metadata.response_code = ResponseCode::ServFail);
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -8,7 +8,7 @@ fn answer(state: &State, zone: &Zone, request: &Message, transport: Transport) -
 }
 
 #[test]
-fn without_edns_an_answer_has_three_records_at_most() {
+fn without_edns_an_answer_has_as_many_records_as_configured() {
     let (state, mut zone) = (many(20), zone());
     let request = query("many.service.consul.", RecordType::A);
     assert_eq!(ask(&state, &zone, &request).answers.len(), 3);
@@ -53,7 +53,7 @@ fn the_tc_bit_is_set_only_when_enabled() {
 }
 
 #[test]
-fn answers_are_cut_with_what_explains_them() {
+fn answers_are_left_out_together_with_their_additional_records() {
     let (state, zone) = (many(100), zone());
     let request = with_edns(query("many.service.consul.", RecordType::SRV), 1232);
     let (size, message) = answer(&state, &zone, &request, Transport::Udp);
@@ -65,7 +65,7 @@ fn answers_are_cut_with_what_explains_them() {
 }
 
 #[test]
-fn what_explains_the_last_answer_goes_before_it() {
+fn additional_records_are_left_out_before_the_last_answer() {
     let mut state = State::default();
     let meta: BTreeMap<String, String> =
         (0..10).map(|key| (format!("key-{key}"), "v".repeat(100))).collect();
