@@ -15,6 +15,7 @@
 
 pub mod answer;
 mod clock;
+mod datagram;
 mod direct;
 pub mod general;
 pub mod lookup;

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    tcp, udp,
+    datagram, tcp, udp,
     worker::{Backend, Worker},
 };
 
@@ -121,6 +121,7 @@ fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    datagram::report_host(&socket, address)?;
     if !first {
         socket.set_reuse_port(true)?;
     }

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    net::UdpSocket,
     os::fd::AsRawFd,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Handle;
 
 use super::{
+    datagram::{self, Ends},
     remote::Work,
     truncate::Transport,
     worker::{Reply, Worker},
@@ -67,11 +68,11 @@ fn answer_all(
 ) {
     let zone = worker.backend.zone.load();
     let answerer = worker.answerer(&zone, Transport::Udp);
-    for (packet, client) in inbox.packets() {
+    for (packet, ends) in inbox.packets() {
         match answerer.reply(packet, rng, out) {
             Reply::Nothing => {}
-            Reply::Send => send(socket, out, client),
-            Reply::Later(work) => later(work, socket.clone(), client, worker, runtime),
+            Reply::Send => send(socket, out, ends),
+            Reply::Later(work) => later(work, socket.clone(), ends, worker, runtime),
         }
     }
 }
@@ -81,15 +82,15 @@ fn answer_all(
 struct Inbox {
     bytes: Vec<u8>,
     headers: MultiHeaders<SockaddrStorage>,
-    /// Length and sender of each packet.
-    received: Vec<(usize, Option<SocketAddr>)>,
+    /// Length and ends of each packet.
+    received: Vec<(usize, Option<Ends>)>,
 }
 
 impl Inbox {
     fn new() -> Self {
         Self {
             bytes: vec![0; MAX_BATCH * MAX_QUERY_BYTES],
-            headers: MultiHeaders::preallocate(MAX_BATCH, None),
+            headers: MultiHeaders::preallocate(MAX_BATCH, Some(datagram::report_buffer())),
             received: Vec::with_capacity(MAX_BATCH),
         }
     }
@@ -102,37 +103,25 @@ impl Inbox {
             std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
         let (fd, wait) = (socket.as_raw_fd(), MsgFlags::MSG_WAITFORONE);
         for message in recvmmsg(fd, &mut self.headers, slots.iter_mut(), wait, None)? {
-            self.received.push((message.bytes, message.address.as_ref().and_then(client)));
+            self.received.push((message.bytes, datagram::ends(&message)));
         }
         Ok(())
     }
 
-    fn packets(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    fn packets(&self) -> impl Iterator<Item = (&[u8], Ends)> {
         let chunks = self.bytes.chunks_exact(MAX_QUERY_BYTES);
         chunks
             .zip(&self.received)
-            .filter_map(|(bytes, (length, client))| Some((&bytes[..*length], (*client)?)))
+            .filter_map(|(bytes, (length, ends))| Some((&bytes[..*length], (*ends)?)))
     }
 }
 
-fn client(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = || address.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
-    let v6 = || address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into());
-    v4().or_else(v6)
-}
-
 /// Carries out work on tokio and sends its answer; SERVFAIL at once when too much other work waits.
-fn later(
-    work: Work,
-    socket: Arc<UdpSocket>,
-    client: SocketAddr,
-    worker: &Worker,
-    runtime: &Handle,
-) {
+fn later(work: Work, socket: Arc<UdpSocket>, ends: Ends, worker: &Worker, runtime: &Handle) {
     let zone = worker.backend.zone.load_full();
     let Ok(permit) = worker.recursions.clone().try_acquire_owned() else {
         if let Some(refusal) = work.refuse(&zone) {
-            send(&socket, &refusal, client);
+            send(&socket, &refusal, ends);
         }
         return;
     };
@@ -140,15 +129,15 @@ fn later(
     let task = async move {
         let resolve = Box::pin(work.carry_out(Transport::Udp, &zone, remote.as_ref()));
         if let Some(Some(answer)) = shutdown.run_until_cancelled(resolve).await {
-            send(&socket, &answer, client);
+            send(&socket, &answer, ends);
         }
         drop(permit);
     };
     worker.tracker.spawn_on(task, runtime);
 }
 
-fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
-    if let Err(error) = socket.send_to(answer, client) {
-        tracing::debug!(%client, %error, "dns answer cannot be sent");
+fn send(socket: &UdpSocket, answer: &[u8], ends: Ends) {
+    if let Err(error) = datagram::send(socket, answer, ends) {
+        tracing::debug!(client = %ends.client, %error, "dns answer cannot be sent");
     }
 }

@@ -59,7 +59,11 @@ pub(super) async fn client<T: Send + 'static>(run: impl FnOnce() -> T + Send + '
 }
 
 pub(super) fn ask_udp(server: SocketAddr, request: &Message) -> Message {
-    let socket = UdpSocket::bind(LOOPBACK).unwrap();
+    let loopback = match server {
+        SocketAddr::V4(_) => LOOPBACK,
+        SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0)),
+    };
+    let socket = UdpSocket::bind(loopback).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.connect(server).unwrap();
     socket.send(&request.to_vec().unwrap()).unwrap();

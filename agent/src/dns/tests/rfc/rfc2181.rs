@@ -1,6 +1,43 @@
 //! RFC 2181: clarifications.
 
+use std::net::{SocketAddr, UdpSocket};
+
 use super::*;
+use crate::dns::tests::exchange::{Served, ask_udp, client};
+
+/// Section 4.1: an answer comes from the address that was asked, also when that is one of many.
+#[tokio::test]
+async fn s4_1_answers_come_from_the_address_that_was_asked() {
+    let served = Served::start_at(([0, 0, 0, 0], 0).into(), catalog(), zone());
+    for host in [[127, 0, 0, 1], [127, 0, 8, 3], [127, 0, 8, 4]] {
+        let server = SocketAddr::from((host, served.address.port()));
+        for name in ["foo.node.consul.", "missing.node.consul."] {
+            // The client's socket is connected, and takes packets from nowhere else.
+            let answer = client(move || ask_udp(server, &query(name, RecordType::A))).await;
+            assert_eq!(answer.queries[0].name().to_string(), name, "{server}");
+        }
+    }
+    served.stop().await;
+}
+
+/// Section 4.1: the same over IPv6.
+#[tokio::test]
+async fn s4_1_answers_come_from_the_ipv6_address_that_was_asked() {
+    let local = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+    if UdpSocket::bind(local).is_err() {
+        eprintln!("skipped: there is no IPv6");
+        return;
+    }
+    let any = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+    let served = Served::start_at(any, catalog(), zone());
+    let server = SocketAddr::new(local.ip(), served.address.port());
+    for _ in 0..3 {
+        let request = query("six.node.consul.", RecordType::AAAA);
+        let answer = client(move || ask_udp(server, &request)).await;
+        assert_eq!(answer.answers[0].data.to_string(), "fd00::6");
+    }
+    served.stop().await;
+}
 
 /// Section 5: a set has no two records that are alike.
 #[test]
