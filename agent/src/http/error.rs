@@ -4,9 +4,10 @@
 //! handler is an entry of the table below. What the rest of the agent finds has a table in its own
 //! module, which a variant here wraps and whose texts it passes on: registrations
 //! (`local/error.rs`), intentions (`connect/intention/validate.rs` of the core), refused commands
-//! (`fsm.rs` of the core), certificates (`ca.rs`), events (`events.rs`), filters
-//! (`filter.rs`), operations of transactions (`txn/operation.rs`). The mesh service, which is
-//! gRPC, has `rpc/subject.rs`.
+//! (`fsm.rs` of the core), certificates (`ca.rs`), archives (`archive.rs`), events (`events.rs`),
+//! filters (`filter.rs`), operations of transactions (`txn/operation.rs`). The mesh service, which
+//! is gRPC, has `rpc/subject.rs`. Not errors of a request, and so not here: what
+//! `agent/health.rs` answers about an unknown instance, and how `server.rs` refuses a connection.
 
 mod wrapped;
 
