@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lictor_config::RuntimeConfig;
+use lictor_config::{RestartNeeded, RuntimeConfig, check_reload};
 use lictor_core::acl::Authorizer;
 use lictor_store::Store;
 use lictor_transport::tls::TlsError;
@@ -84,6 +84,9 @@ pub enum Request {
 /// Why a new configuration was not taken; the old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
+    /// Keys changed that are read only when the agent starts.
+    #[error(transparent)]
+    RestartNeeded(#[from] RestartNeeded),
     /// The DNS domain is not a name.
     #[error(transparent)]
     Domain(#[from] dns::ZoneError),
@@ -116,6 +119,7 @@ impl Agent {
     /// # Errors
     /// [`ReloadError`]: nothing was changed.
     pub async fn reload(&self, config: RuntimeConfig) -> Result<(), ReloadError> {
+        let next_start = check_reload(&self.config.load(), &config)?;
         let zone = dns::Zone::new(&config)?;
         let certificates = ListenerFiles::load(&config)?;
         let config = Arc::new(config);
@@ -132,6 +136,10 @@ impl Agent {
             .map_err(|_| ReloadError::Stopping)??;
         self.dns.store(Arc::new(zone));
         self.config.store(config);
+        if !next_start.is_empty() {
+            let keys = next_start.join(", ");
+            tracing::warn!(target: "agent", keys, "changed keys count from the next start only");
+        }
         Ok(())
     }
 
