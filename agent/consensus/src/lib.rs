@@ -86,6 +86,8 @@ pub use network::PeerDirectory;
 use rounds::Rounds;
 pub use settings::{Compaction, LogWrites, Settings};
 use types::{Proposal, ServerId, ServerNode};
+#[doc(hidden)]
+pub use wire::sent_again;
 
 /// Proposals that may be in flight, in units of [`PROPOSAL_UNIT_BYTES`] (64 MiB); more wait.
 const MAX_PROPOSAL_UNITS: u32 = 1 << 16;

@@ -314,3 +314,10 @@ fn list_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     files.reverse();
     Ok(files)
 }
+
+/// Returns the bytes of a whole file, for goldens of old formats.
+#[cfg(test)]
+pub(super) fn encoded(meta: &SnapshotMeta, state: &State) -> Vec<u8> {
+    let (header, body) = encode(meta, state).unwrap();
+    [header, body].concat()
+}

@@ -15,6 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
 mod crash;
+mod formats;
 mod recovery;
 
 use super::*;

@@ -12,6 +12,7 @@ use openraft::{
     },
     vote::{RaftLeaderId, leader_id_std::CommittedLeaderId},
 };
+use prost::Message;
 use uuid::Uuid;
 
 use super::{
@@ -93,9 +94,12 @@ pub(super) fn append_request(
 pub(super) fn to_append_request(
     request: v1::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, WireError> {
-    let entries = (request.first_index..)
-        .zip(&request.entries)
-        .map(|(index, bytes)| {
+    // The entries end first: a sender may name the last index there is.
+    let entries = request
+        .entries
+        .iter()
+        .zip(request.first_index..=u64::MAX)
+        .map(|(bytes, index)| {
             record::decode(index, bytes).map_err(|source| WireError::Entry { index, source })
         })
         .collect::<Result<Vec<Entry>, _>>()?;
@@ -182,4 +186,23 @@ pub(super) fn to_transfer_request(
 ) -> Result<TransferLeaderRequest<TypeConfig>, WireError> {
     let last = request.last.map(to_log_id);
     Ok(TransferLeaderRequest::new(to_vote(request.from)?, to_server_id(&request.to)?, last))
+}
+
+/// Returns `frame` as each kind of message that servers send each other, sent again as it was
+/// understood; `None` for what it is not. The door for `tests/fuzz`: what is understood must
+/// survive the way unchanged.
+#[doc(hidden)]
+pub fn sent_again(frame: &[u8]) -> [Option<Vec<u8>>; 4] {
+    fn again<M: Message + Default>(
+        frame: &[u8],
+        through: impl FnOnce(M) -> Result<M, WireError>,
+    ) -> Option<Vec<u8>> {
+        Some(through(M::decode(frame).ok()?).ok()?.encode_to_vec())
+    }
+    [
+        again(frame, |request| append_request(&to_append_request(request)?)),
+        again(frame, |response| Ok(append_response(&to_append_result(response)?))),
+        again(frame, |response| Ok(vote_response(&to_vote_response(response)?))),
+        again(frame, |request| Ok(transfer_request(&to_transfer_request(request)?))),
+    ]
 }
