@@ -28,6 +28,10 @@ use self::{
     monitor::{MonitorFilter, Monitors},
     writer::LineWriter,
 };
+use crate::metrics::Counter;
+
+/// Lines that were dropped because nobody read them in time, of all logs of the process.
+pub static DROPPED_LINES: Counter = Counter::new();
 
 /// How long the end of the process waits for lines that were not written yet.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -24,7 +24,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backoff::Backoff, panics};
+use crate::{
+    backoff::Backoff,
+    metrics::{Counter, Family},
+    panics,
+};
 
 /// Pause before a task that died is started again, doubled up to the longest.
 const MIN_RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +37,9 @@ const MAX_RESTART_PAUSE: Duration = Duration::from_secs(30);
 const HEALTHY_INTERVAL: Duration = Duration::from_secs(60);
 /// How long tasks that were aborted may take to be gone. Only one that blocks its thread needs it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Times that a task was started again, by its name.
+pub static RESTARTS: Family<Counter> = Family::new(&["task"]);
 
 /// A task without which the process cannot go on is gone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +154,7 @@ impl Tasks {
                     backoff.reset();
                 }
                 let pause = backoff.next_pause();
+                RESTARTS.with(&[name]).increment();
                 if outcome.is_ok() {
                     tracing::error!(task = name, "task ended unexpectedly");
                 }

@@ -84,6 +84,7 @@ impl Write for LineWriter {
         if queue.lines.len() + line.len() > MAX_QUEUED_BYTES {
             queue.dropped += 1;
             queue.dropped_total += 1;
+            super::DROPPED_LINES.increment();
         } else {
             queue.lines.extend_from_slice(line);
             self.0.added.notify_one();
