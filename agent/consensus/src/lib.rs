@@ -29,6 +29,7 @@ mod error;
 mod failure;
 mod log_store;
 mod membership;
+pub mod metrics;
 mod network;
 mod open;
 mod record;
@@ -190,9 +191,14 @@ impl Consensus {
     /// Dropping the future does not revoke the command.
     pub async fn propose_encoded(&self, bytes: Bytes) -> Result<Committed, ConsensusError> {
         let _permit = self.admit(bytes.len()).await?;
+        let started = std::time::Instant::now();
         let written = self.engine.client_write(Proposal(bytes));
         match time::timeout(PROPOSAL_TIMEOUT, written).await {
-            Ok(Ok(done)) => Ok(Committed { index: done.log_id.index, response: done.data }),
+            Ok(Ok(done)) => {
+                metrics::PROPOSALS.increment();
+                metrics::COMMIT_TIMES.observe_since(started);
+                Ok(Committed { index: done.log_id.index, response: done.data })
+            }
             Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) | Err(_) => {
                 Err(ConsensusError::LeadershipLost)
             }

@@ -27,6 +27,7 @@ use tokio::{sync::watch, task, time};
 
 use super::{
     failure::{Failure, Fault},
+    metrics,
     snapshot::{Loaded, Snapshots, Source},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -122,7 +123,10 @@ impl StateMachine {
                     let reason = chain(&error);
                     self.fault.raise(Failure::Entry { index: log_id.index, reason })
                 })?;
-                fsm::apply(&mut self.state, log_id.index, command, touched)
+                let started = Instant::now();
+                let response = fsm::apply(&mut self.state, log_id.index, command, touched);
+                metrics::APPLY_TIMES.observe_since(started);
+                response
             }
         };
         self.state.advance(log_id.index);
@@ -221,6 +225,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         task::spawn_blocking(move || {
             let begun = Instant::now();
             let snapshot = snapshots.save(&meta, &state)?;
+            metrics::SNAPSHOT_TIMES.observe_since(begun);
             pace.send_replace(Instant::now() + pause_after(begun.elapsed()).max(interval));
             Ok(Snapshot { meta, snapshot })
         })

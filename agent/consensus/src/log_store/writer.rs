@@ -4,7 +4,7 @@
 //! and a lone write never waits for company. A failed commit ends the thread and consensus: what
 //! the disk holds after a failed sync is not known.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use lictor_core::planted::{Bug, is_planted};
 use openraft::storage::IOFlushed;
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{COMMITTED, FIGURES, LOG, PURGED, VOTE, window::Shared};
 use crate::{
-    record,
+    metrics, record,
     types::{Entry, LogId, Proposal, TypeConfig, Vote},
 };
 
@@ -52,7 +52,9 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
 
 /// Commits a batch and notifies its callers; returns false when it cannot be committed.
 pub(super) fn write(shared: &Shared, batch: Vec<Job>) -> bool {
+    let started = Instant::now();
     let written = commit(shared, &batch).map_err(|error| shared.fail(&error));
+    metrics::LOG_WRITE_TIMES.observe_since(started);
     for job in batch {
         job.complete(shared, &written);
     }

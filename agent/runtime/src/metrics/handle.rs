@@ -149,9 +149,11 @@ impl Sample {
         }
     }
 
-    /// Notes the milliseconds since `started`.
-    pub fn observe_since(&self, started: Instant) {
-        self.observe(started.elapsed().as_secs_f64() * 1e3);
+    /// Notes the milliseconds since `started`, and returns the end: where what comes next starts.
+    pub fn observe_since(&self, started: Instant) -> Instant {
+        let now = Instant::now();
+        self.observe((now - started).as_secs_f64() * 1e3);
+        now
     }
 
     /// Returns the observations of the window under way.
