@@ -24,6 +24,7 @@ use crate::{
     views::Views,
 };
 
+mod gauges;
 pub mod pools;
 
 pub use pools::{PoolError, Pools};

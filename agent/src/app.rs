@@ -5,6 +5,7 @@
 
 mod last_seen;
 mod listeners;
+mod metrics;
 mod running;
 mod start;
 mod tasks;

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::local::LocalState;
+use crate::{local::LocalState, telemetry::metrics};
 
 /// Events that are kept.
 const KEPT: usize = 256;
@@ -133,6 +133,7 @@ impl Events {
                 kept.pop_front();
             }
             kept.push_back(event);
+            metrics::SERF_EVENTS.increment();
             true
         });
     }

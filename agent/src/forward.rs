@@ -24,6 +24,7 @@ use crate::{
     message::{Request, Response},
     rate::Bucket,
     server::MAX_JITTER,
+    telemetry::metrics,
 };
 
 /// What a response takes beside the wait of a blocking query: an election, and a proposal that is
@@ -206,11 +207,18 @@ impl Forwarder {
         let mut refused = None;
         loop {
             let (address, connection) = self.connect(datacenter).await?;
+            // Counted once it is known that there is such a datacenter.
+            if datacenter == self.datacenter {
+                metrics::CLIENT_RPC.increment();
+            } else {
+                metrics::RPC_CROSS_DC.with(&[datacenter]).increment();
+            }
             let status = match timeout(limit, call(connection)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
+            metrics::CLIENT_RPC_FAILED.increment();
             self.servers.prefer_next(1);
             let deadline = *refused.get_or_insert_with(Instant::now) + self.hold_timeout;
             if status.code() == Code::OutOfRange {

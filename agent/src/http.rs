@@ -19,6 +19,7 @@ pub mod filter;
 mod health;
 mod keyring;
 mod kv;
+mod metrics;
 mod near;
 mod operator;
 pub mod query;

@@ -27,8 +27,11 @@ use lictor_core::{
     planted::{Bug, is_planted},
     state::{State, WatchSet},
 };
+use lictor_runtime::metrics::Sample;
 use lictor_store::Store;
 use tokio::time::{Instant, timeout_at};
+
+use crate::telemetry::metrics;
 
 /// Between two attempts to reach a leader.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
@@ -128,6 +131,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
     pub async fn submit(&self, command: Command) -> Result<Response, ServerError> {
+        let (started, times) = (std::time::Instant::now(), times(&command));
         let command = command.encode();
         let command = Bytes::from(command.expect("commands are text, numbers and maps"));
         let propose = || async {
@@ -136,7 +140,11 @@ impl Server {
                 leader => self.leader.propose(&leader, command.clone()).await,
             }
         };
-        match self.hold(propose).await?.response {
+        let held = self.hold(propose).await;
+        if let Some(times) = times {
+            times.observe_since(started);
+        }
+        match held?.response {
             Response::Rejected(rejection) => Err(rejection.into()),
             response => Ok(response),
         }
@@ -175,6 +183,7 @@ impl Server {
         options: &QueryOptions,
         read: impl Fn(&State, &mut WatchSet) -> T,
     ) -> Result<(QueryMeta, T), ServerError> {
+        metrics::RPC_QUERY.increment();
         let consistency = self.consistency(options);
         self.barrier(consistency).await?;
         let (index, answer) = if options.index == 0 {
@@ -304,6 +313,22 @@ impl Server {
         // A leader that is known but not ready yet, or gone, refuses: do not spin on it.
         tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_INTERVAL)).await;
         if Instant::now() >= deadline { Err(ServerError::NoLeader) } else { result }
+    }
+}
+
+/// Returns the sample of how long commands like this one take.
+fn times(command: &Command) -> Option<&'static Sample> {
+    match command {
+        Command::Register(_) => Some(&metrics::CATALOG_REGISTER),
+        Command::Deregister(_) => Some(&metrics::CATALOG_DEREGISTER),
+        Command::Kv(_) => Some(&metrics::KVS_APPLY),
+        Command::ConfigEntry(_) => Some(&metrics::CONFIG_ENTRY_APPLY),
+        Command::Intention(_) => Some(&metrics::INTENTION_APPLY),
+        Command::Session(_) => Some(&metrics::SESSION_APPLY),
+        Command::Transaction(_) => Some(&metrics::TXN_APPLY),
+        Command::Ca(_) | Command::Restore(_) | Command::Autopilot(_) | Command::Coordinate(_) => {
+            None
+        }
     }
 }
 

@@ -1,3 +1,4 @@
-//! What the process says about itself: log lines now, metrics with the endpoints that show them.
+//! What the process says about itself: log lines and metrics.
 
 pub mod log;
+pub mod metrics;

@@ -144,6 +144,7 @@ impl Running {
         }
         beside.client(&peers);
         beside.local();
+        beside.metrics();
         beside.dns(dns);
         let listeners = http.into_iter().chain(grpc).collect();
         let routes = rpc::service(agent.clone(), shutdown.clone());

@@ -10,7 +10,7 @@ use lictor_transport::{
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::last_seen;
+use super::{last_seen, metrics};
 use crate::{
     agent::{Agent, ServerRole},
     ca::publish,
@@ -47,6 +47,15 @@ impl Tasks {
             let servers = SigningServers::new(peers.connections.clone(), peers.servers.clone());
             let rpc = agent.tls.rpc.clone();
             tasks.spawn(auto_encrypt::keep(rpc, servers, config, shutdown.clone()));
+        }
+    }
+
+    /// Starts what counts and sends metrics.
+    pub(super) fn metrics(&self) {
+        let Self { agent, tasks, shutdown } = self;
+        tasks.spawn(metrics::run(agent.clone(), shutdown.clone()));
+        if let Some(pool) = &agent.pools.lan {
+            tasks.spawn(metrics::count_members(pool.changes(), shutdown.clone()));
         }
     }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod both_ways;
 mod exchange;
+mod metrics;
 mod names;
 mod packets;
 mod recursion;

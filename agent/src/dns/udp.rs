@@ -67,7 +67,7 @@ fn answer_all(
     out: &mut Vec<u8>,
 ) {
     let zone = worker.backend.zone.load();
-    let answerer = worker.answerer(&zone, Transport::Udp);
+    let mut answerer = worker.answerer(&zone, Transport::Udp);
     for (packet, ends) in inbox.packets() {
         match answerer.reply(packet, rng, out) {
             Reply::Nothing => {}

@@ -3,7 +3,7 @@
 //! INVARIANT: a packet is decoded once. Its [`Query`] and the scope of its name decide which state
 //! answers it, and the same two are answered from that state.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use lictor_core::state::State;
@@ -22,7 +22,7 @@ use super::{
     remote::{AnswerSource, Remote, Work},
     truncate::{self, Transport},
 };
-use crate::views::Views;
+use crate::{telemetry::metrics, views::Views};
 
 /// What answers are made from.
 #[derive(Clone)]
@@ -82,18 +82,22 @@ pub(super) struct Answerer<'w> {
     transport: Transport,
     /// Unix seconds.
     now: u32,
+    /// When the packet under way was begun: where the one before it ended, so that the clock is read
+    /// once a packet.
+    begun: Instant,
 }
 
 impl Worker {
     /// Returns what answers the packets received now.
     pub(super) fn answerer<'w>(&'w self, zone: &'w Zone, transport: Transport) -> Answerer<'w> {
-        Answerer { backend: &self.backend, zone, transport, now: unix_seconds() }
+        let (now, begun) = (unix_seconds(), Instant::now());
+        Answerer { backend: &self.backend, zone, transport, now, begun }
     }
 }
 
 impl Answerer<'_> {
     /// Answers one packet. An answer replaces what was in `out`.
-    pub(super) fn reply(&self, packet: &[u8], rng: &mut impl Rng, out: &mut Vec<u8>) -> Reply {
+    pub(super) fn reply(&mut self, packet: &[u8], rng: &mut impl Rng, out: &mut Vec<u8>) -> Reply {
         let query = match query::decode(packet) {
             Packet::Query(query) => query,
             Packet::Ignored => return Reply::Nothing,
@@ -117,7 +121,13 @@ impl Answerer<'_> {
         };
         let Self { zone, transport, now, .. } = *self;
         let environment = Environment { state: &state, zone, transport, now };
-        match direct::answer(&query, &scope, &environment, rng, out) {
+        let outcome = direct::answer(&query, &scope, &environment, rng, out);
+        match scope {
+            Scope::Inside(_) => self.begun = metrics::DNS_DOMAIN_QUERY.observe_since(self.begun),
+            Scope::Reverse(_) => self.begun = metrics::DNS_PTR_QUERY.observe_since(self.begun),
+            Scope::Outside => {}
+        }
+        match outcome {
             Ok(Outcome::Send) => Reply::Send,
             Ok(outcome) => Reply::Later(Work::Outcome(query.into_message(), outcome)),
             Err(error) => {

@@ -23,6 +23,7 @@ pub(super) use write::{
 };
 
 use super::{Context, HttpError, Request, Response, near::Near};
+use crate::telemetry::metrics;
 
 /// `GET /v1/catalog/datacenters`.
 pub(super) async fn datacenters(cx: Context, _: Request) -> Result<Response, HttpError> {
@@ -87,6 +88,9 @@ pub(super) async fn connect(cx: Context, request: Request) -> Result<Response, H
 }
 
 async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response, HttpError> {
+    let queries =
+        if mesh { &metrics::CATALOG_CONNECT_QUERY } else { &metrics::CATALOG_SERVICE_QUERY };
+    queries.increment();
     let filter = request.filter::<CatalogService>()?;
     let query = InstanceQuery::new(&request, mesh)?;
     let near = Near::new(&cx, &request);

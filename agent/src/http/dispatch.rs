@@ -1,17 +1,17 @@
 //! From a request to its handler: the route, the datacenter, the cache, and what every response
 //! carries.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{
     Context, HttpError, Request, Response, cached,
-    routes::{self, Found, Route},
+    routes::{self, Found, Handler, Route},
     session, translate,
 };
-use crate::agent::Agent;
+use crate::{agent::Agent, telemetry::metrics};
 
 /// Header that says what holds without a token; sent with every answer.
 const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
@@ -74,12 +74,29 @@ async fn call(
     if request.method() == Method::OPTIONS {
         return Ok(Response::empty(StatusCode::OK).with_header("allow", &route.allow()));
     }
-    let Some(handler) = route.handler(request.method()) else {
+    let Some(action) = route.action(request.method()) else {
         return Err(HttpError::MethodNotAllowed {
             method: request.method().clone(),
             allow: route.allow(),
         });
     };
+    let started = Instant::now();
+    // Requests that other agents forwarded are counted there.
+    let times = (!request.peer.is_forwarded()).then(|| route.times(action));
+    let result = run(agent, route, action.handler, request).await;
+    if let Some(times) = times {
+        times.observe_since(started);
+    }
+    result
+}
+
+/// Answers a request, or has a server answer it.
+async fn run(
+    agent: &Arc<Agent>,
+    route: &'static Route,
+    handler: Handler,
+    request: Request,
+) -> Result<Response, HttpError> {
     request.check_parameters()?;
     if let Some(datacenter) = target_datacenter(agent, route, &request) {
         let ask = |request| forward(agent, route, datacenter, request);
@@ -108,6 +125,7 @@ async fn forward(
     let config = agent.config.load_full();
     let limit = config.limits.rpc_rate.filter(|_| agent.server().is_none());
     if !agent.forwarder.admits(limit) {
+        metrics::CLIENT_RPC_EXCEEDED.increment();
         return Err(HttpError::RateLimited);
     }
     let own = &agent.local.node().name;

@@ -99,6 +99,10 @@ errors! {
     PermissionDenied(#[from] PermissionDenied) = FORBIDDEN("{0}");
     /// The servers could not, or refused.
     Server(#[from] ServerError) = INTERNAL_SERVER_ERROR(fmt = wrapped::server);
+    /// There is no Prometheus page (`telemetry.prometheus_retention_time`).
+    PrometheusOff = UNSUPPORTED_MEDIA_TYPE(
+        "Prometheus is not enabled since its retention time is not positive"
+    );
     /// A defect of the agent; the log has the details.
     Panicked = INTERNAL_SERVER_ERROR("internal error");
     /// The servers answered a command with a response of another; the log has the details.

@@ -18,6 +18,7 @@ use super::{
     catalog::{InstanceQuery, has_meta},
     near::Near,
 };
+use crate::telemetry::metrics;
 
 /// `GET /v1/health/node/:node`: the checks on a node.
 pub(super) async fn node(cx: Context, request: Request) -> Result<Response, HttpError> {
@@ -119,6 +120,9 @@ pub(super) async fn connect(cx: Context, request: Request) -> Result<Response, H
 }
 
 async fn instances(cx: Context, request: Request, mesh: bool) -> Result<Response, HttpError> {
+    let queries =
+        if mesh { &metrics::HEALTH_CONNECT_QUERY } else { &metrics::HEALTH_SERVICE_QUERY };
+    queries.increment();
     let filter = request.filter::<CheckServiceNode>()?;
     let passing = match request.param("passing") {
         None => false,

@@ -6,19 +6,32 @@
 //! family's file and add a row where the order of paths wants it: rows are searched by halves. What
 //! holds of an endpoint as a whole is a property of its row: `[is_about_agent, is_cached]`.
 
-use std::{borrow::Cow, future::Future, pin::Pin};
+use std::{borrow::Cow, future::Future, pin::Pin, sync::OnceLock};
 
 use http::Method;
+use lictor_runtime::metrics::Sample;
 
 use super::{
     Context, HttpError, Request, Response, agent, catalog, config_entry, connect, coordinate,
-    event, health, keyring, kv, operator, ready, session, snapshot, status, txn,
+    event, health, keyring, kv, metrics, operator, ready, session, snapshot, status, txn,
 };
+use crate::telemetry::metrics::API_HTTP;
 
 /// What a handler returns.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Response, HttpError>> + Send>>;
 /// Answers a request of one method on one path.
 pub type Handler = fn(Context, Request) -> HandlerFuture;
+
+/// One method of an endpoint.
+#[derive(Debug)]
+pub struct Action {
+    /// The method.
+    pub method: Method,
+    /// Answers its requests.
+    pub handler: Handler,
+    /// How long that takes; there once a request was answered.
+    times: &'static OnceLock<&'static Sample>,
+}
 
 /// One endpoint.
 #[derive(Debug)]
@@ -26,7 +39,7 @@ pub struct Route {
     /// The path; everything below it when it ends in `/`.
     pub path: &'static str,
     /// Accepted methods, in the order of the `Allow` header.
-    pub methods: &'static [(Method, Handler)],
+    pub methods: &'static [Action],
     /// It is about the very agent that is asked, so that no other can answer.
     pub is_about_agent: bool,
     /// Consul keeps its responses in the agent's cache when asked to (`?cached`).
@@ -57,17 +70,27 @@ impl Route {
         takes_archive: false,
     };
 
-    /// The handler for a method.
-    pub fn handler(&self, method: &Method) -> Option<Handler> {
-        self.methods.iter().find(|(accepted, _)| accepted == method).map(|(_, handler)| *handler)
+    /// What is done for a method.
+    pub fn action(&self, method: &Method) -> Option<&'static Action> {
+        self.methods.iter().find(|action| action.method == *method)
+    }
+
+    /// Returns the sample of how long the requests of one of its methods take.
+    pub(super) fn times(&self, action: &Action) -> &'static Sample {
+        action.times.get_or_init(|| {
+            // COMPAT: Consul's form of a path, with a part for what follows it.
+            let path = self.path.trim_start_matches('/').replace('/', ".");
+            let rest = if path.ends_with('.') { "_" } else { "" };
+            API_HTTP.with(&[action.method.as_str(), &format!("{path}{rest}")])
+        })
     }
 
     /// The `Allow` header.
     pub fn allow(&self) -> String {
         let mut allow = "OPTIONS".to_owned();
-        for (method, _) in self.methods {
+        for action in self.methods {
             allow.push(',');
-            allow.push_str(method.as_str());
+            allow.push_str(action.method.as_str());
         }
         allow
     }
@@ -77,7 +100,14 @@ macro_rules! routes {
     ($($path:literal $([$($property:ident),+])? { $($method:ident $handler:path),+ $(,)? })*) => {
         &[$(Route {
             path: $path,
-            methods: &[$((Method::$method, |cx, request| Box::pin($handler(cx, request)))),+],
+            methods: &[$(Action {
+                method: Method::$method,
+                handler: |cx, request| Box::pin($handler(cx, request)),
+                times: {
+                    static TIMES: OnceLock<&Sample> = OnceLock::new();
+                    &TIMES
+                },
+            }),+],
             $($($property: true,)+)?
             ..Route::PLAIN
         }),*]
@@ -105,6 +135,7 @@ pub static ROUTES: &[Route] = routes! {
     "/v1/agent/leave" [is_about_agent] { PUT agent::leave }
     "/v1/agent/maintenance" [is_about_agent] { PUT agent::maintenance }
     "/v1/agent/members" [is_about_agent] { GET agent::members::list }
+    "/v1/agent/metrics" [is_about_agent] { GET metrics::show }
     "/v1/agent/ready" [is_about_agent] { GET ready::ready }
     "/v1/agent/reload" [is_about_agent] { PUT agent::reload }
     "/v1/agent/self" [is_about_agent] { GET agent::own::describe }

@@ -8,6 +8,7 @@ mod gossip;
 mod health;
 mod kv;
 mod limits;
+mod metrics;
 mod operator;
 mod rules;
 mod session;

@@ -24,6 +24,7 @@ use crate::{
     dns::{self, truncate::Transport},
     http as api,
     server::{Server, ServerError},
+    telemetry::metrics,
 };
 use lictor_transport::listener::Caller;
 
@@ -44,6 +45,7 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::HttpRequest>,
     ) -> Result<Response<v1::HttpResponse>, Status> {
+        metrics::RPC_REQUEST.increment();
         let caller = Caller::of(&request)?.clone();
         let datacenter = &self.agent.config.load().datacenter;
         let request = to_request(request.into_inner(), &caller, datacenter)?;
@@ -57,6 +59,9 @@ impl forward_server::Forward for Forward {
             response = Box::pin(api::answer(&self.agent, request)) => response,
             () = self.agent.leaving.cancelled(), if is_read => return Err(elsewhere()),
         };
+        if response.status.is_server_error() {
+            metrics::RPC_REQUEST_ERROR.increment();
+        }
         let headers = response.headers.iter().map(|(name, value)| v1::Header {
             name: name.to_string(),
             value: bytes::Bytes::copy_from_slice(value.as_bytes()),
@@ -91,6 +96,7 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::DnsRequest>,
     ) -> Result<Response<v1::DnsResponse>, Status> {
+        metrics::RPC_REQUEST.increment();
         let request = request.into_inner();
         let transport = if request.tcp { Transport::Tcp } else { Transport::Udp };
         let query = dns::ForwardedQuery { packet: request.message, transport, wan: request.wan };

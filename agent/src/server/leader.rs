@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Server;
+use crate::telemetry::metrics;
 
 /// Runs `begin` whenever this server begins to lead; the tasks that it spawns end with the token.
 pub async fn run(
@@ -26,6 +27,7 @@ pub async fn run(
                 Err(_) => return,
             },
         };
+        metrics::RAFT_STATE_LEADER.increment();
         tracing::info!(target: "agent.server", term, "cluster leadership acquired");
         let (tasks, until) = (TaskTracker::new(), shutdown.child_token());
         begin(&tasks, until.clone());

@@ -29,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerError};
+use crate::telemetry::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
@@ -185,7 +186,10 @@ pub async fn run(
         absences.update(&current, &state.catalog);
         let commands = plan(&current, &state.catalog, |node| absences.of(node));
         let work = async {
-            let pause = match carry_out(&server, commands).await {
+            let started = std::time::Instant::now();
+            let carried_out = carry_out(&server, commands).await;
+            metrics::LEADER_RECONCILE.observe_since(started);
+            let pause = match carried_out {
                 Ok(()) => INTERVAL,
                 Err(_) => RETRY,
             };

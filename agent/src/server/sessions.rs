@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerError};
+use crate::telemetry::metrics;
 
 /// A session ends after this many TTLs without renewal; COMPAT: as in Consul, so that a client that
 /// renews once per TTL never loses it to a delay.
@@ -165,19 +166,27 @@ async fn end(server: &Server, expired: Expired) {
 }
 
 impl Server {
+    /// Returns how many sessions end unless they are renewed, as this leader counts it.
+    pub fn active_ttls(&self) -> usize {
+        if self.is_leader() { self.clocks().sessions.len() } else { 0 }
+    }
+
     /// Renews a session's TTL, at the leader, and nothing is written. `None` when there is no such
     /// session, or when its time was over.
     ///
     /// # Errors
     /// [`ServerError`].
     pub async fn renew_session(&self, id: &str) -> Result<Option<Arc<Session>>, ServerError> {
+        let started = std::time::Instant::now();
         let renew = || async {
             match self.current_leader()? {
                 leader if leader.is_self => self.renew_here(id).await,
                 leader => self.leader.renew_session(&leader, id).await,
             }
         };
-        if !self.hold(renew).await? {
+        let renewed = self.hold(renew).await;
+        metrics::SESSION_RENEW.observe_since(started);
+        if !renewed? {
             return Ok(None);
         }
         // A follower may not have heard of the session yet.
