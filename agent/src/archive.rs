@@ -30,6 +30,8 @@ use serde::{Deserialize, Serialize};
 /// The largest archive that is taken over HTTP.
 pub const MAX_ARCHIVE_BYTES: usize = 512 << 20;
 const MAX_META_BYTES: u64 = 1 << 20;
+/// What an archive may unpack to: three files, and what tar puts around them.
+const MAX_UNPACKED_BYTES: u64 = MAX_STATE_BYTES + 3 * MAX_META_BYTES;
 const META: &str = "meta.json";
 const STATE: &str = "state.bin";
 const SUMS: &str = "SHA256SUMS";
@@ -184,7 +186,7 @@ pub fn pack(
 /// # Errors
 /// [`ArchiveError`] says what is wrong with it.
 pub fn unpack(archive: impl Read) -> Result<Archive, ArchiveError> {
-    let mut files = read(archive)?;
+    let mut files = read(archive, MAX_UNPACKED_BYTES)?;
     let mut take = |name| files.remove(name).ok_or(ArchiveError::Missing(name));
     let (meta, bytes, sums) = (take(META)?, take(STATE)?, take(SUMS)?);
     let sums = String::from_utf8_lossy(&sums);
@@ -212,11 +214,12 @@ pub fn unpack(archive: impl Read) -> Result<Archive, ArchiveError> {
     Ok(Archive { meta, bytes: bytes.into(), state })
 }
 
-/// The files of an archive by name.
-fn read(archive: impl Read) -> Result<BTreeMap<&'static str, Vec<u8>>, ArchiveError> {
+/// Returns the files of an archive by name. No more than `limit` bytes are unpacked: the library
+/// reads what stands around a file, such as a long name, without a bound of its own.
+fn read(archive: impl Read, limit: u64) -> Result<BTreeMap<&'static str, Vec<u8>>, ArchiveError> {
     let mut gzip = GzDecoder::new(BufReader::new(archive));
     let mut files = BTreeMap::new();
-    let mut tar = tar::Archive::new(&mut gzip);
+    let mut tar = tar::Archive::new((&mut gzip).take(limit));
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

@@ -15,6 +15,7 @@
 
 pub mod answer;
 mod clock;
+pub mod compare;
 mod datagram;
 mod direct;
 pub mod general;

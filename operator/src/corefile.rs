@@ -25,14 +25,20 @@ pub fn edit(corefile: &str, block: Option<&str>) -> String {
 /// Returns what is before and after the managed block. A block whose end marker is missing reaches
 /// to its closing brace line, so that a damaged one never swallows what follows.
 fn split(corefile: &str) -> (&str, &str) {
-    let Some(start) = corefile.find(BEGIN) else { return (corefile, "") };
+    // What ends with the marker but for its newline would become one when an edit adds the newline.
+    let Some(start) = corefile.find(BEGIN) else { return (unmarked(corefile), "") };
     let body = &corefile[start + BEGIN.len()..];
     let end = match (body.find(END), body.find("\n}\n")) {
         (Some(end), _) => end + END.len(),
         (None, Some(brace)) => brace + "\n}\n".len(),
         (None, None) => body.len(),
     };
-    (&corefile[..start], &body[end..])
+    (unmarked(&corefile[..start]), &body[end..])
+}
+
+/// Returns `before` without markers at its end that lack their newline.
+fn unmarked(before: &str) -> &str {
+    before.trim_end_matches(BEGIN.trim_end())
 }
 
 #[cfg(test)]
@@ -53,6 +59,15 @@ mod tests {
         let second = edit(&first, Some(&block("consul", "10.96.0.99")));
         assert!(second.contains("10.96.0.99") && !second.contains("10.96.0.53"));
         assert_eq!(edit(&second, None), COREFILE);
+    }
+
+    #[test]
+    fn a_marker_without_its_newline_begins_a_block() {
+        let cut = format!("{COREFILE}{}", BEGIN.trim_end());
+        let wanted = block("consul", "10.96.0.53");
+        let edited = edit(&cut, Some(&wanted));
+        assert_eq!(edit(&edited, Some(&wanted)), edited);
+        assert_eq!(edit(&cut, None), COREFILE);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn service(path: &Path) -> Option<String> {
 }
 
 /// Returns the value of annotation `name` in a file's `text`, under either prefix.
-fn value(text: &str, name: &str) -> Option<String> {
+pub fn value(text: &str, name: &str) -> Option<String> {
     let find = |prefix: &&str| {
         text.lines().find_map(|line| {
             let value = line.strip_prefix(*prefix)?.strip_prefix(name)?.strip_prefix('=')?;
@@ -124,6 +124,10 @@ fn unquote(text: &str) -> String {
             Some('n') => '\n'.into(),
             Some('t') => '\t'.into(),
             Some('r') => '\r'.into(),
+            Some('a') => '\x07'.into(),
+            Some('b') => '\x08'.into(),
+            Some('f') => '\x0c'.into(),
+            Some('v') => '\x0b'.into(),
             Some('x') => escaped(&mut chars, 2),
             Some('u') => escaped(&mut chars, 4),
             Some('U') => escaped(&mut chars, 8),
@@ -154,6 +158,13 @@ mod tests {
         assert_eq!(value(text, "connect-service-upstreams").unwrap(), "b:2,\n\tc:3 ä\"\\");
         assert_eq!(value(text, "connect-service").unwrap(), "other");
         assert_eq!(value(text, "service"), None);
+    }
+
+    #[test]
+    fn every_escape_of_go_is_undone() {
+        let text = r#"lictor.dev/connect-service="\a\b\f\n\r\t\v\\\"\x7f\u200b\U000e0001""#;
+        let expected = "\x07\x08\x0c\n\r\t\x0b\\\"\x7f\u{200b}\u{e0001}";
+        assert_eq!(value(text, "connect-service").unwrap(), expected);
     }
 
     #[test]

@@ -157,3 +157,15 @@ fn a_file_is_saved_whole_for_its_owner_alone_or_not_at_all() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     save(&directory.path().join("missing/a.snap"), &archive()).unwrap_err();
 }
+
+#[test]
+fn what_stands_around_a_file_is_bounded_too() {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(4 << 20);
+    tar.append_data(&mut header, "name", io::repeat(b'x').take(4 << 20)).unwrap();
+    let bomb = tar.into_inner().unwrap().finish().unwrap();
+    assert!(bomb.len() < 1 << 20);
+    assert!(matches!(read(&bomb[..], 1 << 20), Err(ArchiveError::Read(_))));
+}

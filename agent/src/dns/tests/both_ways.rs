@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dns::query::Query;
+use crate::dns::compare;
 
 /// The small catalog, and a service with duplicates, both families, a host and warnings.
 fn crowded() -> State {
@@ -27,28 +27,14 @@ fn crowded() -> State {
     state
 }
 
-/// Returns the direct way's answer to a packet; `None` when it leaves it to the general way.
 fn directly(packet: &[u8], transport: Transport, zone: &Zone, seed: u64) -> Option<Vec<u8>> {
-    let Packet::Query(query) = query::decode(packet) else { return None };
-    let Query::Addresses(addresses) = &query else { return None };
-    let (mut out, mut rng) = (b"rest".to_vec(), SmallRng::seed_from_u64(seed));
-    let (state, scope) = (crowded(), query.scope(zone));
-    let environment = Environment { state: &state, zone, transport, now: NOW };
-    direct::answer_addresses(addresses, &scope, &environment, &mut rng, &mut out)?;
-    Some(out)
+    let environment = Environment { state: &crowded(), zone, transport, now: NOW };
+    compare::directly(packet, &environment, &mut SmallRng::seed_from_u64(seed))
 }
 
-/// Returns the general way's answer to a packet, decoded without the direct way; `None` when it
-/// is not answered at once.
 fn generally(packet: &[u8], transport: Transport, zone: &Zone, seed: u64) -> Option<Vec<u8>> {
-    let Packet::Query(query) = query::decode_message(packet) else { return None };
-    let scope = query.scope(zone);
-    let Query::Message(message) = &query else { panic!("{query:?}") };
-    let (mut out, mut rng) = (b"rest".to_vec(), SmallRng::seed_from_u64(seed));
-    let state = crowded();
-    let environment = Environment { state: &state, zone, transport, now: NOW };
-    let outcome = general::answer(message, &scope, &environment, &mut rng, &mut out);
-    matches!(outcome, Ok(Outcome::Send)).then_some(out)
+    let environment = Environment { state: &crowded(), zone, transport, now: NOW };
+    compare::generally(packet, &environment, &mut SmallRng::seed_from_u64(seed))
 }
 
 #[test]
