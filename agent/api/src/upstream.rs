@@ -117,7 +117,9 @@ impl Upstream {
 impl fmt::Display for Upstream {
     /// The canonical text, which parses to the same upstream.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.service, self.bind_port)?;
+        // A service of this name can be written with its label alone.
+        let label = if self.service == PREPARED_QUERY { ".svc" } else { "" };
+        write!(f, "{}{label}:{}", self.service, self.bind_port)?;
         let mut separator = ":";
         if let Some(datacenter) = &self.datacenter {
             write!(f, ":{datacenter}")?;
@@ -156,6 +158,8 @@ impl FromStr for Upstream {
 
 const DEFAULT_BIND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MAX_SERVICE_CHARS: usize = 128;
+/// Before the name of a prepared query, where other items have a service.
+const PREPARED_QUERY: &str = "prepared_query";
 
 /// Reads a whole list; an empty text is an empty list.
 ///
@@ -183,7 +187,7 @@ pub fn push(list: &mut Vec<Upstream>, upstream: Upstream) -> Result<(), InvalidU
 }
 
 fn parse_item(item: &str) -> Result<Upstream, Reason> {
-    if item.starts_with("prepared_query:") {
+    if item.strip_prefix(PREPARED_QUERY).is_some_and(|rest| rest.starts_with(':')) {
         return Err(Reason::PreparedQuery);
     }
     let mut parts = item.splitn(3, ':');
