@@ -107,7 +107,7 @@ proptest! {
             packet[at] = byte;
         }
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-        if let Packet::Query(Query::Addresses(query)) = query::decode(&packet) {
+        if let Packet::Query(crate::dns::query::Query::Addresses(query)) = query::decode(&packet) {
             prop_assert_eq!(query.to_message(), Message::from_vec(&packet).unwrap());
         }
         if let Some(direct) = directly(&packet, transport, &zone, seed) {
