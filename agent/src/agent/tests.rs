@@ -59,7 +59,7 @@ async fn a_refused_reload_changes_nothing_and_says_why_once() {
          Invalid check: Interval and TTL cannot both be specified"
     );
     let config = agent.config.load();
-    assert_eq!((&*config.domain, config.queries.max_wait.as_secs()), ("consul.", 600));
+    assert_eq!((&*config.domain, config.queries.max_wait.as_secs()), ("consul", 600));
     let table = agent.local.snapshot();
     assert_eq!(table.service("web").unwrap().service.port, 1);
     assert!(table.service("bad").is_none());
