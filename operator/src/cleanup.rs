@@ -16,8 +16,8 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use lictor_api::contract::ROOTS_CONFIG_MAP;
+use lictor_runtime::Tasks;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
@@ -25,7 +25,6 @@ use crate::{
     crds::service_intentions::{FINALIZER, ServiceIntentions},
     plan::{self, Instances, Plan},
     servers::{Servers, ServersError, http::HttpServers},
-    watch::Tasks,
 };
 
 /// For the running operator to end.
@@ -118,7 +117,7 @@ async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Erro
 
 /// Removes this cluster's instances and config entries from the servers; a failure is logged.
 async fn forget(client: &Client, config: &Arc<Config>) {
-    let tasks = Tasks::under(&CancellationToken::new());
+    let tasks = Tasks::new();
     let mut current = roots::watch_source(&tasks, client, config);
     let servers = HttpServers::new(Arc::clone(config), current.clone());
     let work = async {

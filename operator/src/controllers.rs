@@ -9,7 +9,7 @@ pub mod pods;
 pub mod roots;
 
 #[cfg(test)]
-mod api_server;
+pub(crate) mod api_server;
 
 use std::time::Duration;
 

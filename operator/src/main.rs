@@ -11,23 +11,39 @@ use lictor_operator::{
     config::{Cli, Command, Config},
     metrics,
 };
+use lictor_runtime::{
+    LogHandle,
+    log::{self, Format, Output, StartError},
+    panic_hook,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+/// What is logged unless `LICTOR_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "info";
+
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("LICTOR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    panic_hook::install();
+    let _log = start_log()?;
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Starts the log; a filter that cannot be read is no reason not to start.
+fn start_log() -> Result<LogHandle, StartError> {
+    let filter = std::env::var("LICTOR_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    match log::start(&filter, Format::Text, Output::Stderr) {
+        Err(StartError::Filter { .. }) => log::start(DEFAULT_FILTER, Format::Text, Output::Stderr),
+        started => started,
     }
 }
 

@@ -3,20 +3,23 @@
 //! HTTP/1.1 only, which the API server, kubelet and Prometheus all speak. Connections, headers and
 //! handshakes are bounded; at shutdown, requests under way are answered.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lictor_runtime::{
+    Tasks,
+    accept::{Accepted, Connections, Slots, WhenFull},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 const MAX_CONNECTIONS: usize = 256;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,29 +35,19 @@ pub trait Handler: Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// Serves `listener` until `stop`, then waits for requests under way.
+/// Serves `listener` until shutdown of `tasks`, then waits for requests under way.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
-    stop: CancellationToken,
+    tasks: Tasks,
 ) {
-    let (tracker, permits) = (TaskTracker::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        let (permit, stream) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    let (stop, connections) = (tasks.shutdown().clone(), Connections::new(&tasks, "connection"));
+    let slots = Slots::new(MAX_CONNECTIONS, WhenFull::Wait);
+    let serve = |accepted: Accepted<TcpStream>| {
         let (tls, handler, stop) = (tls.clone(), Arc::clone(&handler), stop.clone());
-        tracker.spawn(async move {
+        async move {
+            let Accepted { stream, slot, .. } = accepted;
             let result = match tls {
                 Some(tls) => secure(stream, &tls, handler, stop).await,
                 None => converse(stream, handler, stop).await,
@@ -63,22 +56,11 @@ pub async fn serve<H: Handler>(
                 let error: &dyn std::error::Error = &*error;
                 tracing::debug!(error, "connection ended early");
             }
-            drop(permit);
-        });
-    }
-    tracker.close();
-    if timeout(DRAIN_TIMEOUT, tracker.wait()).await.is_err() {
-        tracing::warn!("connections still open at shutdown");
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((permit, stream))
+            drop(slot);
+        }
+    };
+    stop.run_until_cancelled(connections.accept(&listener, &slots, serve)).await;
+    connections.drain(DRAIN_TIMEOUT).await;
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -11,43 +11,9 @@ use kube::{
         watcher,
     },
 };
+use lictor_runtime::Tasks;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Tasks that end together.
-#[derive(Clone)]
-pub struct Tasks {
-    /// Told to end.
-    pub stop: CancellationToken,
-    /// Waited for.
-    pub tracker: TaskTracker,
-}
-
-impl Tasks {
-    /// An empty set that ends with `parent`.
-    pub fn under(parent: &CancellationToken) -> Self {
-        Self { stop: parent.child_token(), tracker: TaskTracker::new() }
-    }
-
-    /// Runs `task` until it ends or the set does.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
-    }
-
-    /// Ends the set.
-    pub async fn end(self) {
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-}
 
 /// Keeps a copy of what `api` lists with `config`, and notifies `changed` after each change.
 pub fn reflect<K>(
@@ -66,7 +32,7 @@ where
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer);
-    tasks.spawn(async move {
+    tasks.spawn_until_shutdown("watch", async move {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {

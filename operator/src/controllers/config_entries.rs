@@ -16,6 +16,7 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{Controller, controller::Action, watcher},
 };
+use lictor_runtime::Tasks;
 use serde_json::json;
 
 use self::entry::{Owner, entry, normal, owner, resource};
@@ -26,7 +27,6 @@ use crate::{
     contract::{ABANDON, MIGRATE_ENTRY},
     crds::service_intentions::{Condition, FINALIZER, ServiceIntentions},
     servers::{Servers, ServersError},
-    watch::Tasks,
 };
 
 /// How long a deleted object waits for servers that do not remove its entry.
@@ -56,14 +56,15 @@ enum Conflict {
 pub fn start<S: Servers>(tasks: &Tasks, context: &Arc<Context<S>>) {
     let api = Api::<ServiceIntentions>::all(context.client.clone());
     let controller = Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(tasks.stop.clone().cancelled_owned())
+        .graceful_shutdown_on(tasks.shutdown().clone().cancelled_owned())
         .run(reconcile, retry, Arc::clone(context));
-    tasks.tracker.spawn(controller.for_each(|result| async {
+    let reconciled = controller.for_each(|result| async {
         if let Err(error) = result {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "intentions not reconciled");
         }
-    }));
+    });
+    tasks.spawn("controllers.config_entries", reconciled);
 }
 
 /// Counts the failed pass; the object's next one follows after [`RETRY_INTERVAL`].

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::{Api, api::PostParams, runtime::reflector::Store};
+use lictor_runtime::Tasks;
 use tokio::sync::Notify;
 
 use super::{DEBOUNCE_INTERVAL, RESYNC_INTERVAL, backoff, count_failure};
 use crate::{
     context::Context,
     corefile,
-    watch::{Tasks, named, reflect},
+    watch::{named, reflect},
 };
 
 const NAMESPACE: &str = "kube-system";
@@ -46,7 +47,10 @@ pub fn start<S: Send + Sync + 'static>(tasks: &Tasks, context: &Arc<Context<S>>)
     let corefiles = reflect(tasks, corefiles, named(NAME), &changed);
     let services = Api::<Service>::namespaced(client.clone(), &config.namespace);
     let services = reflect(tasks, services, named(&config.dns_service), &changed);
-    tasks.spawn(run(Arc::clone(context), corefiles, services, changed));
+    tasks.spawn_until_shutdown(
+        "controllers.coredns",
+        run(Arc::clone(context), corefiles, services, changed),
+    );
 }
 
 async fn run<S: Send + Sync + 'static>(

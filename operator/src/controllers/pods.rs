@@ -17,6 +17,7 @@ use kube::{
     runtime::{reflector::Store, watcher},
 };
 use lictor_api::contract::{LICTOR_PREFIX, META_K8S_NAMESPACE};
+use lictor_runtime::Tasks;
 use metrics::{counter, gauge, histogram};
 use tokio::sync::Notify;
 
@@ -29,7 +30,7 @@ use crate::{
     plan::{self, Actual, Instances, Plan},
     registration::{self, Notice},
     servers::{Servers, ServersError},
-    watch::{Tasks, reflect},
+    watch::reflect,
 };
 
 /// Catalog writes in flight at once.
@@ -43,7 +44,10 @@ pub fn start<S: Servers>(tasks: &Tasks, context: &Arc<Context<S>>) {
     let pods = reflect(tasks, Api::<Pod>::all(context.client.clone()), injected, &changed);
     let services = Api::<Service>::all(context.client.clone());
     let services = reflect(tasks, services, watcher::Config::default(), &changed);
-    tasks.spawn(run(Arc::clone(context), pods, services, changed));
+    tasks.spawn_until_shutdown(
+        "controllers.pods",
+        run(Arc::clone(context), pods, services, changed),
+    );
 }
 
 async fn run<S: Servers>(

@@ -14,6 +14,7 @@ use kube::{
     runtime::{reflector::Store, watcher},
 };
 use lictor_api::contract::{OPERATOR, ROOTS_CONFIG_MAP, ROOTS_KEY};
+use lictor_runtime::Tasks;
 use tokio::sync::{Notify, watch};
 
 use super::{DEBOUNCE_INTERVAL, RESYNC_INTERVAL, backoff, count_failure};
@@ -21,7 +22,7 @@ use crate::{
     config::Config,
     context::Context,
     contract::MANAGED_BY_LABEL,
-    watch::{Tasks, named, reflect},
+    watch::{named, reflect},
 };
 
 /// What one namespace needs.
@@ -41,7 +42,10 @@ pub fn start<S: Send + Sync + 'static>(tasks: &Tasks, context: &Arc<Context<S>>)
     let copies = reflect(tasks, copies, named(ROOTS_CONFIG_MAP), &changed);
     let namespaces = Api::<Namespace>::all(client.clone());
     let namespaces = reflect(tasks, namespaces, watcher::Config::default(), &changed);
-    tasks.spawn(run(Arc::clone(context), copies, namespaces, changed));
+    tasks.spawn_until_shutdown(
+        "controllers.roots",
+        run(Arc::clone(context), copies, namespaces, changed),
+    );
 }
 
 async fn run<S: Send + Sync + 'static>(
@@ -95,7 +99,7 @@ pub fn watch_source(
     let api = Api::<ConfigMap>::namespaced(client.clone(), &config.namespace);
     let store = reflect(tasks, api, named(ROOTS_CONFIG_MAP), &changed);
     let (sender, receiver) = watch::channel(None);
-    tasks.spawn(async move {
+    tasks.spawn_until_shutdown("controllers.source_roots", async move {
         loop {
             changed.notified().await;
             let current = store.state().first().and_then(|found| roots(found).map(Into::into));

@@ -19,7 +19,8 @@ pub(crate) struct State {
     pub(crate) catalog: Actual,
     /// Config entries by destination.
     pub(crate) entries: BTreeMap<String, ServiceIntentions>,
-    /// What fails: `catalog`, an instance's ID, a node's name or a destination.
+    /// What fails: `catalog`, an instance's ID, a node's name or a destination. With `panic`,
+    /// reading the catalog panics.
     pub(crate) broken: BTreeSet<String>,
     /// The catalog writes that were asked for, as `register ID`, `deregister ID`, `remove NODE`.
     pub(crate) writes: Vec<String>,
@@ -45,6 +46,11 @@ impl State {
 impl Servers for MemoryServers {
     async fn actual(&self, _: &str) -> Result<Actual, ServersError> {
         let state = self.state();
+        let is_planted = state.broken.contains("panic");
+        if is_planted {
+            drop(state);
+            panic!("planted");
+        }
         state.fail_if_broken("catalog")?;
         Ok(state.catalog.clone())
     }

@@ -17,6 +17,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
+use lictor_runtime::Tasks;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -24,7 +25,7 @@ use super::certs::{Authorities, CertsError, ServedLeaf};
 use crate::{
     config::Config,
     health::Readiness,
-    watch::{Tasks, named, reflect},
+    watch::{named, reflect},
 };
 
 /// Between two leaves: half of a leaf's life.
@@ -79,7 +80,7 @@ pub fn start(
     let configurations = keeper.configurations.clone();
     let configurations =
         reflect(tasks, configurations, named(&config.webhook_configuration), &changed);
-    tasks.spawn(async move {
+    tasks.spawn_until_shutdown("webhook.keeper", async move {
         keeper.run(readiness, changed).await;
         drop((secrets, configurations));
     });
