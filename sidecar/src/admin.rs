@@ -11,10 +11,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
+use lictor_runtime::{
+    Tasks,
+    accept::{Accepted, Connections, Slots, WhenFull},
 };
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{error::Error, listener, metrics::Metrics, readiness::Handle};
 
@@ -89,23 +90,15 @@ fn readiness(path: &str, handle: &Handle) -> Option<Answer> {
 }
 
 async fn serve(listener: &TcpListener, answers: Arc<Answers>) -> Infallible {
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => accepted,
-            Some(_) = open.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, _)) => drop(open.spawn(serve_one(stream, Arc::clone(&answers)))),
-            Err(error) => {
-                tracing::debug!(%error, "accepting an admin connection failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    // Their own owner: the drain does not wait for a probe.
+    let connections = Connections::new(&Tasks::new(), "admin.connection");
+    let slots = Slots::new(MAX_CONNECTIONS, WhenFull::Wait);
+    let serve = |accepted| serve_one(accepted, Arc::clone(&answers));
+    connections.accept(listener, &slots, serve).await
 }
 
-async fn serve_one(stream: TcpStream, answers: Arc<Answers>) {
+async fn serve_one(accepted: Accepted<TcpStream>, answers: Arc<Answers>) {
+    let Accepted { stream, slot: _slot, .. } = accepted;
     let service = service_fn(|request: Request<Incoming>| {
         let response = respond(&request, &*answers);
         async move { Ok::<_, Infallible>(response) }

@@ -12,10 +12,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use lictor_api::error::chain;
 use lictor_api::upstream::{self, InvalidUpstream, Upstream};
 use tokio::sync::watch;
-
-use crate::report;
 
 const PREFIXES: [&str; 2] = ["lictor.dev/", "consul.hashicorp.com/"];
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,7 +30,7 @@ enum Error {
 /// Returns the list at start; empty, with an error in the log, if it is invalid.
 pub(crate) fn first(path: &Path) -> Vec<Upstream> {
     read(path).unwrap_or_else(|failure| {
-        let error = report::chain(&failure);
+        let error = chain(&failure);
         tracing::error!(?path, %error, "starting without upstreams");
         Vec::new()
     })
@@ -90,7 +89,7 @@ fn refresh(
             }
         }
         Err(failure) => {
-            let error = report::chain(&failure);
+            let error = chain(&failure);
             match failure {
                 Error::Upstreams(_) => tracing::error!(%error, "keeping the current upstreams"),
                 Error::Read(_) => tracing::warn!(%error, "keeping the current upstreams"),

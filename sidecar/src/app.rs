@@ -82,6 +82,7 @@ impl Sidecar {
         };
         let result = tokio::select! {
             Err(failed) = running => Err(failed),
+            failed = drain.tasks.failed() => Err(failed.into()),
             () = shutdown.cancelled() => Ok(()),
         };
         drain.finish(config.limits.drain).await;

@@ -6,12 +6,13 @@
 
 use std::{convert::Infallible, ops::ControlFlow, time::Duration};
 
+use lictor_api::error::chain;
 use lictor_api::mesh::{PROTOCOL_VERSION, v1};
+use lictor_runtime::Backoff;
 
 use crate::{
-    backoff::Backoff,
     config::{Servers, Subject},
-    error, metrics, report, servers,
+    error, metrics, servers,
     state::State,
 };
 
@@ -54,7 +55,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
             Err(failure) => failure,
         };
         metrics::stream_failed();
-        let text = report::chain(&failure);
+        let text = chain(&failure);
         // Once per outage: a server that is gone for hours is one fact, not thousands.
         match &failure {
             _ if warned => tracing::debug!(error = %text, "still no configuration stream"),
@@ -64,7 +65,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
             _ => tracing::warn!(error = %text, "no server, keeping the last known configuration"),
         }
         warned = true;
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.next_pause()).await;
     }
 }
 
@@ -104,7 +105,7 @@ async fn follow(
             tracing::info!(index = message.index, "configuration stream open");
         }
         for rejected in snapshot.apply(message) {
-            let error = report::chain(&rejected);
+            let error = chain(&rejected);
             tracing::error!(%error, "configuration from the server not used");
         }
         state.publish(snapshot.clone());

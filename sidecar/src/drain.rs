@@ -1,37 +1,50 @@
 //! How a sidecar ends: stop accepting, let open connections finish, cut what is left.
 //!
-//! Every listener and connection runs under a tracker; none outlives [`Drain::finish`].
+//! Every listener and connection is a task of [`Drain`]; none outlives [`Drain::finish`].
 
 use std::time::Duration;
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use lictor_runtime::{Tasks, accept::Connections};
+use tokio_util::sync::CancellationToken;
+
+/// How long connections that were cut may take to be reset and recorded.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shared by listeners and connections.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Drain {
-    /// Listeners close when it is canceled.
-    pub(crate) stop: CancellationToken,
+    /// Listeners close at its shutdown.
+    pub(crate) tasks: Tasks,
+    pub(crate) connections: Connections,
     /// Connections are reset when it is canceled.
     pub(crate) cut: CancellationToken,
-    pub(crate) connections: TaskTracker,
-    pub(crate) listeners: TaskTracker,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        let tasks = Tasks::new();
+        let connections = Connections::new(&tasks, "connection");
+        Self { tasks, connections, cut: CancellationToken::new() }
+    }
 }
 
 impl Drain {
     /// Stops accepting, waits up to `grace` for open connections, then resets the rest.
     pub(crate) async fn finish(&self, grace: Duration) {
-        self.stop.cancel();
-        self.listeners.close();
-        self.listeners.wait().await;
-        self.connections.close();
-        let open = self.connections.len();
-        if open > 0 {
-            tracing::info!(open, grace = ?grace, "draining");
+        self.tasks.end().await;
+        let tasks = self.tasks.tracker();
+        if !tasks.is_empty() {
+            tracing::info!(open = tasks.len(), grace = ?grace, "draining");
         }
-        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
-            tracing::warn!(open = self.connections.len(), "cutting connections that did not end");
+        let cutting = async {
+            tokio::time::sleep(grace).await;
+            tracing::warn!(open = tasks.len(), "cutting connections that did not end");
             self.cut.cancel();
-            self.connections.wait().await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            _ = self.connections.drain(grace + CUT_TIMEOUT) => {}
+            never = cutting => never,
         }
     }
 }

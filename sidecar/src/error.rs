@@ -1,5 +1,7 @@
 //! Why a sidecar ends by itself: the few failures that trying again would not mend.
 
+use lictor_runtime::TaskFailed;
+
 use crate::listener::BindError;
 
 /// The sidecar cannot go on.
@@ -21,4 +23,7 @@ pub enum Error {
         /// Names address and port.
         source: BindError,
     },
+    /// A task is gone without which the sidecar would only look healthy.
+    #[error(transparent)]
+    Task(#[from] TaskFailed),
 }

@@ -14,6 +14,10 @@ use lictor_api::{
     GoDuration,
     upstream::{self, Upstream},
 };
+use lictor_runtime::{
+    LogHandle,
+    log::{self, Format, Output, StartError},
+};
 use lictor_sidecar::{
     Config, annotations,
     config::{Credential, Limits, ServerTls, Servers, Source, Subject, Upstreams},
@@ -167,17 +171,14 @@ pub(crate) struct LogFlags {
 
 impl LogFlags {
     /// Starts logging to standard error.
-    pub(crate) fn start(&self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log_level)
-            .with_context(|| format!("log level {:?}", self.log_level))?;
-        let builder =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let started = if self.log_json {
-            builder.json().try_init()
-        } else {
-            builder.with_ansi(false).try_init()
-        };
-        started.map_err(|error| anyhow!(error))
+    pub(crate) fn start(&self) -> anyhow::Result<LogHandle> {
+        let format = if self.log_json { Format::Json } else { Format::Text };
+        log::start(&self.log_level, format, Output::Stderr).map_err(|error| match error {
+            StartError::Filter { filter, source } => {
+                anyhow!(source).context(format!("log level {filter:?}"))
+            }
+            other => other.into(),
+        })
     }
 }
 

@@ -10,14 +10,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use lictor_api::error::chain;
 use lictor_api::mesh::{PROTOCOL_VERSION, v1};
+use lictor_runtime::Backoff;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
-    backoff::Backoff,
     config::{Servers, Subject},
-    error, metrics, report, servers,
+    error, metrics, servers,
     state::State,
     tls::material::{CertificateError, Leaf, LeafSummary, Roots},
 };
@@ -80,7 +81,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
             Err(failure) => {
                 metrics::certificate_failed();
                 outage.report(&failure, issued.as_ref());
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep(backoff.next_pause()).await;
             }
         }
     }
@@ -95,7 +96,7 @@ struct Outage {
 
 impl Outage {
     fn report(&mut self, failure: &Error, current: Option<&LeafSummary>) {
-        let text = report::chain(failure);
+        let text = chain(failure);
         let expired = current.is_some_and(|leaf| leaf.not_after <= SystemTime::now());
         if expired && !self.expired {
             tracing::error!(error = %text, "the certificate has expired, still trying");

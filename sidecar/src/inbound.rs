@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use lictor_api::SpiffeId;
+use lictor_api::error::chain;
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -20,7 +21,6 @@ use crate::{
     names,
     outcome::{Class, Outcome, Side},
     policy::Policy,
-    report,
     state::{State, known},
     tls::verify::spiffe_id,
 };
@@ -41,11 +41,11 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// Serves one connection from accept to the end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, peer, permit } = accepted;
+        let Accepted { stream, peer, slot } = accepted;
         let service =
             self.state.snapshot.borrow().proxy.as_ref().map(|proxy| proxy.service.clone());
         let mut record = Record::open(Side::Inbound, &service.unwrap_or_default(), peer);
-        let outcome = if permit.is_some() {
+        let outcome = if slot.is_some() {
             let proxied = self.proxy(stream, &mut record);
             tokio::select! {
                 outcome = proxied => outcome,
@@ -178,7 +178,7 @@ impl Inbound {
             }
         };
         let failed = |error: &dyn std::error::Error| {
-            let reason = report::chain(error);
+            let reason = chain(error);
             Outcome::because(Class::DialFailed, format_args!("dialing {host}:{port}: {reason}"))
         };
         let connect = async {

@@ -40,14 +40,12 @@ pub mod metrics;
 mod snapshot;
 
 // The ground: plain values, rules and bytes that know nothing of a sidecar.
-mod backoff;
 mod copy;
 mod drain;
 mod names;
 mod outcome;
 mod policy;
 pub mod probe;
-pub mod report;
 mod target;
 mod tls;
 pub mod token;

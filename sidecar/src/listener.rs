@@ -4,20 +4,18 @@
 //! accident. Connections beyond the cap are refused at once, so that a flood costs
 //! neither memory nor file descriptors.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
+use lictor_runtime::accept::{self, Slot, Slots, WhenFull};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::DropGuard;
 
 use crate::drain::Drain;
 
 /// The kernel's usual cap (`somaxconn`).
 const BACKLOG: i32 = 4096;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -48,45 +46,41 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     })
 }
 
-/// An accepted connection and its permit under the cap (`None`: the cap is reached).
+/// An accepted connection and its slot under the cap (`None`: the cap is reached).
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) slot: Option<Slot>,
 }
 
-/// Serves every connection in a task of its own until the drain begins or `closed` is dropped.
-pub(crate) async fn accept_loop<F, S>(
+/// Starts to serve every connection in a task of its own, until the drain begins or the guard is
+/// dropped. A panic ends the one connection that it happens in.
+pub(crate) fn accept<F>(
     listener: TcpListener,
     cap: usize,
     drain: &Drain,
-    serve: impl Fn(Accepted) -> F,
-    closed: S,
-) where
+    serve: impl Fn(Accepted) -> F + Send + Sync + 'static,
+) -> DropGuard
+where
     F: Future<Output = ()> + Send + 'static,
-    S: Future<Output = ()>,
 {
-    let permits = Arc::new(Semaphore::new(cap));
-    let mut closed = std::pin::pin!(closed);
-    loop {
-        let accepted = tokio::select! {
-            () = drain.stop.cancelled() => return,
-            () = &mut closed => return,
-            accepted = listener.accept() => accepted,
+    let (tasks, connections) = (drain.tasks.group(), drain.connections.clone());
+    let close = tasks.shutdown().clone().drop_guard();
+    tasks.spawn_until_shutdown("listener", async move {
+        let slots = Slots::new(cap, WhenFull::Refuse);
+        let serve = |accepted: accept::Accepted<TcpStream>| {
+            let accept::Accepted { stream, address, slot } = accepted;
+            // Peers over TCP have an address.
+            let served = address.map(|peer| serve(Accepted { stream, peer, slot }));
+            async move {
+                if let Some(served) = served {
+                    served.await;
+                }
+            }
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                let permit = Arc::clone(&permits).try_acquire_owned().ok();
-                drain.connections.spawn(serve(Accepted { stream, peer, permit }));
-            }
-            // The peer gave up between SYN and accept; nothing to do.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed, trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+        match connections.accept(&listener, &slots, serve).await {}
+    });
+    close
 }
 
 /// Sets the options of every proxied socket: no delay for small writes, dead peers noticed.
@@ -105,3 +99,6 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream.set_zero_linger());
     drop(stream);
 }
+
+#[cfg(test)]
+mod tests;

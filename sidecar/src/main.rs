@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use lictor_sidecar::{probe, report};
+use lictor_api::error::chain;
+use lictor_runtime::panic_hook;
+use lictor_sidecar::probe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    panic_hook::install();
     let outcome = match &flags.command {
         Some(Command::Probe { admin }) => ask(*admin),
         _ => start(flags),
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("lictor-sidecar: {}", report::chain(error.as_ref())));
+            complain(&format!("lictor-sidecar: {}", chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -53,7 +56,7 @@ fn ask(admin: std::net::SocketAddr) -> anyhow::Result<ExitCode> {
 }
 
 fn start(flags: Flags) -> anyhow::Result<ExitCode> {
-    flags.log.start()?;
+    let _log = flags.log.start()?;
     raise_file_limit();
     let threads = flags.threads();
     let config = flags.into_config()?;

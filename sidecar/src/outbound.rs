@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lictor_api::error::chain;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -26,7 +27,6 @@ use crate::{
     listener::{Accepted, prepare, reset},
     metrics, names,
     outcome::{Class, Outcome, Side},
-    report,
     state::{State, known},
     target::{Endpoint, Target},
     tls::certs::Identity,
@@ -85,9 +85,9 @@ impl Outbound {
 
     /// Serves one connection from accept to the end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { mut stream, peer, permit } = accepted;
+        let Accepted { mut stream, peer, slot } = accepted;
         let mut record = Record::open(Side::Outbound, &self.service, peer);
-        let outcome = if permit.is_some() {
+        let outcome = if slot.is_some() {
             let proxied = self.proxy(&mut stream, &mut record);
             tokio::select! {
                 outcome = proxied => outcome,
@@ -156,7 +156,7 @@ impl Outbound {
     fn set_aside(&self, slot: &Slot, error: &AttemptError) -> Outcome {
         let pause = slot.failed(Instant::now());
         let Endpoint { host, port, .. } = &slot.endpoint;
-        let text = report::chain(error);
+        let text = chain(error);
         tracing::warn!(
             dst.service = %self.service,
             dst.addr = %format_args!("{host}:{port}"),

@@ -12,15 +12,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use lictor_api::error::chain;
+use tokio_util::sync::DropGuard;
 
 use crate::{
     drain::Drain,
     inbound::Inbound,
-    listener::{Accepted, BindError, accept_loop, bind},
+    listener::{Accepted, BindError, accept, bind},
     metrics,
     outbound::Outbound,
-    report,
     snapshot::{Snapshot, bind_address},
     state::Listeners,
     target::{Target, UpstreamKey},
@@ -37,7 +37,7 @@ pub(crate) struct Supervisor {
 /// An accept loop, which ends when this is dropped.
 struct Bound {
     address: SocketAddr,
-    _closed: oneshot::Sender<Infallible>,
+    _closed: DropGuard,
 }
 
 /// Between two attempts to bind ports that were in use.
@@ -150,18 +150,10 @@ fn listen<F: Future<Output = ()> + Send + 'static>(
     drain: &Drain,
     serve: impl Fn(Accepted) -> F + Send + Sync + 'static,
 ) -> Result<Bound, String> {
-    let text = |error: BindError| report::chain(&error);
+    let text = |error: BindError| chain(&error);
     let listener = bind(wanted).map_err(text)?;
     let address = listener.local_addr().map_err(|error| text(BindError::Other(wanted, error)))?;
-    let (closed, dropped) = oneshot::channel::<Infallible>();
-    let listeners = drain.listeners.clone();
-    let drain = drain.clone();
-    let accepting = async move {
-        let dropped = async { drop(dropped.await) };
-        accept_loop(listener, cap, &drain, serve, dropped).await;
-    };
-    listeners.spawn(accepting);
-    Ok(Bound { address, _closed: closed })
+    Ok(Bound { address, _closed: accept(listener, cap, drain, serve) })
 }
 
 /// Logs once that a listener is open, and once each new reason why it is not.

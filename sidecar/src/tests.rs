@@ -23,7 +23,7 @@ async fn accepted() -> Accepted {
     let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     client.unwrap();
     let (stream, peer) = accepted.unwrap();
-    Accepted { stream, peer, permit: None }
+    Accepted { stream, peer, slot: None }
 }
 
 #[tokio::test]
