@@ -31,20 +31,20 @@ impl Default for Drain {
 impl Drain {
     /// Stops accepting, waits up to `grace` for open connections, then resets the rest.
     pub(crate) async fn finish(&self, grace: Duration) {
-        self.tasks.end().await;
-        let tasks = self.tasks.tracker();
-        if !tasks.is_empty() {
-            tracing::info!(open = tasks.len(), grace = ?grace, "draining");
+        self.tasks.shutdown().cancel();
+        let open = self.connections.open();
+        if open > 0 {
+            tracing::info!(open, grace = ?grace, "draining");
         }
         let cutting = async {
             tokio::time::sleep(grace).await;
-            tracing::warn!(open = tasks.len(), "cutting connections that did not end");
+            tracing::warn!(open = self.connections.open(), "cutting connections that did not end");
             self.cut.cancel();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             _ = self.connections.drain(grace + CUT_TIMEOUT) => {}
-            never = cutting => never,
+            () = cutting => {}
         }
     }
 }

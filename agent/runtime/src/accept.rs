@@ -99,6 +99,11 @@ impl Connections {
         });
     }
 
+    /// Returns how many connections are open.
+    pub fn open(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Accepts connections for ever and serves each in a task of its own.
     ///
     /// # Cancel safety
