@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use lictor_api::error::chain;
 use lictor_api::mesh::v1;
 
 use crate::{
@@ -203,7 +202,7 @@ mod tests {
         let (snapshot, rejected) = applied(vec![message]);
         assert_eq!(snapshot.targets["a"].endpoints.len(), 1);
         assert_eq!(snapshot.targets["a"].bind, "127.0.0.1:1".parse().unwrap());
-        let said: Vec<String> = rejected.iter().map(|r| chain(r)).collect();
+        let said: Vec<String> = rejected.iter().map(|r| lictor_api::error::chain(r)).collect();
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("the roots cannot be used: root 1 of 1"), "{said:?}");
         assert!(said[1].contains("10.0.0.1:20000 has no usable identity"), "{said:?}");

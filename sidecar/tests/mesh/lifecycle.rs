@@ -54,7 +54,7 @@ async fn a_final_refusal_ends_the_sidecar_with_the_servers_message() {
     let mut sidecar = start(config(server.address, "forbidden"));
     let ended = timeout(TEST_TIMEOUT, &mut sidecar.task).await.expect("ends").unwrap();
     assert_eq!(
-        lictor_sidecar::report::chain(&ended.unwrap_err()),
+        lictor_api::error::chain(&ended.unwrap_err()),
         "the server refused a certificate: service \"forbidden\" is not yours"
     );
 }

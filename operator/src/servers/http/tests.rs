@@ -54,7 +54,12 @@ async fn scene(answers: &[(u16, Value)]) -> Scene {
     script.answers.lock().unwrap().extend(answers.iter().cloned());
     let stop = CancellationToken::new();
     let handler = Arc::clone(&script);
-    tokio::spawn(net::serve(listener, Some(leaf.acceptor()), handler, stop.clone()));
+    tokio::spawn(net::serve(
+        listener,
+        Some(leaf.acceptor()),
+        handler,
+        lictor_runtime::Tasks::until(stop.clone()),
+    ));
     let token = tempfile::tempdir().unwrap();
     std::fs::write(token.path().join("token"), "t0ken\n").unwrap();
     let config = Config {

@@ -87,7 +87,12 @@ async fn reviews_are_answered_over_tls_with_the_own_authority() {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let webhook = Arc::new(Webhook { config: Arc::new(Config::for_tests()) });
-    let server = tokio::spawn(net::serve(listener, Some(leaf.acceptor()), webhook, stop.clone()));
+    let server = tokio::spawn(net::serve(
+        listener,
+        Some(leaf.acceptor()),
+        webhook,
+        lictor_runtime::Tasks::until(stop.clone()),
+    ));
 
     let connector = certs::tests::connector(&authorities.bundle());
     let name = "lictor-webhook.lictor.svc".try_into().unwrap();
