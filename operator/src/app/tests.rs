@@ -37,7 +37,7 @@ async fn a_pod_controller_that_panics_gives_up_the_lease_and_ends_the_operator()
     let led = lead(&context.client, &context.config, &tasks, &stop, begin).await;
     let failed = led.unwrap_err();
     assert_eq!(failed.to_string(), "task \"controllers.pods\" panicked: planted");
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock().unwrap().clone();
     assert_eq!(asked[..2], [Method::GET, Method::POST], "the lease is taken");
     assert_eq!(asked[asked.len() - 1], Method::PUT, "and given up");
     assert!(!stop.is_cancelled(), "nobody asked for the end");
