@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use lictor_api::server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient};
 use lictor_config::runtime::Rate;
+use lictor_runtime::backoff::MAX_EXTENSION;
 use lictor_transport::{
     MAX_REQUEST_BYTES,
     connections::{Connection, Connections},
@@ -23,7 +24,6 @@ use tonic::{Code, Status};
 use crate::{
     message::{Request, Response},
     rate::Bucket,
-    server::MAX_JITTER,
     telemetry::metrics,
 };
 
@@ -274,7 +274,7 @@ impl Forwarder {
 
 /// Returns how long a server may take over a request that blocks for up to `longest_wait`.
 fn response_timeout(longest_wait: Duration) -> Duration {
-    longest_wait + longest_wait.mul_f64(MAX_JITTER) + RESPONSE_TIMEOUT
+    longest_wait + longest_wait.mul_f64(MAX_EXTENSION) + RESPONSE_TIMEOUT
 }
 
 /// Returns whether a call ended with its connection and not with an answer.

@@ -27,7 +27,7 @@ use lictor_core::{
     planted::{Bug, is_planted},
     state::{State, WatchSet},
 };
-use lictor_runtime::metrics::Sample;
+use lictor_runtime::{backoff::extended, metrics::Sample};
 use lictor_store::Store;
 use tokio::time::{Instant, timeout_at};
 
@@ -189,7 +189,7 @@ impl Server {
         let (index, answer) = if options.index == 0 {
             self.store.read(read)
         } else {
-            let deadline = Instant::now() + jittered(options.wait.unwrap_or_default());
+            let deadline = Instant::now() + extended(options.wait.unwrap_or_default());
             match timeout_at(deadline, self.store.read_after(options.index, &read)).await {
                 Ok(changed) => changed,
                 Err(_) => {
@@ -330,14 +330,6 @@ fn times(command: &Command) -> Option<&'static Sample> {
             None
         }
     }
-}
-
-/// The longest jitter of a wait, as a part of it.
-pub(crate) const MAX_JITTER: f64 = 1.0 / 16.0;
-
-/// Adds jitter to a wait, so that queries that began together do not end together.
-pub(crate) fn jittered(wait: Duration) -> Duration {
-    wait + wait.mul_f64(rand::random_range(0.0..=MAX_JITTER))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{imports::files, root};
 
 /// The members, and the members that each may depend on.
-const MEMBERS: [(&str, &[&str]); 13] = [
+const MEMBERS: [(&str, &[&str]); 14] = [
     ("base2histogram", &[]),
     (
         "lictor",
@@ -35,6 +35,18 @@ const MEMBERS: [(&str, &[&str]); 13] = [
         &["lictor-api", "lictor-core", "lictor-runtime", "lictor-store", "lictor-transport"],
     ),
     ("lictor-core", &["lictor-api"]),
+    (
+        "lictor-fuzz",
+        &[
+            "lictor",
+            "lictor-api",
+            "lictor-config",
+            "lictor-consensus",
+            "lictor-core",
+            "lictor-operator",
+            "lictor-sidecar",
+        ],
+    ),
     ("lictor-membership", &["lictor-api", "lictor-runtime"]),
     ("lictor-operator", &["lictor-api", "lictor-runtime"]),
     ("lictor-runtime", &["lictor-api"]),
@@ -59,8 +71,17 @@ const ENGINES: [(&str, &str); 4] = [
 const NOT_IN_CORE: [&str; 7] =
     ["tokio", "tokio-util", "futures-util", "hyper", "rand", "arc-swap", "tracing"];
 
-/// Listed for their features (see the workspace's manifest), or named by generated code only.
-const UNNAMED: [&str; 5] = ["fastrand", "num-traits", "rustix", "prost", "tonic-prost"];
+/// Listed for their features or version (see the workspace's manifest), or named by generated code
+/// only.
+const UNNAMED: [&str; 7] = [
+    "bolero-generator-derive",
+    "fastrand",
+    "indexmap",
+    "num-traits",
+    "prost",
+    "rustix",
+    "tonic-prost",
+];
 
 fn cargo(arguments: &[&str]) -> String {
     let cargo = option_env!("CARGO").unwrap_or("cargo");

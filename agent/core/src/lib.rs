@@ -17,4 +17,4 @@ pub mod planted;
 pub mod state;
 
 #[cfg(test)]
-mod formats;
+mod tests;

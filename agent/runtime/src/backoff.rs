@@ -38,10 +38,13 @@ pub fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
+/// The longest extension of a wait ([`extended`]), as a part of it.
+pub const MAX_EXTENSION: f64 = 1.0 / 16.0;
+
 /// Returns `wait` and up to a sixteenth more: waits that began together do not end together, and
 /// none ends before its time.
 pub fn extended(wait: Duration) -> Duration {
-    wait + wait.mul_f64(rand::random_range(0.0..=1.0 / 16.0))
+    wait + wait.mul_f64(rand::random_range(0.0..=MAX_EXTENSION))
 }
 
 #[cfg(test)]

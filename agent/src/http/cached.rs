@@ -14,13 +14,14 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, header::CACHE_CONTROL};
 use lictor_api::query::{Consistency, QueryMeta, QueryOptions};
 use lictor_core::state::{State, WatchSet, view::View};
+use lictor_runtime::backoff::extended;
 use tokio::time::timeout;
 
 use super::{
     Context, HttpError, Request, Response,
     routes::{Handler, Route},
 };
-use crate::{agent::Agent, server::jittered, views::Cached};
+use crate::{agent::Agent, views::Cached};
 
 /// What a client accepts of a cache.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl Cached {
             (0, _) => self.store.read(read),
             (index, wait) => {
                 let changed = self.store.read_after(index, &read);
-                match timeout(jittered(wait.unwrap_or_default()), changed).await {
+                match timeout(extended(wait.unwrap_or_default()), changed).await {
                     Ok(changed) => changed,
                     Err(_) => self.store.read(read),
                 }

@@ -1,0 +1,3 @@
+//! What needs more than one module of the core.
+
+mod formats;
