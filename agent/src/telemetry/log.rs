@@ -63,7 +63,8 @@ pub fn init(log: &Log) -> LevelHandle {
 /// Our own lines at `level`, the libraries' only from warnings up.
 fn filter(level: &str) -> EnvFilter {
     let libraries = if level == "error" { "error" } else { "warn" };
-    let ours = ["lictor", "lictor_api", "lictor_sidecar", "agent", "connect"];
+    // A target stands for those that begin with it, too: "lictor" for each of our crates.
+    let ours = ["lictor", "agent", "connect"];
     let directives: String = ours.iter().map(|target| format!(",{target}={level}")).collect();
     // openraft and the gossip engine report what their wrappers say once, many times over.
     let engines = if matches!(level, "debug" | "trace") { "warn" } else { "off" };
@@ -109,12 +110,27 @@ where
     }
 }
 
-/// `lictor::raft::log_store` becomes `agent.raft.log_store`; Consul's own names stay.
+/// Where the crates' lines stand in Consul's log. A crate behind its own name keeps the name that its
+/// lines have always had.
+const COMPONENTS: [(&str, &str); 9] = [
+    ("lictor::", "agent."),
+    ("lictor_config", "agent.config"),
+    ("lictor_consensus", "agent.raft"),
+    ("lictor_core", "agent"),
+    ("lictor_membership", "agent.gossip"),
+    ("lictor_runtime", "agent.runtime"),
+    ("lictor_transport::servers", "agent.servers"),
+    ("lictor_transport::tls", "agent.tls"),
+    ("lictor_transport", "agent.rpc"),
+];
+
+/// Returns the name of a target in Consul's log: `lictor_consensus::log_store` is
+/// `agent.raft.log_store`; Consul's own names stay.
 fn component(target: &str) -> String {
-    match target.strip_prefix("lictor::") {
-        Some(path) => format!("agent.{}", path.replace("::", ".")),
-        None => target.replace("::", "."),
-    }
+    let ours = COMPONENTS.iter().find_map(|(crate_name, component)| {
+        target.strip_prefix(crate_name).map(|path| format!("{component}{path}"))
+    });
+    ours.unwrap_or_else(|| target.to_owned()).replace("::", ".")
 }
 
 /// The message, and the other fields as ` key=value`.
@@ -188,6 +204,16 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn lines_of_every_crate_stand_under_consuls_names() {
+        assert_eq!(component("lictor::ca::leaf"), "agent.ca.leaf");
+        assert_eq!(component("lictor_consensus::log_store"), "agent.raft.log_store");
+        assert_eq!(component("lictor_membership"), "agent.gossip");
+        assert_eq!(component("lictor_transport::tls::role"), "agent.tls.role");
+        assert_eq!(component("lictor_transport::connections"), "agent.rpc.connections");
+        assert_eq!(component("agent.serf"), "agent.serf");
     }
 
     #[derive(Debug, thiserror::Error)]
