@@ -13,3 +13,6 @@ mod tasks;
 pub use listeners::ListenError;
 pub use running::{Failure, Running};
 pub use start::StartError;
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,10 @@ impl Authority {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = leader.changed() => if changed.is_err() { return },
+                changed = leader.changed() => if changed.is_err() {
+                // Consensus ended, which it reports itself.
+                return shutdown.cancelled().await;
+            },
                 () = tokio::time::sleep(RETRY), if retry => {}
             }
         }

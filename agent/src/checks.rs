@@ -15,14 +15,17 @@ pub mod udp;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use lictor_api::{CheckId, types::health::CheckStatus};
+use lictor_runtime::Tasks;
 use lictor_store::Store;
 use tokio::time::{Instant, interval_at};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::DropGuard;
 
 use crate::dial::Dialer;
 use crate::local::{LocalCheck, LocalState, RegistrationError};
 
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
+/// The name of each runner's task.
+const RUNNER: &str = "checks.runner";
 
 /// What one run found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +48,10 @@ impl Outcome {
     }
 }
 
+/// A check's task, which ends when this is dropped.
 struct Running {
     generation: u64,
-    stop: CancellationToken,
+    _stop: DropGuard,
 }
 
 /// What runners need.
@@ -59,61 +63,47 @@ struct Context {
 }
 
 /// Runs every registered check, and removes instances that were critical for too long, until
-/// `shutdown`; then no check runs any more and no script is left behind.
-pub async fn run(local: Arc<LocalState>, store: Arc<Store>, shutdown: CancellationToken) {
+/// shutdown of `tasks`, which wait for the runners: then no script is left behind.
+pub async fn run(local: Arc<LocalState>, store: Arc<Store>, tasks: Tasks) {
     let context = Context { local, store, dialer: Arc::new(Dialer::new()) };
     let mut definitions = context.local.definitions();
     let mut running: HashMap<CheckId, Running> = HashMap::new();
-    let tasks = TaskTracker::new();
     let mut reap = interval_at(Instant::now() + REAP_INTERVAL, REAP_INTERVAL);
     loop {
         definitions.mark_unchanged();
-        follow(&context, &mut running, &tasks, &shutdown);
+        follow(&context, &mut running, &tasks);
         tokio::select! {
-            () = shutdown.cancelled() => break,
-            changed = definitions.changed() => if changed.is_err() { break },
+            () = tasks.shutdown().cancelled() => return,
+            changed = definitions.changed() => if changed.is_err() { return },
             _ = reap.tick() => reap_critical(&context.local).await,
         }
     }
-    tasks.close();
-    tasks.wait().await;
 }
 
 /// Starts what is registered and does not run, and stops what runs and is not registered.
-fn follow(
-    context: &Context,
-    running: &mut HashMap<CheckId, Running>,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) {
+fn follow(context: &Context, running: &mut HashMap<CheckId, Running>, tasks: &Tasks) {
     let table = context.local.snapshot();
     running.retain(|id, task| {
-        let keep = table.check(id).is_some_and(|local| local.generation == task.generation);
-        if !keep {
-            task.stop.cancel();
-        }
-        keep
+        table.check(id).is_some_and(|local| local.generation == task.generation)
     });
     for local in table.checks().filter(|local| local.is_run()) {
         let id = &local.check.check_id;
         if running.contains_key(id) {
             continue;
         }
-        let stop = shutdown.child_token();
-        let task = Running { generation: local.generation, stop: stop.clone() };
-        running.insert(id.clone(), task);
-        let runner = run_one(context.clone(), local.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = runner => {}
-            }
-        });
+        let runner = tasks.group();
+        let stop = runner.shutdown().clone().drop_guard();
+        running.insert(id.clone(), Running { generation: local.generation, _stop: stop });
+        let (context, local) = (context.clone(), local.clone());
+        // Begins as after its registration; until then the check keeps its state.
+        runner.restart_until_shutdown(RUNNER, move || run_one(context.clone(), local.clone()));
     }
 }
 
 /// Runs one check for as long as it is registered as it is.
 async fn run_one(context: Context, local: Arc<LocalCheck>) {
+    #[cfg(test)]
+    crate::plant::panic_if_planted(RUNNER, local.check.check_id.as_ref());
     match local.check.check_type.as_str() {
         "ttl" => ttl::run(&context.local, &local).await,
         "alias" => alias::run(&context.local, &context.store, &local).await,

@@ -36,6 +36,6 @@ pub mod zone;
 mod tests;
 
 pub use remote::{ForwardedQuery, Remote, answer_for};
-pub use server::{BindError, Listeners, ServeError, serve};
+pub use server::{BindError, Listeners, serve};
 pub use worker::Backend;
 pub use zone::{Zone, ZoneError};

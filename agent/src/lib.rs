@@ -42,5 +42,7 @@ pub mod data_dir;
 pub mod dial;
 pub mod kubernetes;
 pub mod message;
+#[cfg(test)]
+mod plant;
 pub mod rate;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    lictor_runtime::panic_hook::install();
     let args: Vec<String> = std::env::args().collect();
     lictor::cli::main(&args)
 }

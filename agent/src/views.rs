@@ -23,11 +23,10 @@ use lictor_api::{
     server::{PROTOCOL_VERSION, v1, v1::forward_client::ForwardClient},
 };
 use lictor_core::state::{State, Topic, view::View};
-use lictor_runtime::backoff::Backoff;
+use lictor_runtime::{Tasks, backoff::Backoff};
 use lictor_store::Store;
 use lictor_transport::MAX_REQUEST_BYTES;
 use tokio::time::{Instant, interval, sleep, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::forward::Forwarder;
 
@@ -49,8 +48,7 @@ pub struct Views {
     datacenter: String,
     open: ArcSwap<OrdMap<View, Arc<Followed>>>,
     started: Instant,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    tasks: Tasks,
 }
 
 /// One view.
@@ -59,7 +57,8 @@ struct Followed {
     /// When it was last used, in seconds after [`Views::started`].
     last_used: AtomicU64,
     disconnected: Arc<Disconnected>,
-    close: CancellationToken,
+    /// Its stream.
+    tasks: Tasks,
 }
 
 /// When a view's stream broke; `None` while it is connected.
@@ -79,21 +78,17 @@ pub struct Cached {
 
 impl Views {
     /// Returns an agent's views, none at first, and starts the task that closes unused ones.
-    pub fn new(
-        forwarder: Arc<Forwarder>,
-        datacenter: String,
-        tasks: TaskTracker,
-        shutdown: CancellationToken,
-    ) -> Arc<Self> {
+    pub fn new(forwarder: Arc<Forwarder>, datacenter: String, tasks: Tasks) -> Arc<Self> {
         let views = Arc::new(Self {
             forwarder,
             datacenter,
             open: ArcSwap::default(),
             started: Instant::now(),
             tasks,
-            shutdown,
         });
-        views.tasks.spawn(views.clone().sweep());
+        let swept = views.clone();
+        // Looks at all views each time.
+        views.tasks.restart("views.sweep", move || swept.clone().sweep());
         views
     }
 
@@ -145,7 +140,7 @@ impl Views {
             store: Arc::default(),
             last_used: AtomicU64::default(),
             disconnected: Arc::default(),
-            close: self.shutdown.child_token(),
+            tasks: self.tasks.group(),
         });
         self.open.rcu(|open| {
             if open.contains_key(view) || open.len() >= MAX_VIEWS {
@@ -156,14 +151,14 @@ impl Views {
         let followed = self.open.load().get(view).cloned()?;
         self.touch(&followed);
         if Arc::ptr_eq(&followed, &new) {
-            self.tasks.spawn(follow(
+            start(
+                &new.tasks,
                 self.forwarder.clone(),
                 self.datacenter.clone(),
                 view.clone(),
                 new.store.clone(),
                 new.disconnected.clone(),
-                new.close.clone(),
-            ));
+            );
         }
         Some(followed.store.clone())
     }
@@ -176,7 +171,7 @@ impl Views {
     /// Closes unused views until shutdown.
     async fn sweep(self: Arc<Self>) {
         let mut ticks = interval(SWEEP_INTERVAL);
-        while self.shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        while self.tasks.shutdown().run_until_cancelled(ticks.tick()).await.is_some() {
             let now = self.started.elapsed().as_secs();
             let is_idle = |followed: &Followed| {
                 // A blocking query uses the view for as long as it sleeps.
@@ -186,7 +181,7 @@ impl Views {
             for (view, followed) in self.open.load_full().iter() {
                 if is_idle(followed) {
                     self.open.rcu(|open| Arc::new(open.without(view)));
-                    followed.close.cancel();
+                    followed.tasks.shutdown().cancel();
                 }
             }
         }
@@ -225,30 +220,46 @@ enum ViewError {
     Damaged(#[from] lictor_core::state::snapshot::SnapshotError),
 }
 
-/// Keeps `store` at what the servers of `datacenter` show of `view`, until `shutdown`.
-pub async fn follow(
+/// Starts to keep `store` at what the servers of `datacenter` show of `view`, until shutdown of
+/// `tasks`.
+pub fn start(
+    tasks: &Tasks,
     forwarder: Arc<Forwarder>,
     datacenter: String,
     view: View,
     store: Arc<Store>,
     disconnected: Arc<Disconnected>,
-    shutdown: CancellationToken,
+) {
+    // The next stream begins with the whole view.
+    tasks.restart_until_shutdown("views.follow", move || {
+        let (forwarder, datacenter) = (forwarder.clone(), datacenter.clone());
+        let (view, store, disconnected) = (view.clone(), store.clone(), disconnected.clone());
+        async move { follow(&forwarder, &datacenter, &view, &store, &disconnected).await }
+    });
+}
+
+/// Follows a view for ever, over one stream after the other.
+async fn follow(
+    forwarder: &Forwarder,
+    datacenter: &str,
+    view: &View,
+    store: &Store,
+    disconnected: &Disconnected,
 ) {
     let mut backoff = Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
-    let follow = async {
-        loop {
-            let followed = follow_once(&forwarder, &datacenter, &view, |state| {
-                store.replace(state);
-                disconnected.set(false);
-                backoff.reset();
-            });
-            let Err(error) = followed.await;
-            disconnected.set(true);
-            tracing::debug!(?view, error = chain(&error), "view is not followed right now");
-            sleep(backoff.next_pause()).await;
-        }
-    };
-    shutdown.run_until_cancelled(follow).await;
+    // Started again after a panic, the view is not followed until a state arrives.
+    disconnected.set(store.snapshot().index > 0);
+    loop {
+        let followed = follow_once(forwarder, datacenter, view, |state| {
+            store.replace(state);
+            disconnected.set(false);
+            backoff.reset();
+        });
+        let Err(error) = followed.await;
+        disconnected.set(true);
+        tracing::debug!(?view, error = chain(&error), "view is not followed right now");
+        sleep(backoff.next_pause()).await;
+    }
 }
 
 /// Gives `replace` every state of a view that a server sends, until the stream ends.

@@ -35,7 +35,7 @@ const ROOMS: [(&str, &str, &[&str]); 6] = [
     ("agent/src", "kube", &["kubernetes"]),
     ("agent/src", "k8s_openapi", &["kubernetes"]),
     ("agent/src", "hickory_proto", &["dns"]),
-    ("agent/src", "hickory_resolver", &["dns", "dial", "cli/resolve"]),
+    ("agent/src", "hickory_resolver", &["dns/recursor", "cli/resolve"]),
     ("operator/src", "serde_yaml", &["crds"]),
     ("sidecar/src", "metrics_exporter_prometheus", &["metrics"]),
 ];

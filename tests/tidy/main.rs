@@ -1,10 +1,11 @@
-//! What holds of the tree itself: floors, walls, dependencies.
+//! What holds of the tree itself: floors, walls, dependencies, tasks.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod floors;
 mod imports;
 mod members;
+mod tasks;
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@
 
 use std::{io, path::PathBuf};
 
+use lictor_runtime::TaskFailed;
 use tokio::sync::watch;
 
 /// Why a server can take no further part in consensus.
@@ -42,6 +43,9 @@ pub enum Failure {
     /// The consensus engine ended by itself.
     #[error("consensus ended: {0}")]
     Engine(String),
+    /// A task of this crate is gone.
+    #[error("consensus ended: {0}")]
+    Task(TaskFailed),
 }
 
 /// Holds the first [`Failure`].

@@ -67,6 +67,7 @@ use lictor_core::{
     fsm::{Command, Response},
     planted::{Bug, is_planted},
 };
+use lictor_runtime::Tasks;
 use lictor_store::Store;
 use openraft::{
     Instant, ReadPolicy,
@@ -77,7 +78,6 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     task, time,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::{ConsensusError, StartError};
 pub use failure::Failure;
@@ -97,6 +97,8 @@ const PROPOSAL_UNIT_BYTES: usize = 1 << 10;
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a read waits until committed entries are applied here.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the tasks may take to end once the engine has.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Result of a committed command.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,8 +155,7 @@ pub struct Consensus {
     handed_over: AtomicU64,
     proposals: Semaphore,
     fault: failure::Fault,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     writer: std::sync::Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -309,19 +310,26 @@ impl Consensus {
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn failed(&self) -> Failure {
-        self.fault.raised().await
+        tokio::select! {
+            biased;
+            failure = self.fault.raised() => failure,
+            failed = self.tasks.failed() => {
+                let error = self.fault.raise(Failure::Task(failed));
+                tracing::error!(%error, "consensus ended, this server must stop");
+                self.fault.raised().await
+            }
+        }
     }
 
     /// Stops consensus. Every acknowledged write is on disk and the files are closed when it
     /// returns.
     pub async fn shutdown(&self) {
         self.proposals.close();
-        self.stop.cancel();
+        self.tasks.shutdown().cancel();
         if let Err(error) = self.engine.shutdown().await {
             tracing::warn!(%error, "consensus engine did not end cleanly");
         }
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop(STOP_TIMEOUT).await;
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(writer) = writer
             && !matches!(task::spawn_blocking(move || writer.join()).await, Ok(Ok(())))

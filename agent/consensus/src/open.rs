@@ -11,13 +11,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use lictor_runtime::Tasks;
 use lictor_store::Store;
 use openraft::{ChangeMembers, Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver};
 use tokio::{
     sync::{Semaphore, watch},
     task, time,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Consensus, MAX_PROPOSAL_UNITS,
@@ -108,7 +108,7 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
     .map_err(|error| failure(&fault, &error))?;
     let election = MAX_ELECTION_TIMEOUT * settings.multiplier.max(1);
     let (leader, announced) = watch::channel(None);
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let tasks = Tasks::new();
     let standing = Standing {
         trailing: settings.compaction.trailing,
         engine: engine.clone(),
@@ -119,7 +119,8 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         snapshots,
         fault: fault.clone(),
     };
-    tasks.spawn(standing.follow(leader, stop.clone()));
+    // Without it no leader is known: its end is a fault of this server.
+    tasks.spawn("raft.standing", standing.follow(leader, tasks.shutdown().clone()));
     let consensus = Consensus {
         engine,
         log: log.reader,
@@ -133,7 +134,6 @@ pub(super) async fn start(settings: Settings, store: Arc<Store>) -> Result<Conse
         handed_over: AtomicU64::new(0),
         proposals: Semaphore::new(MAX_PROPOSAL_UNITS as usize),
         fault,
-        stop,
         tasks,
         writer: std::sync::Mutex::new(Some(log.writer)),
     };

@@ -64,6 +64,7 @@ impl Standing {
         announced: watch::Sender<Option<Leader>>,
         stop: CancellationToken,
     ) {
+        let announced = Announced(announced);
         let mut server = self.engine.server_metrics();
         let mut servers = self.servers.changes();
         loop {
@@ -71,15 +72,11 @@ impl Standing {
             // A leader that was cut off may reach a quorum again without any event: it has kept its
             // role and term.
             let check_again = self.is_engine_leader() && !is_sole_voter(&self.engine);
-            announce(&announced, leader);
+            announced.announce(leader);
             tokio::select! {
-                () = stop.cancelled() => break,
-                changed = server.changed() => if changed.is_err() {
-                    self.record_end();
-                    break;
-                },
+                () = stop.cancelled() => return,
+                changed = server.changed() => if changed.is_err() { break },
                 changed = self.applied_term.changed() => if changed.is_err() {
-                    self.record_end();
                     break;
                 },
                 () = time::sleep(self.lease / 4), if check_again => {}
@@ -88,7 +85,12 @@ impl Standing {
                 Ok(()) = servers.changed() => {}
             }
         }
-        announce(&announced, None);
+        self.record_end();
+        drop(announced);
+        if self.fault.first().is_some() {
+            // It is reported already; without one, this end is what is reported.
+            stop.cancelled().await;
+        }
     }
 
     fn leader(&self) -> Option<Leader> {
@@ -159,20 +161,31 @@ pub(super) fn is_sole_voter(engine: &Engine) -> bool {
     voters.next() == Some(*engine.node_id()) && voters.next().is_none()
 }
 
-fn announce(announced: &watch::Sender<Option<Leader>>, leader: Option<Leader>) {
-    announced.send_if_modified(|known| {
-        let is_new = *known != leader;
-        if is_new {
-            match &leader {
-                Some(leader) => tracing::info!(
-                    leader = leader.node_name,
-                    term = leader.term,
-                    "cluster leader is known"
-                ),
-                None => tracing::info!("cluster leader is lost"),
+/// Where the leader is announced. Dropped, also by a panic, it says that none is known.
+struct Announced(watch::Sender<Option<Leader>>);
+
+impl Announced {
+    fn announce(&self, leader: Option<Leader>) {
+        self.0.send_if_modified(|known| {
+            let is_new = *known != leader;
+            if is_new {
+                match &leader {
+                    Some(leader) => tracing::info!(
+                        leader = leader.node_name,
+                        term = leader.term,
+                        "cluster leader is known"
+                    ),
+                    None => tracing::info!("cluster leader is lost"),
+                }
+                *known = leader;
             }
-            *known = leader;
-        }
-        is_new
-    });
+            is_new
+        });
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.announce(None);
+    }
 }

@@ -61,6 +61,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use lictor_runtime::{TaskFailed, Tasks};
 use serf::event::EventProducer;
 use tokio::{
     sync::{
@@ -69,7 +70,7 @@ use tokio::{
     },
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use engine::Engine;
 use gate::LocalMember;
@@ -105,7 +106,7 @@ struct Inner {
     /// Wakes the task that refreshes `members`.
     refresh: Notify,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 // === impl Pool ===
@@ -142,6 +143,7 @@ impl Pool {
             engine::stop(&engine).await;
             return Err(StartError::NotEncrypted);
         }
+        let tasks = Tasks::new();
         let pool = Self(Arc::new(Inner {
             engine,
             local,
@@ -155,13 +157,16 @@ impl Pool {
             published: tokio::sync::Mutex::default(),
             retrying: AtomicBool::new(false),
             refresh: Notify::new(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            stop: tasks.shutdown().clone(),
+            tasks,
         }));
         pool.refresh_members().await;
         keys::handle_queries(&pool);
-        pool.0.tasks.spawn(message::drain(pool.clone(), events));
-        pool.0.tasks.spawn(pool.clone().watch());
+        // Ends for good when the engine does, and an agent without gossip is no member.
+        pool.0.tasks.spawn("gossip.events", message::drain(pool.clone(), events));
+        // Begins with what the engine knows now.
+        let watched = pool.clone();
+        pool.0.tasks.restart("gossip.members", move || watched.clone().watch());
         Ok(pool)
     }
 
@@ -294,11 +299,16 @@ impl Pool {
     /// other members will count this agent as failed.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();
-        self.0.tasks.close();
         engine::stop(&self.0.engine).await;
-        if timeout(SHUTDOWN_TIMEOUT, self.0.tasks.wait()).await.is_err() {
-            tracing::debug!("tasks of the pool did not stop in time");
-        }
+        self.0.tasks.stop(SHUTDOWN_TIMEOUT).await;
+    }
+
+    /// Waits until a task is gone without which this pool cannot go on; the agent should end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn failed(&self) -> TaskFailed {
+        self.0.tasks.failed().await
     }
 }
 

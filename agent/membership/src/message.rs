@@ -216,7 +216,7 @@ impl Pool {
             tracing::warn!(from = %query.from().id(), "query dropped: too many are being answered");
             return;
         };
-        self.0.tasks.spawn(async move {
+        self.0.tasks.spawn_transient("gossip.query", async move {
             if let Some(response) = handler(query.payload().clone()).await {
                 respond(&query, response).await;
             }

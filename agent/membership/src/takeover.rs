@@ -7,7 +7,11 @@
 //!
 //! INVARIANT: at most one background retry runs per pool, and it ends with the pool.
 
-use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::stream::{self, StreamExt};
 use memberlist::proto::MaybeResolvedAddress;
@@ -83,7 +87,9 @@ impl Pool {
         }
         tracing::warn!(target: "agent", "{refusal}");
         let pool = self.clone();
-        self.0.tasks.spawn(async move {
+        self.0.tasks.spawn_transient("gossip.takeover", async move {
+            // Also after a panic, so that the next refusal is retried.
+            let _retrying = Retrying(&pool.0.retrying);
             let accepted = pool.announce_until_accepted();
             tokio::select! {
                 () = pool.0.stop.cancelled() => {}
@@ -91,7 +97,6 @@ impl Pool {
                     tracing::info!(target: "agent", name = pool.name(), "this agent has taken over its node name");
                 }
             }
-            pool.0.retrying.store(false, Ordering::Release);
         });
     }
 
@@ -146,5 +151,14 @@ impl Pool {
             Ok(_) => Ok(address),
             Err(error) => Err(ContactError { address, reason: EngineError::new(&error) }),
         }
+    }
+}
+
+/// Lets the next refusal of this agent's name be retried, when it is dropped.
+struct Retrying<'a>(&'a AtomicBool);
+
+impl Drop for Retrying<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -18,14 +18,17 @@ impl Pool {
     pub(super) async fn watch(self) {
         let mut superseded = self.superseded();
         loop {
+            let is_superseded = async { superseded.wait_for(Option::is_some).await.map(drop) };
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
                 () = self.0.refresh.notified() => {}
                 () = tokio::time::sleep(REFRESH_INTERVAL) => {}
-                changed = superseded.changed() => {
-                    if changed.is_ok() {
-                        self.step_aside().await;
-                    }
+                Ok(()) = is_superseded => {
+                    // In a task of its own, because stopping the pool ends this one.
+                    let pool = self.clone();
+                    let step_aside = async move { pool.step_aside().await };
+                    self.0.tasks.spawn_transient("gossip.step_aside", step_aside);
+                    self.0.stop.cancelled().await;
                     return;
                 }
             }

@@ -93,6 +93,8 @@ impl Connections {
     /// Runs a task that [`Connections::drain`] waits for: a connection, or a stream of one.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let (token, abort) = (self.tracker.token(), self.abort.clone());
+        // Once on the heap, so that what runs around it does not hold it by value again.
+        let task = Box::pin(task);
         self.tasks.spawn_transient(self.name, async move {
             abort.run_until_cancelled(task).await;
             drop(token);

@@ -17,9 +17,10 @@ use lictor_membership::{
     Keyring, KeyringError, Member, MemberStatus, NameConflict, Pool, Profile, Settings, StartError,
     join::{self, Resolve, Target, TargetError},
 };
+use lictor_runtime::{TaskFailed, Tasks};
 use lictor_transport::servers::{KnownServer, Servers};
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// Why the pools did not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,32 +91,42 @@ impl Pools {
         Ok(Self { lan, wan, resolver, join_lan, join_wan })
     }
 
-    /// Keeps this agent in its pools and `servers` at what they say, until `shutdown`. Answers a
-    /// token that is cancelled when the agent must end because it was never let in.
-    pub fn run(
-        &self,
-        servers: &Arc<Servers>,
-        tasks: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> CancellationToken {
+    /// Keeps this agent in its pools and `servers` at what they say, until shutdown of `tasks`. Returns
+    /// a token that is cancelled when the agent must end because it was never let in.
+    pub fn run(&self, servers: &Arc<Servers>, tasks: &Tasks) -> CancellationToken {
+        let shutdown = tasks.shutdown();
         let exhausted = CancellationToken::new();
         for (pool, settings) in [(&self.lan, &self.join_lan), (&self.wan, &self.join_wan)] {
             let Some(pool) = pool else { continue };
             // Without targets too: whoever is left alone looks where the others last were.
             let (pool, settings) = (pool.clone(), settings.clone());
             let (until, gave_up) = (shutdown.clone(), exhausted.clone());
-            tasks.spawn(async move {
-                if let Err(error) = join::run(pool, settings, until).await {
-                    tracing::error!(target: "agent", %error, "Retry join failed");
-                    gave_up.cancel();
+            // Looks first whether this agent is alone.
+            tasks.restart("gossip.join", move || {
+                let (pool, settings) = (pool.clone(), settings.clone());
+                let (until, gave_up) = (until.clone(), gave_up.clone());
+                async move {
+                    if let Err(error) = join::run(pool, settings, until.clone()).await {
+                        tracing::error!(target: "agent", %error, "Retry join failed");
+                        gave_up.cancel();
+                    }
+                    until.cancelled().await;
                 }
             });
         }
         if let (Some(lan), Some(wan)) = (&self.lan, &self.wan) {
-            tasks.spawn(flood::run(lan.clone(), wan.clone(), shutdown.clone()));
+            let (lan, wan, until) = (lan.clone(), wan.clone(), shutdown.clone());
+            // Compares both pools anew.
+            tasks.restart("gossip.flood", move || {
+                flood::run(lan.clone(), wan.clone(), until.clone())
+            });
         }
         let (lan, wan) = (self.lan.clone(), self.wan.clone());
-        tasks.spawn(follow(lan, wan, servers.clone(), shutdown.clone()));
+        let (servers, until) = (servers.clone(), shutdown.clone());
+        // Begins with all members.
+        tasks.restart("gossip.servers", move || {
+            follow(lan.clone(), wan.clone(), servers.clone(), until.clone())
+        });
         exhausted
     }
 
@@ -151,6 +162,18 @@ impl Pools {
         match superseded.wait_for(Option::is_some).await.map(|conflict| conflict.clone()) {
             Ok(Some(conflict)) => conflict,
             _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until a pool has lost a task that it cannot go on without.
+    pub async fn failed(&self) -> TaskFailed {
+        let failed = async |pool: &Option<Pool>| match pool {
+            Some(pool) => pool.failed().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            failed = failed(&self.lan) => failed,
+            failed = failed(&self.wan) => failed,
         }
     }
 

@@ -4,8 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use lictor_membership::NameConflict;
+use lictor_runtime::{TaskFailed, Tasks};
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::{Agent, Request},
@@ -27,16 +28,18 @@ pub enum Failure {
     /// A newer agent has taken this agent's name.
     #[error("node name is now used by {} at {}", .0.node_id, .0.address)]
     Superseded(NameConflict),
+    /// A task is gone without which it would only look healthy.
+    #[error(transparent)]
+    Task(TaskFailed),
 }
 
 /// An agent and its tasks.
 pub struct Running {
     pub(super) agent: Arc<Agent>,
     pub(super) requests: Mutex<mpsc::Receiver<Request>>,
-    pub(super) shutdown: CancellationToken,
     /// Cancelled when joining was limited and failed that often.
     pub(super) exhausted: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     pub(super) _data_dir: Option<data_dir::Lock>,
 }
 
@@ -62,9 +65,13 @@ impl Running {
             }
         };
         tokio::select! {
+            // The cause before what follows from it.
+            biased;
             failure = consensus => Failure::Consensus(failure),
             () = self.exhausted.cancelled() => Failure::NotJoined,
             conflict = self.agent.pools.superseded() => Failure::Superseded(conflict),
+            failed = self.agent.pools.failed() => Failure::Task(failed),
+            failed = self.tasks.failed() => Failure::Task(failed),
         }
     }
 
@@ -116,11 +123,7 @@ impl Running {
             self.agent.pools.withdraw().await;
         }
         self.agent.pools.shutdown().await;
-        self.shutdown.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
-        }
+        self.tasks.stop(SHUTDOWN_TIMEOUT).await;
         if let Some(server) = self.agent.server() {
             server.consensus().shutdown().await;
         }

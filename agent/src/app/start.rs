@@ -12,12 +12,13 @@ use lictor_api::GoDuration;
 use lictor_config::RuntimeConfig;
 use lictor_consensus::{Consensus, LogWrites, PeerDirectory};
 use lictor_core::{acl::Authorizer, state::view::View};
+use lictor_runtime::Tasks;
 use lictor_store::Store;
 use lictor_transport::{connections::Connections, servers::Servers, tls::TlsError};
 use tokio::sync::{Mutex, mpsc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
-use super::{ListenError, Running, last_seen, listeners, tasks::Tasks};
+use super::{ListenError, Running, last_seen, listeners, tasks::Background};
 use crate::{
     agent::{Agent, PoolError, Pools, ServerRole},
     ca::{Authority, install_crypto_provider, server_tls::ListenerTls},
@@ -98,7 +99,7 @@ impl Running {
         };
         let pools = Pools::start(&config, &node_id).await?;
         let forwarder = Arc::new(forwarder(&config, &peers));
-        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let tasks = Tasks::new();
         let (store, role, views) = match config.server {
             true => {
                 let store = Arc::new(Store::default());
@@ -107,8 +108,7 @@ impl Running {
             }
             false => {
                 let node = View::node(&local.node().name);
-                let (store, views) =
-                    follow_servers(&forwarder, node, &tasks, &shutdown, &config.datacenter);
+                let (store, views) = follow_servers(&forwarder, node, &tasks, &config.datacenter);
                 (store, None, Some(views))
             }
         };
@@ -128,13 +128,13 @@ impl Running {
             dns: Arc::new(ArcSwap::from_pointee(zone)),
             tls,
             kubernetes,
-            leaving: shutdown.child_token(),
+            leaving: tasks.shutdown().child_token(),
             calls: TaskTracker::new(),
             requests,
         });
-        let beside = Tasks { agent, tasks, shutdown };
-        let Tasks { agent, tasks, shutdown } = &beside;
-        let exhausted = agent.pools.run(&peers.servers, tasks, shutdown);
+        let beside = Background { agent, tasks };
+        let Background { agent, tasks } = &beside;
+        let exhausted = agent.pools.run(&peers.servers, tasks);
         if let Some(role) = &agent.role {
             beside.server(role);
             beside.mesh(role);
@@ -147,11 +147,13 @@ impl Running {
         beside.metrics();
         beside.dns(dns);
         let listeners = http.into_iter().chain(grpc).collect();
-        let routes = rpc::service(agent.clone(), shutdown.clone());
-        tasks.spawn(http::server::serve(agent.clone(), listeners, Some(routes), shutdown.clone()));
+        let routes = rpc::service(agent.clone(), tasks.shutdown().clone());
+        // An agent that takes no requests is of no use; each connection is a task of its own.
+        let http = http::server::serve(agent.clone(), listeners, Some(routes), tasks.clone());
+        tasks.spawn("http.accept", http);
         let requests = Mutex::new(received);
-        let Tasks { agent, tasks, shutdown } = beside;
-        Ok(Self { agent, requests, shutdown, exhausted, tasks, _data_dir: lock })
+        let Background { agent, tasks } = beside;
+        Ok(Self { agent, requests, exhausted, tasks, _data_dir: lock })
     }
 }
 
@@ -200,20 +202,12 @@ fn forwarder(config: &RuntimeConfig, peers: &PeerDirectory) -> Forwarder {
 fn follow_servers(
     forwarder: &Arc<Forwarder>,
     node: View,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
+    tasks: &Tasks,
     datacenter: &str,
 ) -> (Arc<Store>, Arc<Views>) {
-    let views =
-        Views::new(forwarder.clone(), datacenter.to_owned(), tasks.clone(), shutdown.clone());
+    let views = Views::new(forwarder.clone(), datacenter.to_owned(), tasks.clone());
     let store = Arc::new(Store::default());
-    tasks.spawn(views::follow(
-        forwarder.clone(),
-        datacenter.to_owned(),
-        node,
-        store.clone(),
-        Arc::default(),
-        shutdown.clone(),
-    ));
+    let (forwarder, lost) = (forwarder.clone(), Arc::default());
+    views::start(tasks, forwarder, datacenter.to_owned(), node, store.clone(), lost);
     (store, views)
 }

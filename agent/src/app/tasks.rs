@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use lictor_consensus::PeerDirectory;
+use lictor_runtime::Tasks;
 use lictor_transport::{
     listener::{self, Bounds},
     tls::auto_encrypt,
 };
 use tokio::{net::TcpListener, time::sleep};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{last_seen, metrics};
 use crate::{
@@ -27,100 +28,122 @@ use crate::{
 /// Interval of the "No cluster leader" log line while there is no leader.
 const NO_LEADER_LOG_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Where tasks are started: they end when `shutdown` is cancelled.
-pub(super) struct Tasks {
+/// Starts what runs beside the requests. Each task says why it is safe to start again, or why the
+/// agent ends with it.
+pub(super) struct Background {
     pub(super) agent: Arc<Agent>,
-    pub(super) tasks: TaskTracker,
-    pub(super) shutdown: CancellationToken,
+    pub(super) tasks: Tasks,
 }
 
-// === impl Tasks ===
+// === impl Background ===
 
-impl Tasks {
+impl Background {
     /// Which server is asked first, and this agent's own certificate where the servers give it one.
     pub(super) fn client(&self, peers: &PeerDirectory) {
-        let Self { agent, tasks, shutdown } = self;
-        let (servers, until) = (peers.servers.clone(), shutdown.clone());
-        tasks.spawn(async move { servers.rebalance(until).await });
-        let config = agent.config.load_full();
+        let servers = peers.servers.clone();
+        // Draws again which server is asked first.
+        self.restart("servers.rebalance", move |until| {
+            let servers = servers.clone();
+            async move { servers.rebalance(until).await }
+        });
+        let config = self.agent.config.load_full();
         if config.auto_encrypt.tls {
-            let servers = SigningServers::new(peers.connections.clone(), peers.servers.clone());
-            let rpc = agent.tls.rpc.clone();
-            tasks.spawn(auto_encrypt::keep(rpc, servers, config, shutdown.clone()));
+            let (connections, servers) = (peers.connections.clone(), peers.servers.clone());
+            let rpc = self.agent.tls.rpc.clone();
+            // Asks for a certificate at once.
+            self.restart("tls.auto_encrypt", move |until| {
+                let servers = SigningServers::new(connections.clone(), servers.clone());
+                auto_encrypt::keep(rpc.clone(), servers, config.clone(), until)
+            });
         }
     }
 
     /// Starts what counts and sends metrics.
     pub(super) fn metrics(&self) {
-        let Self { agent, tasks, shutdown } = self;
-        tasks.spawn(metrics::run(agent.clone(), shutdown.clone()));
-        if let Some(pool) = &agent.pools.lan {
-            tasks.spawn(metrics::count_members(pool.changes(), shutdown.clone()));
+        let counted = self.agent.clone();
+        // Reads what it counts anew each time.
+        self.restart("metrics", move |until| metrics::run(counted.clone(), until));
+        if let Some(pool) = &self.agent.pools.lan {
+            let changes = pool.changes();
+            // Begins with the members of now.
+            self.restart("metrics.members", move |until| {
+                metrics::count_members(changes.clone(), until)
+            });
         }
     }
 
     /// Starts the leader duties, the leader-change log and the last-seen timestamp.
     pub(super) fn server(&self, role: &ServerRole) {
-        let Self { agent, tasks, shutdown } = self;
+        let Self { agent, tasks } = self;
         let (server, config) = (&role.server, agent.config.load_full());
-        tasks.spawn(announce_leaders(server.clone(), shutdown.clone()));
+        let announced = server.clone();
+        // Says who leads now.
+        self.restart("raft.announce", move |until| announce_leaders(announced.clone(), until));
         if let Some(dir) = config.data_dir.clone() {
-            tasks.spawn(last_seen::keep(dir, shutdown.clone()));
+            // Begins with writing the time.
+            self.restart("last_seen", move |until| last_seen::keep(dir.clone(), until));
         }
         let expect = config.bootstrap_expect;
         if expect > 1 {
-            let own = agent.node_id.clone();
-            tasks.spawn(bootstrap::run(server.clone(), own, expect, shutdown.clone()));
+            let (server, own) = (server.clone(), agent.node_id.clone());
+            // Looks first whether there is a cluster already.
+            self.restart("raft.bootstrap", move |until| {
+                let (server, own) = (server.clone(), own.clone());
+                async move {
+                    bootstrap::run(server, own, expect, until.clone()).await;
+                    until.cancelled().await;
+                }
+            });
         }
-        let members = agent.pools.lan_members(&config, &agent.node_id);
-        let (leading, agent) = (server.clone(), agent.clone());
-        let duties = move |tasks: &TaskTracker, until: CancellationToken| {
-            tasks.spawn(sessions::run(leading.clone(), until.clone()));
-            if let Some(pool) = &agent.pools.lan {
-                tasks.spawn(coordinates::run(leading.clone(), pool.clone(), until.clone()));
-            }
-            let config = agent.config.load_full();
-            tasks.spawn(reconcile::run(leading.clone(), members.clone(), until.clone()));
-            let cluster = autopilot::Cluster {
-                this: agent.node_id.clone(),
-                datacenter: config.datacenter.clone(),
-                members: members.clone(),
-                defaults: config.autopilot.into(),
-            };
-            tasks.spawn(autopilot::run(leading.clone(), cluster, until.clone()));
-            if let Some(settings) = config.snapshots.clone() {
-                tasks.spawn(snapshots::run(leading.clone(), settings, until));
-            }
-        };
-        tasks.spawn(leader::run(server.clone(), duties, shutdown.clone()));
+        let duties = Duties { server: server.clone(), agent: agent.clone() };
+        let leading = leader::run(server.clone(), move |term| duties.begin(term), tasks.clone());
+        // Nothing else knows which duties run: the agent ends, and another server leads.
+        tasks.spawn("leader", leading);
     }
 
     /// Starts what keeps the mesh's certificates and hands out its roots.
     pub(super) fn mesh(&self, role: &ServerRole) {
-        let Self { agent, tasks, shutdown } = self;
+        let agent = &self.agent;
         let config = agent.config.load_full();
         if !config.connect.enabled {
             return;
         }
-        let (authority, until) = (role.authority.clone(), shutdown.clone());
-        let settings = config.connect.ca.clone();
-        tasks.spawn(async move { authority.run(&settings, until).await });
+        let (authority, settings) = (role.authority.clone(), config.connect.ca.clone());
+        // Makes the authority unless there is one.
+        self.restart("connect.ca", move |until| {
+            let (authority, settings) = (authority.clone(), settings.clone());
+            async move { authority.run(&settings, until).await }
+        });
         if config.auto_encrypt.allow_tls {
             let (rpc, store) = (agent.tls.rpc.clone(), agent.store.clone());
-            tasks.spawn(auto_encrypt::trust_agents(rpc, store, shutdown.clone()));
+            // Begins with the roots in force.
+            self.restart("tls.trust_agents", move |until| {
+                auto_encrypt::trust_agents(rpc.clone(), store.clone(), until)
+            });
         }
-        let (tls, authority, until) = (agent.tls.clone(), role.authority.clone(), shutdown.clone());
-        tasks.spawn(async move { tls.keep(&authority, &config, until).await });
+        let (tls, authority) = (agent.tls.clone(), role.authority.clone());
+        // Begins with a new certificate.
+        self.restart("tls.listeners", move |until| {
+            let (tls, authority, config) = (tls.clone(), authority.clone(), config.clone());
+            async move {
+                tls.keep(&authority, &config, until.clone()).await;
+                until.cancelled().await;
+            }
+        });
         if let Some(kubernetes) = agent.kubernetes.clone() {
-            let (server, until) = (role.server.clone(), shutdown.clone());
-            tasks.spawn(async move { publish::run(&kubernetes, &server, until).await });
+            let server = role.server.clone();
+            // Writes the roots again.
+            self.restart("kubernetes.roots", move |until| {
+                let (kubernetes, server) = (kubernetes.clone(), server.clone());
+                async move { publish::run(&kubernetes, &server, until).await }
+            });
         }
     }
 
     /// Checks, and the catalog's view of this agent.
     pub(super) fn local(&self) {
-        let Self { agent, tasks, shutdown } = self;
-        let local = &agent.local;
+        let Self { agent, tasks } = self;
+        let local = agent.local.clone();
         let registrar = match agent.server() {
             Some(server) => Registrar::Server(server.clone()),
             None => {
@@ -128,39 +151,108 @@ impl Tasks {
                 Registrar::Client(agent.forwarder.clone(), datacenter)
             }
         };
-        let registrar = Arc::new(registrar);
-        tasks.spawn(checks::run(local.clone(), agent.store.clone(), shutdown.clone()));
+        let (checked, checks_store, runners) = (local.clone(), agent.store.clone(), tasks.clone());
+        // Starts the runner of every registered check, once those before it were told to end.
+        tasks.restart("checks", move || {
+            checks::run(checked.clone(), checks_store.clone(), runners.clone())
+        });
         if let Some(pool) = agent.pools.lan.clone() {
-            let (events, local, until) = (agent.events.clone(), local.clone(), shutdown.clone());
-            tasks.spawn(async move { events.run(pool, local, until).await });
+            let (events, local) = (agent.events.clone(), local.clone());
+            // Misses the events of the pause, as of any time in which nobody reads them.
+            self.restart("events", move |until| {
+                let (events, pool, local) = (events.clone(), pool.clone(), local.clone());
+                async move { events.run(pool, local, until).await }
+            });
         }
-        let store = agent.store.clone();
-        tasks.spawn(anti_entropy::run(local.clone(), registrar, store, shutdown.clone()));
+        let (registrar, store) = (Arc::new(registrar), agent.store.clone());
+        // Compares everything with the catalog at once.
+        self.restart("anti_entropy", move |until| {
+            anti_entropy::run(local.clone(), registrar.clone(), store.clone(), until)
+        });
     }
 
     /// Answers other agents.
     pub(super) fn server_rpc(&self, role: &ServerRole, listener: TcpListener) {
-        let Self { agent, tasks, shutdown } = self;
-        let services = rpc::server_services(agent, &role.server, shutdown);
+        let Self { agent, tasks } = self;
+        let services = rpc::server_services(agent, &role.server, tasks.shutdown());
         let (tls, bounds) = (agent.tls.rpc.clone(), Bounds::new(&agent.config.load(), SIGN_PATH));
-        tasks.spawn(listener::serve(listener, tls, services, bounds, shutdown.clone()));
+        let serving = listener::serve(listener, tls, services, bounds, tasks.clone());
+        // A server that no other reaches must not lead; each connection is a task of its own.
+        tasks.spawn("rpc.accept", serving);
     }
 
     /// Answers on the DNS addresses.
     pub(super) fn dns(&self, listeners: dns::Listeners) {
-        self.tasks.spawn(serve_dns(self.agent.clone(), listeners, self.shutdown.clone()));
+        // Its sockets are gone with it; the threads that answer go on after a panic.
+        self.tasks.spawn("dns", serve_dns(self.agent.clone(), listeners, self.tasks.clone()));
+    }
+
+    /// Starts a task that begins again after a panic, and ends by itself with its token.
+    fn restart<F>(
+        &self,
+        name: &'static str,
+        mut make: impl FnMut(CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let until = self.tasks.shutdown().clone();
+        self.tasks.restart(name, move || make(until.clone()));
     }
 }
 
-async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, shutdown: CancellationToken) {
+/// What a server does while it leads.
+struct Duties {
+    server: Arc<Server>,
+    agent: Arc<Agent>,
+}
+
+impl Duties {
+    /// Starts them for one term. All follow the published state, and begin anew with it after a
+    /// panic as after an election.
+    fn begin(&self, term: &Tasks) {
+        let Self { server, agent } = self;
+        let (config, until) = (agent.config.load_full(), term.shutdown().clone());
+        let (leading, ending) = (server.clone(), until.clone());
+        term.restart("leader.sessions", move || sessions::run(leading.clone(), ending.clone()));
+        if let Some(pool) = agent.pools.lan.clone() {
+            let (leading, ending) = (server.clone(), until.clone());
+            term.restart("leader.coordinates", move || {
+                coordinates::run(leading.clone(), pool.clone(), ending.clone())
+            });
+        }
+        let members = agent.pools.lan_members(&config, &agent.node_id);
+        let (leading, present, ending) = (server.clone(), members.clone(), until.clone());
+        term.restart("leader.reconcile", move || {
+            reconcile::run(leading.clone(), present.clone(), ending.clone())
+        });
+        let cluster = autopilot::Cluster {
+            this: agent.node_id.clone(),
+            datacenter: config.datacenter.clone(),
+            members,
+            defaults: config.autopilot.into(),
+        };
+        let (leading, ending) = (server.clone(), until.clone());
+        term.restart("raft.autopilot", move || {
+            autopilot::run(leading.clone(), cluster.clone(), ending.clone())
+        });
+        if let Some(settings) = config.snapshots.clone() {
+            let leading = server.clone();
+            term.restart("leader.snapshots", move || {
+                snapshots::run(leading.clone(), settings.clone(), until.clone())
+            });
+        }
+    }
+}
+
+async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, tasks: Tasks) {
     let remote = match &agent.views {
         Some(views) => Remote::Client(views.clone()),
         None => Remote::Server(agent.forwarder.clone()),
     };
     let backend =
         dns::Backend { store: agent.store.clone(), zone: agent.dns.clone(), remote: Some(remote) };
-    if let Err(error) = dns::serve(listeners, backend, shutdown).await {
-        tracing::error!(%error, "dns is not served any more; restart the agent");
+    if let Err(error) = dns::serve(listeners, backend, tasks).await {
+        tracing::error!(%error, "dns cannot be served");
     }
 }
 
@@ -178,7 +270,10 @@ async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            changed = leader.changed() => if changed.is_err() { return },
+            changed = leader.changed() => if changed.is_err() {
+                // Consensus ended, which it reports itself.
+                return shutdown.cancelled().await;
+            },
             // COMPAT: tutorials look for this sentence while servers wait for each other.
             () = sleep(NO_LEADER_LOG_INTERVAL), if announced.is_none() => {
                 tracing::error!(target: "agent", "No cluster leader");

@@ -48,7 +48,8 @@ pub async fn run(kubernetes: &Kubernetes, server: &Server, shutdown: Cancellatio
             () = shutdown.cancelled() => return,
             changed = leader.changed() => match changed {
                 Ok(()) => continue,
-                Err(_) => return,
+                // Consensus ended, which it reports itself.
+                Err(_) => return shutdown.cancelled().await,
             },
             next = changed, if leads => next,
             () = tokio::time::sleep(REFRESH_INTERVAL), if leads && written.is_some() => {

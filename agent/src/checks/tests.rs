@@ -19,8 +19,7 @@ use crate::local::Source;
 struct Runners {
     local: Arc<LocalState>,
     store: Arc<Store>,
-    shutdown: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
+    tasks: Tasks,
 }
 
 impl Runners {
@@ -29,9 +28,9 @@ impl Runners {
         let source = files::parse(Path::new("test.json"), &text).unwrap();
         let config = lictor_config::build(source, true, Vec::new()).unwrap();
         let local = Arc::new(LocalState::open(&config, "id").unwrap());
-        let (store, shutdown) = (Arc::new(Store::default()), CancellationToken::new());
-        let task = tokio::spawn(run(local.clone(), store.clone(), shutdown.clone()));
-        Self { local, store, shutdown, task }
+        let (store, tasks) = (Arc::new(Store::default()), Tasks::new());
+        tasks.spawn("checks", run(local.clone(), store.clone(), tasks.clone()));
+        Self { local, store, tasks }
     }
 
     fn find(&self, id: &str) -> Option<(CheckStatus, String)> {
@@ -58,9 +57,20 @@ impl Runners {
     }
 
     async fn stop(self) {
-        self.shutdown.cancel();
-        self.task.await.unwrap();
+        assert_eq!(self.tasks.stop(Duration::from_secs(5)).await, Vec::<&str>::new());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_panics_begins_again_and_no_other_notices() {
+    crate::plant::plant_panic(RUNNER, "service:planted");
+    let services = json!([{"name": "planted", "check": {"ttl": "10s"}}, {"name": "b", "check": {"ttl": "5s"}}]);
+    let runners = Runners::start(&services);
+    runners.until("service:b", CheckStatus::Critical, "TTL expired").await;
+    runners.until("service:planted", CheckStatus::Critical, "TTL expired").await;
+    assert!(crate::plant::has_panicked(RUNNER, "service:planted"));
+    assert!(lictor_runtime::panics::by_task().iter().any(|(task, _)| *task == RUNNER));
+    runners.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@
 
 mod flags;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use lictor_config::RuntimeConfig;
+use lictor_runtime::LogHandle;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -15,8 +16,15 @@ use tokio::{
 };
 
 use super::Verb;
-use crate::{agent::Agent, app::Running, telemetry::log};
+use crate::{
+    agent::Agent,
+    app::{Failure, Running},
+    telemetry::log,
+};
 use flags::Flags;
+
+/// How long what is printed waits for the log lines before it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `agent`: its flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,22 +55,24 @@ Examples:
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let level = log::init(&config.log);
+        let log = log::start(&config.log)?;
         let warnings = config.warnings.clone();
         let running = match Running::start(config).await {
             Ok(running) => running,
             Err(error) => {
+                log.flush(FLUSH_TIMEOUT);
                 println!("==> {:#}", anyhow::Error::from(error));
                 return Ok(ExitCode::FAILURE);
             }
         };
+        log.flush(FLUSH_TIMEOUT);
         banner(running.agent());
         for warning in warnings {
             tracing::warn!(target: "agent", "{warning}");
         }
         tracing::info!(target: "agent", "Consul agent running!");
         tell_systemd(NotifyState::Ready);
-        self.until_signal(running, &level).await
+        self.until_signal(running, &log).await
     }
 }
 
@@ -84,11 +94,7 @@ impl AgentVerb {
 
     /// Reloads on SIGHUP and on request; ends on SIGINT, SIGTERM, a `leave` request, and when the
     /// server cannot go on.
-    async fn until_signal(
-        &self,
-        running: Running,
-        level: &log::LevelHandle,
-    ) -> anyhow::Result<ExitCode> {
+    async fn until_signal(&self, running: Running, log: &LogHandle) -> anyhow::Result<ExitCode> {
         let listen = |kind| signal(kind).context("listening for signals");
         let mut hangup: Signal = listen(SignalKind::hangup())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -97,13 +103,13 @@ impl AgentVerb {
             tokio::select! {
                 _ = hangup.recv() => {
                     tracing::info!(target: "agent", "Caught: signal=hangup");
-                    if let Err(error) = self.reload(running.agent(), level).await {
+                    if let Err(error) = self.reload(running.agent(), log).await {
                         tracing::error!(target: "agent", error = %format!("{error:#}"), "reload failed");
                     }
                 }
                 Some(request) = running.request() => match request {
                     crate::agent::Request::Reload(answer) => {
-                        let result = self.reload(running.agent(), level).await.map_err(|error| format!("{error:#}"));
+                        let result = self.reload(running.agent(), log).await.map_err(|error| format!("{error:#}"));
                         if answer.send(result).is_err() {
                             tracing::debug!("the client that asked for a reload is gone");
                         }
@@ -114,7 +120,7 @@ impl AgentVerb {
                 },
                 failure = running.failed() => {
                     tracing::error!(target: "agent", error = %failure, "agent cannot go on");
-                    break (ExitCode::FAILURE, End::Stop);
+                    break (ExitCode::FAILURE, End::Failed(failure));
                 }
                 // COMPAT: a server does not leave on SIGINT, it exits with 1 (s3-1).
                 _ = interrupt.recv() => {
@@ -143,12 +149,12 @@ impl AgentVerb {
         Ok(code)
     }
 
-    async fn reload(&self, agent: &Agent, level: &log::LevelHandle) -> anyhow::Result<()> {
+    async fn reload(&self, agent: &Agent, log: &LogHandle) -> anyhow::Result<()> {
         let config = self.load()?;
-        let log_level = config.log.level.clone();
+        let filter = log::filter(&config.log.level);
         agent.reload(config).await?;
         // Last, because a refused configuration must not change it.
-        if let Err(error) = level.set(&log_level) {
+        if let Err(error) = log.set_level(&filter) {
             tracing::warn!(target: "agent", %error, "changing the log level");
         }
         tracing::info!(target: "agent", "configuration reloaded");
@@ -168,6 +174,8 @@ fn tell_systemd(state: NotifyState<'_>) {
 enum End {
     /// Without notifying the other members.
     Stop,
+    /// The same, with the reason as the last line.
+    Failed(Failure),
     /// After notifying the other members; then the caller of `leave` gets its response.
     Leave(Option<oneshot::Sender<()>>),
 }
@@ -176,6 +184,10 @@ async fn stop(running: Running, end: End) {
     match end {
         End::Leave(left) => running.leave(left).await,
         End::Stop => running.shutdown().await,
+        End::Failed(failure) => {
+            running.shutdown().await;
+            tracing::error!(target: "agent", error = %failure, "agent stopped because it cannot go on");
+        }
     }
 }
 

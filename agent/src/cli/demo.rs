@@ -38,7 +38,7 @@ It starts a dev agent, four applications and a sidecar for each, and shows the
 chain's answer, certificates, DNS, and an intention that denies. Then it stays up.";
 
     async fn run(self) -> anyhow::Result<ExitCode> {
-        log::init(&Log { level: log_level::parse(&self.log_level)?, json: false });
+        let _log = log::start(&Log { level: log_level::parse(&self.log_level)?, json: false })?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
         let mut stage = stage::Stage::default();

@@ -2,19 +2,19 @@
 //!
 //! Binding is apart from serving, so that a port in use is reported before anything starts. UDP
 //! runs on threads of its own, one per core and address, each with a socket of the address's
-//! SO_REUSEPORT group; TCP and recursion run on tokio, bounded. INVARIANT: [`serve`] returns only
-//! when all of them have ended.
+//! SO_REUSEPORT group; TCP and recursion run on tokio, bounded. INVARIANT: all of them are
+//! tasks and threads of the given owner, which waits for them at its end.
 
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
 };
 
+use lictor_runtime::Tasks;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     datagram, tcp, udp,
@@ -39,17 +39,6 @@ pub struct BindError {
     pub address: SocketAddr,
     /// What the system said.
     pub source: io::Error,
-}
-
-/// DNS stopped before shutdown; the agent should stop too.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The sockets or threads of the listeners cannot be used.
-    #[error("starting to serve DNS")]
-    Start(#[from] io::Error),
-    /// A thread or task ended.
-    #[error("a DNS worker ended unexpectedly")]
-    Ended,
 }
 
 /// Bound sockets. Nothing is read from them yet.
@@ -132,53 +121,33 @@ fn bind_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Serves until `shutdown`, then until the last worker is gone.
+/// Serves until shutdown of `tasks`, which wait for the threads and connections.
 ///
 /// # Errors
-/// [`ServeError`]: sockets that cannot be used, or a worker that ended before shutdown.
-pub async fn serve(
-    listeners: Listeners,
-    backend: Backend,
-    shutdown: CancellationToken,
-) -> Result<(), ServeError> {
-    let worker = Worker {
-        backend,
-        recursions: Arc::new(Semaphore::new(MAX_RECURSIONS)),
-        tracker: TaskTracker::new(),
-        shutdown: shutdown.child_token(),
-    };
+/// The sockets or threads cannot be used; DNS is not served.
+pub async fn serve(listeners: Listeners, backend: Backend, tasks: Tasks) -> io::Result<()> {
+    let recursions = Arc::new(Semaphore::new(MAX_RECURSIONS));
+    let worker = Worker { backend, recursions, tasks };
     let sockets: Vec<_> = listeners.udp.into_iter().map(Arc::new).collect();
-    let mut threads = Vec::new();
-    let started = start(&sockets, listeners.tcp, &worker, &mut threads);
-    if started.is_ok() {
-        tracing::info!(addresses = ?listeners.addresses, "dns is serving");
-        worker.shutdown.cancelled().await;
+    let _wake = WakeOnDrop(&sockets);
+    for socket in &sockets {
+        udp::start(socket.clone(), worker.clone())?;
     }
-    let asked = shutdown.is_cancelled();
-    worker.shutdown.cancel();
-    sockets.iter().for_each(|socket| wake(socket));
-    worker.tracker.close();
-    worker.tracker.wait().await;
-    let join = || threads.into_iter().all(|thread| thread.join().is_ok());
-    let joined = tokio::task::spawn_blocking(join).await.unwrap_or(false);
-    started?;
-    if asked && joined { Ok(()) } else { Err(ServeError::Ended) }
+    for listener in listeners.tcp {
+        tcp::start(tokio::net::TcpListener::from_std(listener)?, &worker);
+    }
+    tracing::info!(addresses = ?listeners.addresses, "dns is serving");
+    worker.tasks.shutdown().cancelled().await;
+    Ok(())
 }
 
-fn start(
-    udp: &[Arc<UdpSocket>],
-    tcp: Vec<TcpListener>,
-    worker: &Worker,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> io::Result<()> {
-    for socket in udp {
-        threads.push(udp::start(socket.clone(), worker.clone())?);
+/// Wakes the threads of these sockets when it is dropped, so that they see the shutdown.
+struct WakeOnDrop<'a>(&'a [Arc<UdpSocket>]);
+
+impl Drop for WakeOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|socket| wake(socket));
     }
-    for listener in tcp {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        worker.tracker.spawn(tcp::accept(listener, worker.clone()));
-    }
-    Ok(())
 }
 
 /// Makes a blocked receive return: Linux wakes it although an unconnected socket has nothing to

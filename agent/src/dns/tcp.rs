@@ -3,14 +3,14 @@
 //! INVARIANT: a bounded number of connections, each closed after a while without a whole query,
 //! so that idle clients cannot keep others out for long.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
+use lictor_runtime::accept::{Accepted, Connections, Slots, WhenFull};
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -24,45 +24,31 @@ use super::{
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send a query or take an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Pause after a failed accept, such as for too many open files.
-const ERROR_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Accepts connections until the worker's token is cancelled.
-pub(super) async fn accept(listener: TcpListener, worker: Worker) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let shutdown = worker.shutdown.clone();
-    let accept = async {
-        while let Ok(permit) = permits.clone().acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, client)) => {
-                    worker.tracker.spawn(connection(stream, client, worker.clone(), permit));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "dns listener cannot accept");
-                    sleep(ERROR_INTERVAL).await;
-                }
-            }
-        }
-    };
-    shutdown.run_until_cancelled(accept).await;
+/// Starts to accept connections, until shutdown.
+pub(super) fn start(listener: TcpListener, worker: &Worker) {
+    let connections = Connections::new(&worker.tasks, "dns.connection");
+    let (tasks, worker) = (worker.tasks.clone(), worker.clone());
+    // A panic of a connection stays there; without this loop DNS is not served over TCP.
+    tasks.spawn_until_shutdown("dns.tcp", async move {
+        let slots = Slots::new(MAX_CONNECTIONS, WhenFull::Wait);
+        let serve = |accepted| connection(accepted, worker.clone());
+        match connections.accept(&listener, &slots, serve).await {}
+    });
 }
 
-async fn connection(
-    mut stream: TcpStream,
-    client: SocketAddr,
-    worker: Worker,
-    permit: OwnedSemaphorePermit,
-) {
-    let shutdown = worker.shutdown.clone();
+async fn connection(accepted: Accepted<TcpStream>, worker: Worker) {
+    let Accepted { mut stream, address: client, slot } = accepted;
+    let shutdown = worker.tasks.shutdown().clone();
     let serve = Box::pin(async {
         let mut buffers = (Vec::new(), Vec::new());
         while exchange(&mut stream, &worker, &mut buffers).await? {}
         io::Result::Ok(())
     });
     if let Some(Err(error)) = shutdown.run_until_cancelled(serve).await {
-        tracing::debug!(%client, %error, "dns connection ended");
+        tracing::debug!(?client, %error, "dns connection ended");
     }
-    drop(permit);
+    drop(slot);
 }
 
 /// Answers one query; false when the client is done.

@@ -7,11 +7,13 @@ use std::{
     io::{self, IoSliceMut},
     net::UdpSocket,
     os::fd::AsRawFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
+use lictor_runtime::{backoff::Backoff, panics};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Handle;
@@ -31,22 +33,34 @@ const MAX_QUERY_BYTES: usize = 4096;
 const MAX_ANSWER_BYTES: usize = 65_535;
 /// Pause after a failed receive. Its cause is mostly a shortage of the system, which passes.
 const ERROR_INTERVAL: Duration = Duration::from_millis(20);
+/// Pause after a panic, doubled up to the longest, which shutdown may have to wait for.
+const MIN_PANIC_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PANIC_PAUSE: Duration = Duration::from_secs(1);
+/// The name of the threads in the log.
+pub(super) const THREAD: &str = "dns.udp";
 
-/// Starts to serve a socket on a thread of its own. The thread's end, also by a panic, cancels the
-/// worker's token.
-pub(super) fn start(socket: Arc<UdpSocket>, worker: Worker) -> io::Result<JoinHandle<()>> {
-    let runtime = Handle::current();
-    thread::Builder::new().name("dns-udp".to_owned()).spawn(move || {
-        let _stop_all = worker.shutdown.clone().drop_guard();
-        run(&socket, &worker, &runtime);
+/// Starts to serve a socket on a thread of its own. After a panic it goes on: nothing is kept from
+/// one query to the next, and a query that panics must not end the agent.
+///
+/// # Errors
+/// The system refused another thread.
+pub(super) fn start(socket: Arc<UdpSocket>, worker: Worker) -> io::Result<()> {
+    let (runtime, tasks) = (Handle::current(), worker.tasks.clone());
+    tasks.thread(THREAD, move || {
+        let _context = runtime.enter();
+        let mut backoff = Backoff::new(MIN_PANIC_PAUSE, MAX_PANIC_PAUSE);
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&socket, &worker))) {
+            panics::caught(THREAD, &*panic);
+            thread::park_timeout(backoff.next_pause());
+        }
     })
 }
 
-fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
+fn run(socket: &Arc<UdpSocket>, worker: &Worker) {
     let mut rng = SmallRng::from_rng(&mut rand::rng());
     let mut inbox = Inbox::new();
     let mut out = Vec::with_capacity(MAX_ANSWER_BYTES);
-    while !worker.shutdown.is_cancelled() {
+    while !worker.tasks.shutdown().is_cancelled() {
         if let Err(error) = inbox.receive(socket) {
             if error.kind() != io::ErrorKind::Interrupted {
                 tracing::warn!(%error, "dns socket cannot receive");
@@ -54,7 +68,7 @@ fn run(socket: &Arc<UdpSocket>, worker: &Worker, runtime: &Handle) {
             }
             continue;
         }
-        answer_all(&inbox, socket, worker, runtime, &mut rng, &mut out);
+        answer_all(&inbox, socket, worker, &mut rng, &mut out);
     }
 }
 
@@ -62,17 +76,18 @@ fn answer_all(
     inbox: &Inbox,
     socket: &Arc<UdpSocket>,
     worker: &Worker,
-    runtime: &Handle,
     rng: &mut impl Rng,
     out: &mut Vec<u8>,
 ) {
     let zone = worker.backend.zone.load();
     let mut answerer = worker.answerer(&zone, Transport::Udp);
     for (packet, ends) in inbox.packets() {
+        #[cfg(test)]
+        crate::plant::panic_if_planted(THREAD, &format!("{packet:?}"));
         match answerer.reply(packet, rng, out) {
             Reply::Nothing => {}
             Reply::Send => send(socket, out, ends),
-            Reply::Later(work) => later(work, socket.clone(), ends, worker, runtime),
+            Reply::Later(work) => later(work, socket.clone(), ends, worker),
         }
     }
 }
@@ -117,7 +132,7 @@ impl Inbox {
 }
 
 /// Carries out work on tokio and sends its answer; SERVFAIL at once when too much other work waits.
-fn later(work: Work, socket: Arc<UdpSocket>, ends: Ends, worker: &Worker, runtime: &Handle) {
+fn later(work: Work, socket: Arc<UdpSocket>, ends: Ends, worker: &Worker) {
     let zone = worker.backend.zone.load_full();
     let Ok(permit) = worker.recursions.clone().try_acquire_owned() else {
         if let Some(refusal) = work.refuse(&zone) {
@@ -125,7 +140,7 @@ fn later(work: Work, socket: Arc<UdpSocket>, ends: Ends, worker: &Worker, runtim
         }
         return;
     };
-    let (shutdown, remote) = (worker.shutdown.clone(), worker.backend.remote.clone());
+    let (shutdown, remote) = (worker.tasks.shutdown().clone(), worker.backend.remote.clone());
     let task = async move {
         let resolve = Box::pin(work.carry_out(Transport::Udp, &zone, remote.as_ref()));
         if let Some(Some(answer)) = shutdown.run_until_cancelled(resolve).await {
@@ -133,7 +148,7 @@ fn later(work: Work, socket: Arc<UdpSocket>, ends: Ends, worker: &Worker, runtim
         }
         drop(permit);
     };
-    worker.tracker.spawn_on(task, runtime);
+    worker.tasks.spawn_transient("dns.recursion", task);
 }
 
 fn send(socket: &UdpSocket, answer: &[u8], ends: Ends) {

@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use lictor_core::state::State;
+use lictor_runtime::Tasks;
 use lictor_store::Store;
 use rand::Rng;
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Zone,
@@ -61,8 +61,7 @@ impl Backend {
 pub(super) struct Worker {
     pub(super) backend: Backend,
     pub(super) recursions: Arc<Semaphore>,
-    pub(super) tracker: TaskTracker,
-    pub(super) shutdown: CancellationToken,
+    pub(super) tasks: Tasks,
 }
 
 /// What a packet gets.

@@ -10,6 +10,7 @@ use lictor_config::{
     RuntimeConfig, Source,
     runtime::{Listen, Rate},
 };
+use lictor_runtime::Tasks;
 use lictor_transport::listener::{Bounds, serve};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,7 @@ impl Pair {
         let routes = rpc::server_services(&agent_one, agent_one.server().unwrap(), &shutdown);
         let bounds = Bounds::new(&agent_one.config.load(), SIGN_PATH);
         let tls = agent_one.tls.rpc.clone();
-        let serving = serve(listener, tls, routes, bounds, shutdown.clone());
+        let serving = serve(listener, tls, routes, bounds, Tasks::until(shutdown.clone()));
         let known = KnownServer {
             datacenter: agent_one.config.load().datacenter.clone(),
             name: "server-one".to_owned(),
@@ -256,8 +257,8 @@ async fn another_datacenters_addresses_are_those_of_the_wan_where_they_are_trans
         let shutdown = CancellationToken::new();
         let routes = rpc::server_services(far.agent(), far.agent().server().unwrap(), &shutdown);
         let bounds = Bounds::new(&far.agent().config.load(), SIGN_PATH);
-        let serving =
-            serve(listener, far.agent().tls.rpc.clone(), routes, bounds, shutdown.clone());
+        let (tls, tasks) = (far.agent().tls.rpc.clone(), Tasks::until(shutdown.clone()));
+        let serving = serve(listener, tls, routes, bounds, tasks);
         let serving = tokio::spawn(serving);
         let far_away = async |path: &str| loop {
             near.agent().forwarder.servers().replace(vec![known.clone()]);

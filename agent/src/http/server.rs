@@ -7,34 +7,38 @@
 //! A request whose content type is `application/grpc` goes to the gRPC services.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     io,
-    net::IpAddr,
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, Either, Full};
-use hyper::{body::Incoming, rt::Executor, service::service_fn};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use lictor_api::types::kv::MAX_VALUE_BYTES;
-use lictor_transport::tls::TlsConfig;
+use lictor_runtime::{
+    Tasks,
+    accept::{self, Accepted, Connections, Slot, Slots},
+};
+use lictor_transport::{listener::Streams, tls::TlsConfig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::{codegen::Service, service::Routes};
 
 use super::{
@@ -49,8 +53,6 @@ use crate::{agent::Agent, archive::MAX_ARCHIVE_BYTES};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long requests may go on after shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long to wait after `accept` failed for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a body may make no progress.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// HTTP/2: how often a silent peer is asked for a sign of life, and how long it may take.
@@ -68,91 +70,106 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Serves until `shutdown`, then drains. `grpc` answers requests for gRPC services, if there are
-/// any.
+/// Serves until shutdown of `tasks`, then drains. `grpc` answers requests for gRPC services, if
+/// there are any.
 pub async fn serve(
     agent: Arc<Agent>,
     listeners: Vec<Listener>,
     grpc: Option<Routes>,
-    shutdown: CancellationToken,
+    tasks: Tasks,
 ) {
+    let (shutdown, connections) = (tasks.shutdown().clone(), Connections::new(&tasks, "http"));
     let server = Arc::new(Server {
         agent,
         grpc,
-        connections: Mutex::default(),
         large: Semaphore::new(1),
-        tasks: TaskTracker::new(),
+        streams: Streams(connections.clone()),
         shutdown: shutdown.clone(),
-        kill: CancellationToken::new(),
     });
-    for listener in listeners {
-        server.tasks.spawn(server.clone().accept(listener));
-    }
-    server.tasks.close();
+    let slots = Slots::per_address(0);
+    let limited: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| LimitedListener {
+            listener,
+            agent: server.agent.clone(),
+            slots: slots.clone(),
+        })
+        .collect();
+    let accepting = limited.iter().map(|listener| {
+        connections.accept(listener, &slots, |accepted| server.clone().serve_one(accepted))
+    });
+    shutdown.run_until_cancelled(join_all(accepting)).await;
+    // An agent may have no listener.
     shutdown.cancelled().await;
-    if timeout(GRACE, server.tasks.wait()).await.is_err() {
-        server.kill.cancel();
-        server.tasks.wait().await;
+    connections.drain(GRACE).await;
+}
+
+/// A listener whose connections are bounded as the configuration in force says.
+struct LimitedListener {
+    listener: Listener,
+    agent: Arc<Agent>,
+    slots: Arc<Slots>,
+}
+
+/// A connection as a listener accepts it.
+enum Stream {
+    Tcp(TcpStream, SocketAddr),
+    Tls(TcpStream, SocketAddr, Option<Arc<rustls::ServerConfig>>),
+    Unix(UnixStream),
+}
+
+impl accept::Listener for LimitedListener {
+    type Stream = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let accepted = match &self.listener {
+            Listener::Unix(socket) => (Stream::Unix(socket.accept().await?.0), None),
+            Listener::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                (Stream::Tcp(stream, address), Some(address))
+            }
+            Listener::Tls(socket, tls) => {
+                let (stream, address) = socket.accept().await?;
+                (Stream::Tls(stream, address, tls.load_full()), Some(address))
+            }
+        };
+        // Before the connection is counted; 0 is no bound, as for server RPC.
+        self.slots.set_max_per_address(self.agent.config.load().limits.http_max_conns_per_client);
+        Ok(accepted)
     }
 }
 
 struct Server {
     agent: Arc<Agent>,
     grpc: Option<Routes>,
-    connections: Mutex<HashMap<IpAddr, usize>>,
     /// Held by the one request whose body may be as large as an archive.
     large: Semaphore,
-    tasks: TaskTracker,
+    streams: Streams,
     shutdown: CancellationToken,
-    /// Ends what the grace period did not.
-    kill: CancellationToken,
 }
 
 impl Server {
-    async fn accept(self: Arc<Self>, listener: Listener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                accepted = self.accept_one(&listener) => accepted,
-            };
-            if let Err(error) = accepted {
-                tracing::warn!(%error, "cannot accept HTTP connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+    async fn serve_one(self: Arc<Self>, accepted: Accepted<Stream>) {
+        let Accepted { stream, slot, .. } = accepted;
+        if let Stream::Tcp(stream, _) | Stream::Tls(stream, ..) = &stream
+            && let Err(error) = stream.set_nodelay(true)
+        {
+            tracing::debug!(%error, "HTTP connection ended early");
         }
-    }
-
-    async fn accept_one(self: &Arc<Self>, listener: &Listener) -> io::Result<()> {
-        match listener {
-            Listener::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                self.tasks.spawn(self.clone().serve_connection(stream, Peer::Unix));
+        match stream {
+            Stream::Unix(stream) => self.serve_connection(stream, Peer::Unix, slot).await,
+            Stream::Tcp(stream, _) | Stream::Tls(stream, ..) if slot.is_none() => {
+                refuse(stream).await;
             }
-            Listener::Tcp(socket) | Listener::Tls(socket, _) => {
-                let (stream, address) = socket.accept().await?;
-                stream.set_nodelay(true)?;
-                let Some(slot) = self.take_slot(address.ip().to_canonical()) else {
-                    self.tasks.spawn(refuse(stream));
-                    return Ok(());
-                };
-                let (server, peer) = (self.clone(), Peer::Tcp(address));
-                if let Listener::Tls(_, tls) = listener {
-                    let tls = tls.load_full();
-                    self.tasks.spawn(async move {
-                        if let Some(stream) = server.handshake(tls, stream).await {
-                            server.serve_connection(stream, peer).await;
-                        }
-                        drop(slot);
-                    });
-                } else {
-                    self.tasks.spawn(async move {
-                        server.serve_connection(stream, peer).await;
-                        drop(slot);
-                    });
+            Stream::Tcp(stream, address) => {
+                self.serve_connection(stream, Peer::Tcp(address), slot).await;
+            }
+            Stream::Tls(stream, address, tls) => {
+                if let Some(stream) = self.handshake(tls, stream).await {
+                    self.serve_connection(stream, Peer::Tcp(address), slot).await;
                 }
             }
         }
-        Ok(())
     }
 
     async fn handshake(
@@ -172,11 +189,12 @@ impl Server {
         }
     }
 
-    async fn serve_connection<S>(self: Arc<Self>, stream: S, peer: Peer)
+    /// Serves a connection, which counts in its `slot` until it ends.
+    async fn serve_connection<S>(self: Arc<Self>, stream: S, peer: Peer, _slot: Option<Slot>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut builder = auto::Builder::new(Tracked(self.tasks.clone()));
+        let mut builder = auto::Builder::new(self.streams.clone());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE);
         let heard = AtomicBool::new(false);
@@ -199,10 +217,7 @@ impl Server {
             () = silent => return,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.kill.cancelled() => return,
-                }
+                connection.await
             }
         };
         if let Err(error) = ended {
@@ -312,38 +327,6 @@ impl Server {
         let context = Context::identify(&self.agent, &request).await;
         Ok(context.authorize(&snapshot::ACCESS).is_ok())
     }
-
-    /// Counts a connection, unless its address has too many.
-    fn take_slot(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let limit = self.agent.config.load().limits.http_max_conns_per_client;
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = connections.entry(address).or_default();
-        // 0 is no bound, as for server RPC.
-        if limit > 0 && *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Slot { server: self.clone(), address })
-    }
-}
-
-/// One counted connection.
-struct Slot {
-    server: Arc<Server>,
-    address: IpAddr,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut connections =
-            self.server.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = connections.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&self.address);
-            }
-        }
-    }
 }
 
 /// Tells a client that it has too many connections.
@@ -363,19 +346,5 @@ async fn refuse(mut stream: TcpStream) {
     };
     if let Ok(Err(error)) = timeout(Duration::from_secs(1), exchange).await {
         tracing::debug!(%error, "HTTP connection ended early");
-    }
-}
-
-/// Runs the tasks of HTTP/2 streams where shutdown waits for them.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
     }
 }

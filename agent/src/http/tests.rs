@@ -89,8 +89,8 @@ impl TestAgent {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let listeners = vec![Listener::Tcp(listener)];
-        let serving =
-            tokio::spawn(serve(running.agent().clone(), listeners, None, shutdown.clone()));
+        let tasks = lictor_runtime::Tasks::until(shutdown.clone());
+        let serving = tokio::spawn(serve(running.agent().clone(), listeners, None, tasks));
         Self { running, address, shutdown, serving }
     }
 

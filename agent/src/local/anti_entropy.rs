@@ -20,6 +20,7 @@ use lictor_core::{
     fsm::Command,
     state::{Catalog, State, Topic, WatchSet, catalog::fold},
 };
+use lictor_runtime::backoff::Backoff;
 use lictor_store::Store;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +33,8 @@ use crate::server::ServerError;
 
 const DEBOUNCE: Duration = Duration::from_millis(2);
 const FULL_SYNC: Duration = Duration::from_secs(60);
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(15);
+const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a client agent waits for its view before it syncs without.
 const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -228,6 +229,8 @@ pub async fn sync(
     scope: Scope,
 ) -> Result<Option<Instant>, RegisterError> {
     let (table, node, now) = (local.snapshot(), local.node(), Instant::now());
+    #[cfg(test)]
+    crate::plant::panic_if_planted("anti_entropy", node.name.as_ref());
     let steps = plan(&table, &node, &store.snapshot().catalog, scope, now);
     for step in steps {
         registrar.apply(step.command(&node)).await?;
@@ -276,7 +279,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let mut changes = local.changes();
-    let (mut retry, mut scope) = (RETRY_MIN, Scope::Everything);
+    let mut backoff = Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
+    let mut scope = Scope::Everything;
     tokio::select! {
         () = shutdown.cancelled() => return,
         // A client agent's view of its node comes with its first connection to a server, and what
@@ -296,23 +300,25 @@ pub async fn run(
             () = shutdown.cancelled() => return,
             synced = sync(&local, &registrar, &store, scope) => synced,
         };
+        let is_synced = synced.is_ok();
         let wake_at = match synced {
             Ok(output_due) => {
-                (retry, scope) = (RETRY_MIN, Scope::Own);
+                backoff.reset();
+                scope = Scope::Own;
                 output_due.map_or(full_at, |due| due.min(full_at))
             }
-            Err(RegisterError::Server(ServerError::ShuttingDown)) => return,
+            Err(RegisterError::Server(ServerError::ShuttingDown)) => {
+                return shutdown.cancelled().await;
+            }
             Err(error) => {
                 tracing::warn!(target: "agent", %error, "failed to sync changes, trying again");
-                let pause = retry.mul_f64(rand::random_range(0.5..1.0));
-                retry = (retry * 2).min(RETRY_MAX);
-                Instant::now() + pause
+                Instant::now() + backoff.next_pause()
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = sleep_until(wake_at) => {}
-            changed = changes.changed(), if retry == RETRY_MIN => {
+            changed = changes.changed(), if is_synced => {
                 if changed.is_err() {
                     return;
                 }

@@ -48,7 +48,7 @@ impl TestAgent {
             agent,
             vec![Listener::Tcp(listener)],
             Some(routes),
-            shutdown.clone(),
+            lictor_runtime::Tasks::until(shutdown.clone()),
         ));
         let client = MeshClient::connect(format!("http://{address}")).await.unwrap();
         Self { running, client, shutdown, serving }

@@ -153,6 +153,10 @@ async fn follow(server: &Server) {
 /// Proposes what has run out. Whether or not that succeeds, the next pass sees what is left.
 async fn end(server: &Server, expired: Expired) {
     let (sessions, delays) = (expired.sessions.len(), expired.delays.len());
+    #[cfg(test)]
+    for (id, _) in &expired.sessions {
+        crate::plant::panic_if_planted("leader.sessions", id);
+    }
     let command = Command::Session(Box::new(SessionCommand::Expire(expired)));
     match server.submit(command).await {
         Ok(_) => {

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::Path};
 
 use lictor_consensus::{LogWrites, Peer, Settings};
 use lictor_core::fsm::KvCommand;
+use lictor_runtime::Tasks;
 use lictor_transport::listener::{Bounds, serve};
 use lictor_transport::servers::{KnownServer, Servers};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -57,7 +58,7 @@ impl Member {
         let routes = rpc::consensus_services(&server);
         let bounds = Bounds { connections: 0, handshake: DEADLINE, open_path: "" };
         let tls = Arc::default();
-        let serving = serve(listener, tls, routes, bounds, shutdown.clone());
+        let serving = serve(listener, tls, routes, bounds, Tasks::until(shutdown.clone()));
         let known = KnownServer {
             datacenter: "dc1".to_owned(),
             name: name.to_owned(),

@@ -19,8 +19,9 @@ use http::{
     HeaderValue,
     uri::{Authority, Scheme, Uri},
 };
-use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, client::conn::http2, rt::Executor};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lictor_runtime::Tasks;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite},
     time::{Instant, timeout},
@@ -85,6 +86,7 @@ impl Connection {
 pub struct Connections {
     tls: Arc<InternalRpc>,
     dialer: Dialer,
+    tasks: Tasks,
     open: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
 }
 
@@ -103,7 +105,7 @@ struct Attempt {
 impl Connections {
     /// Returns an empty set of connections.
     pub fn new(tls: Arc<InternalRpc>) -> Self {
-        Self { tls, dialer: Dialer::default(), open: Mutex::default() }
+        Self { tls, dialer: Dialer::default(), tasks: Tasks::new(), open: Mutex::default() }
     }
 
     /// Returns an empty set of connections that are made over `network` instead of TCP, in plain
@@ -189,7 +191,7 @@ impl Connections {
         // With TLS 1.3 a server rejects a missing certificate only after the handshake. One that
         // accepts it sends first as well: HTTP/2 begins with the settings.
         stream.fill_buf().await?;
-        handshake(stream, authority).await
+        handshake(&self.tasks, stream, authority).await
     }
 
     async fn open(&self, address: SocketAddr, datacenter: &str) -> io::Result<Connection> {
@@ -199,22 +201,22 @@ impl Connections {
         let authority = address.to_string().parse().map_err(io::Error::other)?;
         match self.dialer.connect(address).await? {
             Stream::Tcp(stream) => match self.tls.connector(datacenter) {
-                None => handshake(stream, authority).await,
+                None => handshake(&self.tasks, stream, authority).await,
                 Some((config, name)) => {
                     let stream = TlsConnector::from(config).connect(name, stream).await?;
-                    handshake(stream, authority).await
+                    handshake(&self.tasks, stream, authority).await
                 }
             },
-            Stream::Other(stream) => handshake(stream, authority).await,
+            Stream::Other(stream) => handshake(&self.tasks, stream, authority).await,
         }
     }
 }
 
-async fn handshake<S>(stream: S, authority: Authority) -> io::Result<Connection>
+async fn handshake<S>(tasks: &Tasks, stream: S, authority: Authority) -> io::Result<Connection>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams(tasks.clone()));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -224,12 +226,25 @@ where
         .keep_alive_while_idle(true);
     let (sender, connection) =
         builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::spawn(async move {
+    tasks.spawn_transient("rpc.client", async move {
         if let Err(error) = connection.await {
             tracing::debug!(error = &error as &dyn std::error::Error, "server connection ended");
         }
     });
     Ok(Connection { sender, authority, addressee: None })
+}
+
+/// Runs what hyper does for one stream, such as to send its body.
+#[derive(Clone)]
+struct Streams(Tasks);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn_transient("rpc.client_stream", task);
+    }
 }
 
 impl Service<http::Request<Body>> for Connection {

@@ -6,24 +6,22 @@
 //! (`auto_encrypt.allow_tls`), reaches only [`Bounds::open_path`], and not for long. What a client can make us
 //! hold is bounded: connections per address, time for handshakes, streams and bytes per connection.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use lictor_config::RuntimeConfig;
+use lictor_runtime::{
+    Tasks,
+    accept::{Accepted, Connections, Slots},
+};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, codegen::Service, service::Routes};
 
 use crate::{
@@ -31,13 +29,12 @@ use crate::{
     network::{Listener, Stream},
     tls::{InternalRpc, Role, is_tls},
 };
+
 /// How long an agent without a certificate may stay, and its streams: it asks one thing.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANONYMOUS_STREAMS: u32 = 4;
 /// How often a silent peer is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// How long to wait after `accept` failed for want of file descriptors.
-const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long calls may go on after shutdown began.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -96,42 +93,34 @@ impl Bounds {
     }
 }
 
-/// Serves until `shutdown`.
+/// Serves until shutdown of `tasks`, then waits until calls under way have ended, for 2 s at most.
 pub async fn serve(
     listener: impl Into<Listener>,
     tls: Arc<InternalRpc>,
     routes: Routes,
     bounds: Bounds,
-    shutdown: CancellationToken,
+    tasks: Tasks,
 ) {
-    let server = Arc::new(Server {
-        tls,
-        routes,
-        bounds,
-        connections: Mutex::default(),
-        shutdown: shutdown.clone(),
-        kill: CancellationToken::new(),
-    });
-    let (listener, tasks) = (listener.into(), TaskTracker::new());
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                tasks.spawn(server.clone().serve_one(stream, address));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept server RPC connections");
-                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
-            }
-        }
-    }
-    tasks.close();
-    if timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await.is_err() {
-        server.kill.cancel();
-        tasks.wait().await;
+    let (shutdown, slots) = (tasks.shutdown().clone(), Slots::per_address(bounds.connections));
+    let connections = Connections::new(&tasks, "rpc.connection");
+    let streams = Streams(connections.clone());
+    let server = Arc::new(Server { tls, routes, bounds, streams, shutdown: shutdown.clone() });
+    let listener = listener.into();
+    let serve = |accepted| Arc::clone(&server).serve_one(accepted);
+    shutdown.run_until_cancelled(connections.accept(&listener, &slots, serve)).await;
+    connections.drain(SHUTDOWN_TIMEOUT).await;
+}
+
+/// Runs the tasks of HTTP/2 streams where shutdown waits for them and a panic is noticed.
+#[derive(Debug, Clone)]
+pub struct Streams(pub Connections);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
     }
 }
 
@@ -139,26 +128,24 @@ struct Server {
     tls: Arc<InternalRpc>,
     routes: Routes,
     bounds: Bounds,
-    connections: Mutex<HashMap<IpAddr, usize>>,
+    streams: Streams,
     shutdown: CancellationToken,
-    /// Ends what the grace period did not.
-    kill: CancellationToken,
 }
 
 impl Server {
-    async fn serve_one(self: Arc<Self>, stream: Stream, address: SocketAddr) {
-        let ip = address.ip().to_canonical();
-        if !self.take_slot(ip) {
+    async fn serve_one(self: Arc<Self>, accepted: Accepted<(Stream, SocketAddr)>) {
+        let Accepted { stream: (stream, address), slot, .. } = accepted;
+        let Some(slot) = slot else {
             tracing::warn!(%address, limit = self.bounds.connections, "too many server RPC connections");
             return;
-        }
+        };
         match stream {
             Stream::Tcp(stream) => self.serve_tcp(stream, address).await,
             Stream::Other(stream) => {
                 self.serve_connection(stream, Caller { address, role: Role::Open }).await;
             }
         }
-        self.return_slot(ip);
+        drop(slot);
     }
 
     async fn serve_tcp(&self, stream: TcpStream, address: SocketAddr) {
@@ -205,7 +192,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(self.streams.clone());
         builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE_INTERVAL);
         let is_known = caller.role.is_agent();
         if is_known {
@@ -247,32 +234,11 @@ impl Server {
             () = overstayed => return,
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.kill.cancelled() => return,
-                }
+                connection.await
             }
         };
         if let Err(error) = ended {
             tracing::debug!(address = %caller.address, %error, "server RPC connection ended early");
-        }
-    }
-
-    fn take_slot(&self, address: IpAddr) -> bool {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = connections.entry(address).or_default();
-        let free = self.bounds.connections == 0 || *count < self.bounds.connections;
-        *count += usize::from(free);
-        free
-    }
-
-    fn return_slot(&self, address: IpAddr) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = connections.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&address);
-            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use lictor_runtime::accept;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -35,8 +36,10 @@ pub trait Accept: Send + Sync {
 }
 
 /// A connection that was made or accepted.
-pub(super) enum Stream {
+pub enum Stream {
+    /// Over TCP.
     Tcp(TcpStream),
+    /// Over another network.
     Other(Box<dyn Io>),
 }
 
@@ -54,16 +57,21 @@ impl From<TcpListener> for Listener {
     }
 }
 
-impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        match self {
+impl accept::Listener for Listener {
+    type Stream = (Stream, SocketAddr);
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        let (stream, address) = match self {
             Self::Tcp(listener) => {
-                listener.accept().await.map(|(stream, address)| (Stream::Tcp(stream), address))
+                let (stream, address) = listener.accept().await?;
+                (Stream::Tcp(stream), address)
             }
             Self::Other(listener) => {
-                listener.accept().await.map(|(stream, address)| (Stream::Other(stream), address))
+                let (stream, address) = listener.accept().await?;
+                (Stream::Other(stream), address)
             }
-        }
+        };
+        Ok(((stream, address), Some(address)))
     }
 }
 

@@ -1,8 +1,14 @@
 //! Opening a log: every byte is checked before the server takes part.
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+};
 
 use lictor_core::planted::{Bug, is_planted};
+use lictor_runtime::panics;
 use openraft::entry::RaftEntry;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError,
@@ -87,7 +93,14 @@ impl LogStore {
             let shared = shared.clone();
             thread::Builder::new()
                 .name("raft-log".to_owned())
-                .spawn(move || writer::run(&shared, queue))
+                .spawn(move || {
+                    let run = AssertUnwindSafe(|| writer::run(&shared, queue));
+                    if let Err(panic) = catch_unwind(run) {
+                        let reason = panics::caught("raft.log", &*panic);
+                        let error = shared.fail(&format!("its writer panicked: {reason}"));
+                        tracing::debug!(%error, "raft log writer ended");
+                    }
+                })
                 .map_err(StartError::Thread)?
         };
         let reader = LogReader { shared: shared.clone() };

@@ -73,7 +73,7 @@ Examples:
         let subject = self.subject(&client).await?;
         let upstreams = self.upstreams()?;
         self.banner(&subject, &upstreams);
-        log::init(&Log { level, json: self.log_json });
+        let _log = log::start(&Log { level, json: self.log_json })?;
         crate::ca::install_crypto_provider();
         let credential = match api.token {
             Token::Acl(token) => Credential::AclToken(token),

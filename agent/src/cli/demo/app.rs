@@ -11,12 +11,15 @@ use http::{Request, Response, StatusCode, Uri, header::HOST};
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lictor_runtime::{
+    Tasks,
+    accept::{Accepted, Connections, Slots, WhenFull},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::cli::{Verb, output};
 
@@ -24,6 +27,8 @@ use crate::cli::{Verb, output};
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest response of an upstream that is forwarded.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// More clients than the demo has.
+const MAX_CONNECTIONS: usize = 256;
 
 /// Flags of `demo app`.
 #[derive(Debug, clap::Args)]
@@ -51,15 +56,14 @@ Example:
             .await
             .with_context(|| format!("listening on {}", self.listen))?;
         output::line(format!("listening on {}", self.listen));
-        let shutdown = CancellationToken::new();
+        let tasks = Tasks::new();
         let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
-        let stop = shutdown.clone();
         let app = App { prefix: self.prefix, upstreams: self.upstream };
         tokio::select! {
-            () = serve(app, listener, shutdown) => {}
-            _ = terminate.recv() => stop.cancel(),
-            _ = interrupt.recv() => stop.cancel(),
+            () = serve(app, listener, tasks) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -72,17 +76,14 @@ pub(super) struct App {
     pub(super) upstreams: Vec<Uri>,
 }
 
-/// Serves until `shutdown`, then waits for open connections to end.
-pub(super) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
-    let (app, connections) = (Arc::new(app), TaskTracker::new());
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else { continue };
+/// Serves until shutdown of `tasks`, then waits for open connections to end.
+pub(super) async fn serve(app: App, listener: TcpListener, tasks: Tasks) {
+    let (app, connections) = (Arc::new(app), Connections::new(&tasks, "demo.connection"));
+    let (slots, shutdown) = (Slots::new(MAX_CONNECTIONS, WhenFull::Wait), tasks.shutdown().clone());
+    let serve = |accepted: Accepted<TcpStream>| {
         let (app, until) = (app.clone(), shutdown.clone());
-        connections.spawn(async move {
+        async move {
+            let Accepted { stream, slot, .. } = accepted;
             let service = service_fn(move |request| {
                 let app = app.clone();
                 async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
@@ -97,10 +98,11 @@ pub(super) async fn serve(app: App, listener: TcpListener, shutdown: Cancellatio
                     tracing::debug!(%error, "connection ended");
                 },
             }
-        });
-    }
-    connections.close();
-    connections.wait().await;
+            drop(slot);
+        }
+    };
+    shutdown.run_until_cancelled(connections.accept(&listener, &slots, serve)).await;
+    connections.drain(Duration::from_secs(1)).await;
 }
 
 impl App {

@@ -10,13 +10,13 @@ use http::Uri;
 use lictor_api::client::{self, Client};
 use lictor_api::contract::SIDECAR_PROXY_SUFFIX;
 use lictor_config::{Source, source::Ports};
+use lictor_runtime::Tasks;
 use lictor_sidecar::{
     Handle, Sidecar,
     config::{Config, Credential, Limits, Servers, Source as SidecarSource, Subject, Upstreams},
 };
 use serde_json::json;
 use tokio::{net::TcpListener, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::app::{self, App};
 use crate::app::Running;
@@ -58,8 +58,7 @@ pub(super) struct Stage {
     pub(super) http: Option<SocketAddr>,
     pub(super) dns: Option<SocketAddr>,
     pub(super) actors: Vec<Actor>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    tasks: Tasks,
 }
 
 impl Stage {
@@ -127,7 +126,7 @@ impl Stage {
         let listener =
             TcpListener::bind(app).await.with_context(|| format!("listening on {app}"))?;
         let application = App { prefix: service.prefix.to_owned(), upstreams: urls };
-        self.tasks.spawn(app::serve(application, listener, self.shutdown.clone()));
+        self.tasks.spawn("demo.app", app::serve(application, listener, self.tasks.clone()));
         let upstreams: Vec<_> = service
             .upstreams
             .iter()
@@ -171,8 +170,8 @@ impl Stage {
             metrics: None,
             limits: Limits { drain: Duration::from_secs(1), ..Limits::default() },
         });
-        let (shutdown, name) = (self.shutdown.clone(), service.name.to_owned());
-        self.tasks.spawn(async move {
+        let (shutdown, name) = (self.tasks.shutdown().clone(), service.name.to_owned());
+        self.tasks.spawn_transient("demo.sidecar", async move {
             if let Err(error) = sidecar.run(shutdown).await {
                 tracing::error!(service = name, %error, "sidecar ended");
             }
@@ -203,11 +202,7 @@ impl Stage {
 
     /// Ends everything in order.
     pub(super) async fn end(self) {
-        self.shutdown.cancel();
-        self.tasks.close();
-        if timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
-            tracing::warn!("some applications or sidecars did not end in time");
-        }
+        self.tasks.stop(Duration::from_secs(5)).await;
         if let Some(agent) = self.agent {
             agent.shutdown().await;
         }

@@ -6,12 +6,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::StatusCode;
 use lictor_api::{GoDuration, client::Client};
+use lictor_runtime::Tasks;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 /// COMPAT: the Go client's TTL of locks.
 const SESSION_TTL: Duration = Duration::from_secs(15);
@@ -22,7 +20,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct LockSession {
     client: Client,
     id: String,
-    renewal: JoinHandle<()>,
+    renewal: Tasks,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +42,12 @@ impl LockSession {
             .await
             .context("failed to create session")?;
         let Created { id } = answer.json()?;
-        let renewal = tokio::spawn(renew(client.clone(), id.clone()));
+        let renewal = Tasks::new();
+        let (until, renewed) = (renewal.shutdown().clone(), renew(client.clone(), id.clone()));
+        // Its end is noticed by the loss of the lock.
+        renewal.spawn_transient("lock.renewal", async move {
+            until.run_until_cancelled(renewed).await;
+        });
         Ok(Self { client, id, renewal })
     }
 
@@ -55,7 +58,7 @@ impl LockSession {
 
     /// Destroys it. If that fails, it expires by its TTL.
     pub(super) async fn destroy(self) {
-        self.renewal.abort();
+        self.renewal.end().await;
         let path = format!("/v1/session/destroy/{}", self.id);
         if let Err(error) = self.client.put(&path, &[], Bytes::new()).await {
             tracing::debug!(%error, "destroying the lock's session");

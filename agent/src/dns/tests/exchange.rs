@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::dns::{Backend, Listeners, ServeError, serve};
+use crate::dns::{Backend, Listeners, serve, udp::THREAD};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// An address that no other test uses: its ports are free again when the test frees them.
@@ -25,7 +25,7 @@ pub(super) struct Served {
     pub(super) address: SocketAddr,
     pub(super) backend: Backend,
     shutdown: CancellationToken,
-    task: JoinHandle<Result<(), ServeError>>,
+    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
@@ -43,7 +43,13 @@ impl Served {
         let listeners = Listeners::bind(&[address]).unwrap();
         let address = listeners.addresses()[0];
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listeners, backend.clone(), shutdown.clone()));
+        let tasks = lictor_runtime::Tasks::until(shutdown.clone());
+        let serving = backend.clone();
+        let task = tokio::spawn(async move {
+            let result = serve(listeners, serving, tasks.clone()).await;
+            tasks.stop(DEADLINE).await;
+            result
+        });
         Self { address, backend, shutdown, task }
     }
 
@@ -98,6 +104,38 @@ async fn queries_are_answered_over_udp_and_tcp() {
         }
     })
     .await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_query_that_panics_a_thread_is_lost_and_those_after_it_are_answered() {
+    let served = Served::start(catalog(), zone());
+    let address = served.address;
+    client(move || {
+        let request = query("foo.node.consul.", RecordType::A);
+        let packet = request.to_vec().unwrap();
+        crate::plant::plant_panic(THREAD, &format!("{packet:?}"));
+        let socket = UdpSocket::bind(LOOPBACK).unwrap();
+        socket.connect(address).unwrap();
+        socket.send(&packet).unwrap();
+        // From the same port, so that the same thread answers.
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let begin = std::time::Instant::now();
+        let mut answer = [0; 4096];
+        loop {
+            let next = query("web.service.consul.", RecordType::A);
+            socket.send(&next.to_vec().unwrap()).unwrap();
+            if let Ok(length) = socket.recv(&mut answer) {
+                let answer = Message::from_vec(&answer[..length]).unwrap();
+                assert_eq!(answer.metadata.id, next.metadata.id, "the lost query is not answered");
+                break;
+            }
+            assert!(begin.elapsed() < DEADLINE);
+        }
+        assert!(crate::plant::has_panicked(THREAD, &format!("{packet:?}")));
+    })
+    .await;
+    assert!(lictor_runtime::panics::by_task().iter().any(|(task, _)| *task == THREAD));
     served.stop().await;
 }
 

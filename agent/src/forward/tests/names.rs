@@ -53,7 +53,8 @@ async fn an_address_that_no_server_knows_is_the_recursors_of_the_agent_that_is_a
     let backend = dns::Backend { store: client.store.clone(), zone: client.dns.clone(), remote };
     let listeners = dns::Listeners::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
     let (address, until) = (listeners.addresses()[0], CancellationToken::new());
-    let serving = tokio::spawn(dns::serve(listeners, backend, until.clone()));
+    let tasks = lictor_runtime::Tasks::until(until.clone());
+    let serving = tokio::spawn(dns::serve(listeners, backend, tasks));
     for (asked, name) in [
         ("7.0.0.10.in-addr.arpa.", "web-1.node.dc1.consul."),
         ("8.8.8.8.in-addr.arpa.", "host.example."),

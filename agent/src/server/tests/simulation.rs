@@ -138,19 +138,21 @@ impl Host {
         let consensus = self.consensus(&directory, &store).await;
         let server = Arc::new(Server::new(store, consensus, peers(&directory), HOLD_TIMEOUT));
         let listener = turmoil::net::TcpListener::bind(("0.0.0.0", PORT)).await?;
-        let shutdown = CancellationToken::new();
+        let tasks = Tasks::new();
         tokio::spawn(serve(
             Listener::Other(Box::new(Port(listener))),
             Arc::default(),
             rpc::consensus_services(&server),
             Bounds { connections: 0, handshake: DEADLINE, open_path: "" },
-            shutdown.clone(),
+            tasks.clone(),
         ));
         let leading = server.clone();
-        let begin = move |tasks: &tokio_util::task::TaskTracker, until| {
-            tasks.spawn(crate::server::sessions::run(leading.clone(), until));
+        let begin = move |term: &Tasks| {
+            let (leading, until) = (leading.clone(), term.shutdown().clone());
+            let run = move || crate::server::sessions::run(leading.clone(), until.clone());
+            term.restart("leader.sessions", run);
         };
-        tokio::spawn(leader::run(server.clone(), begin, shutdown));
+        tokio::spawn(leader::run(server.clone(), begin, tasks));
         if place == 0 && !self.founded.swap(true, Ordering::Relaxed) {
             let peers: Vec<Peer> = directory.known().iter().map(peer).collect();
             server.consensus().found(&peers).await.unwrap();

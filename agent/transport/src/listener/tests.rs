@@ -12,7 +12,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 async fn listen(tls: InternalRpc, bounds: Bounds) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = serve(listener, Arc::new(tls), Routes::default(), bounds, shutdown.clone());
+    let serving =
+        serve(listener, Arc::new(tls), Routes::default(), bounds, Tasks::until(shutdown.clone()));
     tokio::spawn(serving);
     (address, shutdown)
 }

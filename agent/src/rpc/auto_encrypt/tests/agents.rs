@@ -9,6 +9,7 @@ use lictor_api::server::{
     v1::{forward_client::ForwardClient, peer_client::PeerClient, raft_client::RaftClient},
 };
 use lictor_config::runtime::{Listen, TlsProtocol};
+use lictor_runtime::Tasks;
 use lictor_transport::{
     listener::{Bounds, serve},
     servers::KnownServer,
@@ -52,7 +53,8 @@ impl TestServer {
         let (agent, shutdown) = (running.agent().clone(), CancellationToken::new());
         let services = rpc::server_services(&agent, agent.server().unwrap(), &shutdown);
         let bounds = Bounds::new(&agent.config.load(), SIGN_PATH);
-        let serving = serve(listener, agent.tls.rpc.clone(), services, bounds, shutdown.clone());
+        let (tls, tasks) = (agent.tls.rpc.clone(), Tasks::until(shutdown.clone()));
+        let serving = serve(listener, tls, services, bounds, tasks);
         Self { running, address, shutdown, serving: tokio::spawn(serving) }
     }
 
