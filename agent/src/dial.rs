@@ -1,8 +1,7 @@
 //! Outgoing connections of checks: names, TCP, TLS; errors in the words of Go's net package, which
 //! Consul's users know from check outputs.
 //!
-//! Static binaries have no NSS: names go through hickory-resolver (with /etc/hosts), and
-//! `localhost` is the loopback addresses whatever files there are.
+//! Names are looked up with [`resolve`].
 
 use std::{
     io,
@@ -10,21 +9,23 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use hickory_resolver::{TokioResolver, config::ResolverConfig};
-use lictor_api::types::agent::CheckDefinition;
+use lictor_api::{
+    error::chain,
+    resolve::{self, LookupError},
+    tls::AnyServer,
+    types::agent::CheckDefinition,
+};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, RootCertStore,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::ServerName,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Resolver and TLS settings, made when they are first needed.
+/// TLS settings, made when they are first needed.
 #[derive(Default)]
 pub(crate) struct Dialer {
-    resolver: OnceLock<Option<TokioResolver>>,
     verifying: OnceLock<Arc<ClientConfig>>,
     trusting: OnceLock<Arc<ClientConfig>>,
 }
@@ -50,32 +51,8 @@ impl Dialer {
         let port: u16 =
             port.parse().map_err(|_| failed(&format!("lookup {network}/{port}: unknown port")))?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let addresses = self.lookup(host).await.map_err(|reason| failed(&reason))?;
+        let addresses = lookup(host).await.map_err(|reason| failed(&reason))?;
         Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
-    }
-
-    async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, String> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![ip]);
-        }
-        let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if host.is_empty() || name == "localhost" || name.ends_with(".localhost") {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        }
-        let listed = in_hosts_file(&name);
-        if !listed.is_empty() {
-            return Ok(listed);
-        }
-        let Some(resolver) = self.resolver.get_or_init(system_resolver) else {
-            return Err(format!("lookup {host}: no resolver is configured"));
-        };
-        match resolver.lookup_ip(host).await {
-            Ok(found) => Ok(found.iter().collect()),
-            Err(error) if error.is_no_records_found() => {
-                Err(format!("lookup {host}: no such host"))
-            }
-            Err(error) => Err(format!("lookup {host}: {error}")),
-        }
     }
 
     /// Connects to the first address that answers; the error is the first address's.
@@ -136,26 +113,15 @@ pub(crate) fn refusal(prefix: &str, error: &io::Error) -> String {
     }
 }
 
-/// A name's addresses in `/etc/hosts`. The resolver would ask servers for the other family's
-/// address all the same, and wait for them where there are none.
-fn in_hosts_file(name: &str) -> Vec<IpAddr> {
-    let text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let address = |line: &str| {
-        let mut words = line.split('#').next()?.split_whitespace();
-        let address = words.next()?.parse().ok()?;
-        words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
-    };
-    text.lines().filter_map(address).collect()
-}
-
-fn system_resolver() -> Option<TokioResolver> {
-    let builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
-        TokioResolver::builder_with_config(ResolverConfig::default(), Default::default())
-    });
-    builder
-        .build()
-        .inspect_err(|error| tracing::warn!(target: "agent", %error, "checks cannot resolve names"))
-        .ok()
+/// Returns the addresses of a name; no name is this host.
+async fn lookup(host: &str) -> Result<Vec<IpAddr>, String> {
+    if host.is_empty() {
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    resolve::lookup(host).await.map_err(|error| match error {
+        LookupError::NoSuchHost(host) => format!("lookup {host}: no such host"),
+        LookupError::Failed { host, source } => format!("lookup {host}: {}", chain(&*source)),
+    })
 }
 
 fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
@@ -181,51 +147,12 @@ fn verifying() -> Arc<ClientConfig> {
     Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
 }
 
+/// `tls_skip_verify`: the check asks whether the program answers, not who it is.
 fn trusting() -> Arc<ClientConfig> {
-    let verifier = AnyCertificate(provider().signature_verification_algorithms);
     Arc::new(
         builder()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(Arc::new(AnyServer))
             .with_no_client_auth(),
     )
-}
-
-/// `tls_skip_verify`: the check asks whether the program answers, not who it is.
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

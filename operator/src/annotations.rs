@@ -50,15 +50,6 @@ pub fn conflicts(pairs: &Pairs) -> Vec<String> {
     .collect()
 }
 
-/// Parses a boolean as Go's `strconv.ParseBool` does.
-pub fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 /// Parses the value of `service-tags`: items between commas, `\,` is a comma, blanks are trimmed,
 /// empty items are dropped, and an item that is exactly `$POD_NAME` is the pod's name.
 pub fn parse_tags(text: &str, pod_name: &str) -> Vec<String> {
@@ -125,14 +116,5 @@ mod tests {
         check("$POD_NAME,x$POD_NAME", &["web-0", "x$POD_NAME"]);
         check(r"a\b", &[r"a\b"]);
         check("", &[]);
-    }
-
-    #[test]
-    fn booleans_are_those_of_go() {
-        assert_eq!(parse_bool("True"), Some(true));
-        assert_eq!(parse_bool("f"), Some(false));
-        for odd in ["yes", "tRue", "", "on"] {
-            assert_eq!(parse_bool(odd), None, "{odd}");
-        }
     }
 }

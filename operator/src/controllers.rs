@@ -13,6 +13,7 @@ pub(crate) mod api_server;
 
 use std::time::Duration;
 
+use lictor_runtime::backoff::Backoff;
 use metrics::counter;
 
 use crate::metrics::FAILURES;
@@ -22,14 +23,16 @@ use crate::metrics::FAILURES;
 const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two passes when nothing changes.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
+/// Between a pass that failed and the next.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts a failed pass of `controller`, which is the name of its module.
 fn count_failure(controller: &'static str) {
     counter!(FAILURES, "controller" => controller).increment(1);
 }
 
-/// Returns how long to wait before the next attempt: from 0.25 s after the first failure to 10 s
-/// after many.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(250 << failures.min(6)).min(Duration::from_secs(10))
+/// Returns the pauses after failed passes.
+fn backoff() -> Backoff {
+    Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL)
 }

@@ -6,8 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use lictor_api::SpiffeId;
-use lictor_api::error::chain;
+use lictor_api::{SpiffeId, error::chain, resolve::lookup_with_port};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -18,7 +17,6 @@ use crate::{
     drain::Drain,
     handshake::{self, TLS_BUFFER_BYTES},
     listener::{Accepted, prepare, reset},
-    names,
     outcome::{Class, Outcome, Side},
     policy::Policy,
     state::{State, known},
@@ -182,7 +180,7 @@ impl Inbound {
             Outcome::because(Class::DialFailed, format_args!("dialing {host}:{port}: {reason}"))
         };
         let connect = async {
-            let addresses = names::lookup(&host, port).await.map_err(|error| failed(&error))?;
+            let addresses = lookup_with_port(&host, port).await.map_err(|error| failed(&error))?;
             let stream =
                 TcpStream::connect(&addresses[..]).await.map_err(|error| failed(&error))?;
             prepare(&stream).map_err(|error| failed(&error))?;

@@ -42,7 +42,6 @@ mod snapshot;
 // The ground: plain values, rules and bytes that know nothing of a sidecar.
 mod copy;
 mod drain;
-mod names;
 mod outcome;
 mod policy;
 pub mod probe;

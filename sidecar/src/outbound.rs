@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lictor_api::error::chain;
+use lictor_api::{
+    error::chain,
+    resolve::{LookupError, lookup_with_port},
+};
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -25,7 +28,7 @@ use crate::{
     drain::Drain,
     handshake::{self, TLS_BUFFER_BYTES},
     listener::{Accepted, prepare, reset},
-    metrics, names,
+    metrics,
     outcome::{Class, Outcome, Side},
     state::{State, known},
     target::{Endpoint, Target},
@@ -50,7 +53,7 @@ pub(crate) struct Outbound {
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
     #[error("looking up")]
-    Lookup(#[from] names::LookupError),
+    Lookup(#[from] LookupError),
     #[error("connecting")]
     Connect(#[source] io::Error),
     #[error("handshake: {}", .0.reason.as_deref().unwrap_or_default())]
@@ -181,7 +184,7 @@ impl Outbound {
         record: &mut Record,
     ) -> Result<TlsStream<TcpStream>, AttemptError> {
         let connect = async {
-            let addresses = names::lookup(&endpoint.host, endpoint.port).await?;
+            let addresses = lookup_with_port(&endpoint.host, endpoint.port).await?;
             TcpStream::connect(&addresses[..]).await.map_err(AttemptError::Connect)
         };
         let tcp = timeout(limit, connect).await.map_err(|_| AttemptError::TimedOut(limit))??;

@@ -14,7 +14,10 @@ use std::{
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use lictor_api::mesh::{ACL_TOKEN, AUTHORIZATION, v1::mesh_client::MeshClient};
+use lictor_api::{
+    mesh::{ACL_TOKEN, AUTHORIZATION, v1::mesh_client::MeshClient},
+    resolve::lookup_with_port,
+};
 use rand::seq::SliceRandom as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -31,7 +34,7 @@ use tonic::{
 
 use crate::{
     config::{Credential, ServerTls, Servers},
-    names, tls,
+    tls,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,7 +160,7 @@ async fn dial_tcp(uri: &Uri) -> io::Result<TcpStream> {
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 8503 } else { 8500 });
     let mut addresses =
-        names::lookup(uri.host().unwrap_or_default(), port).await.map_err(io::Error::other)?;
+        lookup_with_port(uri.host().unwrap_or_default(), port).await.map_err(io::Error::other)?;
     addresses.shuffle(&mut rand::rng());
     let tcp = TcpStream::connect(&addresses[..]).await?;
     tcp.set_nodelay(true)?;

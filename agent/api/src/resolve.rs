@@ -7,7 +7,7 @@
 
 use std::{
     error::Error,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -54,6 +54,15 @@ pub async fn lookup(host: &str) -> Result<Vec<IpAddr>, LookupError> {
         }
         _ => Err(LookupError::NoSuchHost(host.to_owned())),
     }
+}
+
+/// Returns the addresses of `host` with `port`, as [`lookup`] does.
+///
+/// # Errors
+/// As [`lookup`].
+pub async fn lookup_with_port(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+    let addresses = lookup(host).await?.into_iter();
+    Ok(addresses.map(|address| SocketAddr::new(address, port)).collect())
 }
 
 /// Returns the addresses that follow from the name itself.

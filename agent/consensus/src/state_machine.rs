@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures_util::{Stream, TryStreamExt};
+use lictor_api::error::chain;
 use lictor_core::{
     fsm::{self, Command, Response},
     planted::{Bug, is_planted},
@@ -237,15 +238,4 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 /// Returns the pause before the next snapshot after one that took this long.
 fn pause_after(taken: Duration) -> Duration {
     if taken < MIN_PACED_SNAPSHOT { Duration::ZERO } else { taken * (SNAPSHOT_TIME_DIVISOR - 1) }
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -12,7 +12,7 @@ pub use target::{KubernetesPods, Resolve, Target, TargetError};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rand::RngExt;
+use lictor_runtime::backoff::jittered;
 use tokio_util::sync::CancellationToken;
 
 use super::{Member, Pool};
@@ -189,11 +189,6 @@ fn distinct(addresses: Vec<SocketAddr>, own: SocketAddr) -> Vec<SocketAddr> {
         }
     }
     seen
-}
-
-/// Between three quarters and all of it: many agents that lost one server do not come at once.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::rng().random_range(0.75..=1.0))
 }
 
 #[cfg(test)]

@@ -123,11 +123,8 @@ fn is_boolean(arg: &Arg) -> bool {
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
 fn boolean(name: &str, value: &str) -> Result<bool, FlagError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(FlagError::Boolean { name: name.to_owned(), value: value.to_owned() }),
-    }
+    let invalid = || FlagError::Boolean { name: name.to_owned(), value: value.to_owned() };
+    lictor_api::go::parse_bool(value).ok_or_else(invalid)
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{Controller, controller::Action, watcher},
 };
-use lictor_runtime::Tasks;
+use lictor_runtime::{Tasks, backoff::jittered};
 use serde_json::json;
 
 use self::entry::{Owner, entry, normal, owner, resource};
-use super::{RESYNC_INTERVAL, backoff, count_failure};
+use super::{MAX_RETRY_INTERVAL, RESYNC_INTERVAL, count_failure};
 use crate::{
     annotations,
     context::Context,
@@ -91,7 +91,7 @@ async fn reconcile<S: Servers>(
             if report(&object, &context, ("False", reason, &text), false).await? {
                 context.warn(&object.object_ref(&()), reason, "Sync", &text).await;
             }
-            Ok(Action::requeue(backoff(u32::MAX)))
+            Ok(Action::requeue(jittered(MAX_RETRY_INTERVAL)))
         }
         Err(ReconcileError::Servers(error)) => {
             // Without its causes: a text that differs each time would be a change each time.

@@ -62,19 +62,18 @@ async fn run<S: Send + Sync + 'static>(
     if corefiles.wait_until_ready().await.is_err() || services.wait_until_ready().await.is_err() {
         return;
     }
-    let mut failures = 0;
+    let mut backoff = backoff();
     loop {
         let address = services.state().first().and_then(|service| address(service));
         let pause = match pass(&context, address).await {
             Ok(()) => {
-                failures = 0;
+                backoff.reset();
                 RESYNC_INTERVAL
             }
             Err(error) => {
-                failures += 1;
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, failures, "cluster dns not configured");
-                backoff(failures)
+                let (error, pause): (&dyn std::error::Error, _) = (&error, backoff.next_pause());
+                tracing::warn!(error, ?pause, "cluster dns not configured");
+                pause
             }
         };
         tokio::select! {

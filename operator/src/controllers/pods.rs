@@ -17,7 +17,7 @@ use kube::{
     runtime::{reflector::Store, watcher},
 };
 use lictor_api::contract::{LICTOR_PREFIX, META_K8S_NAMESPACE};
-use lictor_runtime::Tasks;
+use lictor_runtime::{Tasks, backoff::Backoff};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::Notify;
 
@@ -97,17 +97,20 @@ struct Registrar<'a, S> {
     cluster: &'a str,
     actual: Option<(Actual, Instant)>,
     ownership: Ownership,
-    failures: u32,
+    backoff: Backoff,
+    /// When the last pass failed: the pause before the next.
+    retry_in: Option<Duration>,
 }
 
 impl<'a, S: Servers> Registrar<'a, S> {
     fn new(servers: &'a S, cluster: &'a str) -> Self {
-        Self { servers, cluster, actual: None, ownership: Ownership::default(), failures: 0 }
+        let (ownership, backoff) = (Ownership::default(), backoff());
+        Self { servers, cluster, actual: None, ownership, backoff, retry_in: None }
     }
 
     /// Returns how long to wait when nothing changes.
     fn pause(&self) -> Duration {
-        if self.failures > 0 { backoff(self.failures - 1) } else { RESYNC_INTERVAL }
+        self.retry_in.unwrap_or(RESYNC_INTERVAL)
     }
 
     /// Compares once and writes the difference; returns what the pods' owners should know.
@@ -125,7 +128,8 @@ impl<'a, S: Servers> Registrar<'a, S> {
         gauge!(INSTANCES).set(u32::try_from(desired.instances.len()).unwrap_or(u32::MAX));
         match self.write(&desired.instances, &mut actual.0).await {
             Ok(()) => {
-                self.failures = 0;
+                self.backoff.reset();
+                self.retry_in = None;
                 self.actual = Some(actual);
             }
             // The write may have happened or not; only the catalog knows.
@@ -156,10 +160,11 @@ impl<'a, S: Servers> Registrar<'a, S> {
     }
 
     fn failed(&mut self, error: &ServersError, what: &str) {
-        self.failures = self.failures.saturating_add(1);
+        let pause = self.backoff.next_pause();
+        self.retry_in = Some(pause);
         count_failure("pods");
         let error: &dyn std::error::Error = error;
-        tracing::warn!(error, what, failures = self.failures, "catalog out of date");
+        tracing::warn!(error, what, ?pause, "catalog out of date");
     }
 
     /// Carries the plan out, each kind of write after the one before it, and records in `actual`

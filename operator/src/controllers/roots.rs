@@ -57,11 +57,15 @@ async fn run<S: Send + Sync + 'static>(
     if copies.wait_until_ready().await.is_err() || namespaces.wait_until_ready().await.is_err() {
         return;
     }
-    let mut failures = 0;
+    let mut backoff = backoff();
     loop {
         let complete = pass(&context, &namespaces.state(), &copies.state()).await;
-        failures = if complete { 0 } else { failures + 1 };
-        let pause = if complete { RESYNC_INTERVAL } else { backoff(failures) };
+        let pause = if complete {
+            backoff.reset();
+            RESYNC_INTERVAL
+        } else {
+            backoff.next_pause()
+        };
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(DEBOUNCE_INTERVAL).await,
             () = tokio::time::sleep(pause) => {}

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use k8s_openapi::api::core::v1::Pod;
 use lictor_api::{
     contract::{ANNOTATION_SERVICE, ANNOTATION_UPSTREAMS},
+    go::parse_bool,
     upstream::{self, InvalidUpstream, Upstream},
 };
 
@@ -103,7 +104,7 @@ pub fn validate(pod: &Pod, default_inject: bool) -> Result<Verdict, Refusal> {
 
 fn wanted(pairs: &Pairs, default_inject: bool) -> Result<bool, Refusal> {
     let Some(text) = annotations::get(pairs, INJECT) else { return Ok(default_inject) };
-    annotations::parse_bool(text).ok_or_else(|| Refusal::Inject(text.to_owned()))
+    parse_bool(text).ok_or_else(|| Refusal::Inject(text.to_owned()))
 }
 
 fn check_shape(pod: &Pod) -> Result<(), Refusal> {

@@ -7,12 +7,10 @@
 
 use std::sync::Arc;
 
-use lictor_api::SpiffeId;
+use lictor_api::{SpiffeId, tls::algorithms, verify_signatures};
 use rustls::{
-    CertificateError as TlsCertificateError, DigitallySignedStruct, DistinguishedName, OtherError,
-    SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::WebPkiSupportedAlgorithms,
+    CertificateError as TlsCertificateError, DistinguishedName, OtherError,
+    client::danger::{ServerCertVerified, ServerCertVerifier},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -71,10 +69,6 @@ fn verify_chain(
         .map_err(|error| Refused::Chain(error.to_string()))
 }
 
-fn algorithms() -> WebPkiSupportedAlgorithms {
-    rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms
-}
-
 /// Accepts exactly the endpoint that the connection is meant for.
 #[derive(Debug)]
 pub(crate) struct ExactPeer {
@@ -86,33 +80,6 @@ pub(crate) struct ExactPeer {
 #[derive(Debug)]
 pub(crate) struct AnyService {
     pub(crate) roots: Arc<Roots>,
-}
-
-/// TLS 1.2 is not offered, so its signatures never get here; both traits demand the method.
-macro_rules! tls13_signatures {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Err(rustls::PeerIncompatible::Tls12NotOfferedOrEnabled.into())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            algorithms().supported_schemes()
-        }
-    };
 }
 
 impl ServerCertVerifier for ExactPeer {
@@ -133,7 +100,7 @@ impl ServerCertVerifier for ExactPeer {
         Ok(ServerCertVerified::assertion())
     }
 
-    tls13_signatures!();
+    verify_signatures!(tls13);
 }
 
 impl ClientCertVerifier for AnyService {
@@ -157,5 +124,5 @@ impl ClientCertVerifier for AnyService {
         Ok(ClientCertVerified::assertion())
     }
 
-    tls13_signatures!();
+    verify_signatures!(tls13);
 }

@@ -9,8 +9,9 @@
 
 use std::{io, time::Duration};
 
+use lictor_api::resolve::lookup_with_port;
 use tokio::{
-    net::{UdpSocket, UnixDatagram, lookup_host},
+    net::{UdpSocket, UnixDatagram},
     time::timeout,
 };
 
@@ -131,7 +132,10 @@ pub async fn send(address: &str, lines: &[String]) {
 
 /// Returns how many packets were lost.
 async fn send_udp(address: &str, packets: &[String]) -> io::Result<u64> {
-    let receiver = lookup_host(address).await?.next().ok_or(io::ErrorKind::NotFound)?;
+    let (host, port) = address.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+    let port = port.parse().map_err(io::Error::other)?;
+    let receivers = lookup_with_port(host, port).await.map_err(io::Error::other)?;
+    let receiver = receivers.first().ok_or(io::ErrorKind::NotFound)?;
     let any = if receiver.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(receiver).await?;

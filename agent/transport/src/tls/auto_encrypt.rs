@@ -17,6 +17,7 @@ use std::{
 
 use lictor_config::RuntimeConfig;
 use lictor_core::state::{State, Topic, WatchSet};
+use lictor_runtime::backoff::Backoff;
 use lictor_store::Store;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -85,7 +86,7 @@ pub async fn keep(
     config: Arc<RuntimeConfig>,
     shutdown: CancellationToken,
 ) {
-    let mut retry = MIN_RETRY_INTERVAL;
+    let mut backoff = Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
     loop {
         let asked = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -94,7 +95,7 @@ pub async fn keep(
         let pause = match asked {
             Ok(left) => {
                 tracing::info!(seconds_left = left.as_secs(), "certificate received from a server");
-                retry = MIN_RETRY_INTERVAL;
+                backoff.reset();
                 left.mul_f64(rand::random_range(0.65..0.75)).max(MIN_RETRY_INTERVAL)
             }
             Err(error) => {
@@ -102,9 +103,7 @@ pub async fn keep(
                     error = &error as &dyn std::error::Error,
                     "no certificate from a server yet, trying again"
                 );
-                let pause = retry.mul_f64(rand::random_range(0.5..1.0));
-                retry = (retry * 2).min(MAX_RETRY_INTERVAL);
-                pause
+                backoff.next_pause()
             }
         };
         tokio::select! {
