@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod lock;
+mod prometheus;
 
 use std::{
     os::unix::{fs::symlink, process::CommandExt},
