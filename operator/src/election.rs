@@ -1,9 +1,9 @@
 //! Leader election on a Lease: at most one replica writes.
 //!
-//! The clocks of nodes are not compared: a lease is free when its holder gave it up, or when this
-//! replica has watched it unchanged for its whole duration. The holder stops leading well before
-//! others may take over, also when the API server does not answer. `kube-lease-manager` was
-//! weighed: it compares wall clocks and keeps leading through failed renewals.
+//! The clocks of nodes are not compared: a lease is free when its holder released it, or when this
+//! replica has observed it unchanged for its whole duration. The holder stops leading before others
+//! may take over, also when the API server does not respond. `kube-lease-manager` was considered:
+//! it compares wall clocks and goes on leading through failed renewals.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 /// How long a lease is valid after its last renewal.
-const DURATION_SECONDS: i32 = 15;
-/// A holder that could not renew for so long stops leading.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two attempts.
-const PERIOD: Duration = Duration::from_secs(2);
-/// For one request to the API server.
+const LEASE_DURATION_SECONDS: i32 = 15;
+/// A holder that could not renew for this long stops leading (client-go: `RenewDeadline`).
+const RENEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts to acquire or renew (client-go: `RetryPeriod`).
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of one attempt, and of the release.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Takes part in the election until `stop`, then gives the lease up. `leading` says whether this
+/// Acquires and renews the lease until `stop`, then releases it. `leading` holds whether this
 /// replica leads.
 pub async fn run(
     client: Client,
@@ -42,27 +42,26 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let api = Api::namespaced(client, namespace);
-    let mut candidate = Candidate { api, name, identity, seen: None, renewed: None };
-    loop {
-        let attempt = timeout(REQUEST_TIMEOUT, candidate.attempt()).await;
-        match attempt {
-            Ok(Ok(true)) => candidate.renewed = Some(Instant::now()),
-            Ok(Ok(false)) => candidate.renewed = None,
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, lease = name, "lease not renewed");
-            }
-            Err(_) => tracing::warn!(lease = name, "lease not renewed in time"),
+    let mut candidate = Candidate { api, name, identity, seen: None };
+    let attempt = async || match timeout(REQUEST_TIMEOUT, candidate.attempt()).await {
+        Ok(Ok(true)) => Attempt::Renewed,
+        Ok(Ok(false)) => Attempt::HeldByAnother,
+        Ok(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, lease = name, "lease not renewed");
+            Attempt::Failed
         }
-        let leads = candidate.renewed.is_some_and(|at| at.elapsed() < RENEW_DEADLINE);
+        Err(_) => {
+            tracing::warn!(lease = name, "lease not renewed in time");
+            Attempt::Failed
+        }
+    };
+    let set_leading = |leads| {
         if leading.send_if_modified(|before| std::mem::replace(before, leads) != leads) {
             tracing::info!(leads, lease = name, identity, "leadership changed");
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = stop.cancelled() => break,
-        }
-    }
+    };
+    repeat(attempt, set_leading, &stop).await;
     leading.send_replace(false);
     match timeout(REQUEST_TIMEOUT, candidate.release()).await {
         Ok(Ok(())) => {}
@@ -74,17 +73,62 @@ pub async fn run(
     }
 }
 
+/// Outcome of one attempt to acquire or renew the lease.
+enum Attempt {
+    Renewed,
+    HeldByAnother,
+    Failed,
+}
+
+/// Repeats `attempt` until `stop`. Leadership lasts [`RENEW_TIMEOUT`] from the start of the last
+/// attempt that renewed the lease, and ends then, whatever an attempt under way waits for.
+async fn repeat(
+    mut attempt: impl AsyncFnMut() -> Attempt,
+    set_leading: impl Fn(bool),
+    stop: &CancellationToken,
+) {
+    let mut expires = None;
+    loop {
+        let started = Instant::now();
+        let attempted = tokio::select! {
+            attempted = attempt() => attempted,
+            () = reached(expires) => Attempt::Failed,
+        };
+        match attempted {
+            Attempt::Renewed => expires = Some(started + RENEW_TIMEOUT),
+            Attempt::HeldByAnother => expires = None,
+            Attempt::Failed => expires = expires.filter(|at| Instant::now() < *at),
+        }
+        set_leading(expires.is_some());
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            () = reached(expires) => {
+                expires = None;
+                set_leading(false);
+            }
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Waits until a time; for ever without one.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Candidate<'a> {
     api: Api<Lease>,
     name: &'a str,
     identity: &'a str,
-    /// The lease's resource version, and since when it has been that.
+    /// The lease's resource version, and when it was first observed.
     seen: Option<(String, Instant)>,
-    renewed: Option<Instant>,
 }
 
 impl Candidate<'_> {
-    /// Takes or renews the lease if it is ours to take; true if this replica holds it.
+    /// Acquires or renews the lease if it is free or ours; returns whether this replica holds it.
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
         let Some(lease) = self.api.get_opt(self.name).await? else {
             let lease = Lease {
@@ -106,7 +150,7 @@ impl Candidate<'_> {
         lost_race(self.api.replace(self.name, &PostParams::default(), &lease).await)
     }
 
-    /// Leaves the lease without a holder, if it is ours.
+    /// Clears the holder of the lease, if it is this replica.
     async fn release(&self) -> Result<(), kube::Error> {
         let Some(mut lease) = self.api.get_opt(self.name).await? else { return Ok(()) };
         let spec = lease.spec.get_or_insert_default();
@@ -119,7 +163,7 @@ impl Candidate<'_> {
     }
 }
 
-/// A conflict means that another replica was faster, which is no failure.
+/// Returns `false` for a conflict: another replica was faster, which is not a failure.
 fn lost_race(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
     match result {
         Ok(_) => Ok(true),
@@ -128,10 +172,10 @@ fn lost_race(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
     }
 }
 
-/// Returns whether `identity` may write itself into the lease, which it has watched `unchanged` for
-/// so long.
+/// Returns whether `identity` may acquire the lease, which it has observed without a change for
+/// `unchanged`.
 fn may_take(spec: &LeaseSpec, identity: &str, unchanged: Duration) -> bool {
-    let duration = u64::try_from(spec.lease_duration_seconds.unwrap_or(DURATION_SECONDS));
+    let duration = u64::try_from(spec.lease_duration_seconds.unwrap_or(LEASE_DURATION_SECONDS));
     match spec.holder_identity.as_deref() {
         None | Some("") => true,
         Some(holder) if holder == identity => true,
@@ -139,6 +183,7 @@ fn may_take(spec: &LeaseSpec, identity: &str, unchanged: Duration) -> bool {
     }
 }
 
+/// Returns the spec of a lease held by `identity`, acquired now unless `before` was held by it too.
 fn held_by(identity: &str, before: Option<&LeaseSpec>) -> LeaseSpec {
     let now = MicroTime(Timestamp::now());
     let same = before.is_some_and(|spec| spec.holder_identity.as_deref() == Some(identity));
@@ -146,7 +191,7 @@ fn held_by(identity: &str, before: Option<&LeaseSpec>) -> LeaseSpec {
     let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
     LeaseSpec {
         holder_identity: Some(identity.to_owned()),
-        lease_duration_seconds: Some(DURATION_SECONDS),
+        lease_duration_seconds: Some(LEASE_DURATION_SECONDS),
         acquire_time: acquired.or_else(|| Some(now.clone())),
         renew_time: Some(now),
         lease_transitions: Some(transitions + i32::from(!same)),
@@ -181,9 +226,35 @@ mod tests {
         assert_eq!(taken.lease_transitions, renewed.lease_transitions.map(|n| n + 1));
     }
 
-    #[test]
-    fn the_holder_stops_before_others_may_start() {
-        let lease = Duration::from_secs(u64::try_from(DURATION_SECONDS).unwrap());
-        assert!(RENEW_DEADLINE + REQUEST_TIMEOUT < lease);
+    #[tokio::test(start_paused = true)]
+    async fn the_holder_stops_before_others_may_start_also_while_a_request_hangs() {
+        let lease = Duration::from_secs(u64::try_from(LEASE_DURATION_SECONDS).unwrap());
+        let (stop, leading) = (CancellationToken::new(), watch::Sender::new(false));
+        let mut attempts = 0;
+        let attempt = async || {
+            attempts += 1;
+            // The first takes its time, and the lease may be renewed at its beginning.
+            match attempts {
+                1 => tokio::time::sleep(REQUEST_TIMEOUT - Duration::from_millis(1)).await,
+                _ => std::future::pending().await,
+            }
+            Attempt::Renewed
+        };
+        let mut observed = leading.subscribe();
+        let began = Instant::now();
+        let set_leading = |leads| {
+            leading.send_replace(leads);
+        };
+        let observe = async {
+            observed.wait_for(|leads| *leads).await.unwrap();
+            observed.wait_for(|leads| !*leads).await.unwrap();
+            began.elapsed()
+        };
+        let ended = tokio::select! {
+            () = repeat(attempt, set_leading, &stop) => panic!("nothing stops it"),
+            ended = observe => ended,
+        };
+        assert!(ended <= RENEW_TIMEOUT + Duration::from_millis(10), "{ended:?}");
+        assert!(ended < lease);
     }
 }

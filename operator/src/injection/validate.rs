@@ -1,4 +1,4 @@
-//! What a pod's annotations ask for, or why the pod is refused.
+//! Validates a pod's annotations: returns the injection they request, or why the pod is refused.
 //!
 //! Pure. A bad value is refused at admission, naming the item: a pod that could never work must not
 //! be left waiting in an init loop. Whether the pod may use its service name is decided later, by
@@ -27,16 +27,16 @@ const MAX_META: usize = 64 - RESERVED_META.len();
 /// What to do with a pod.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Leave it as it is.
+    /// Do not change it.
     Skip,
-    /// Give it a sidecar.
+    /// Inject a sidecar.
     Inject(Injection),
 }
 
-/// What the patch depends on besides the operator's settings.
+/// The pod's part of what the patch depends on; the rest is the operator's settings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Injection {
-    /// Local ports that the application gets.
+    /// Upstreams of the pod, each with its local port.
     pub upstreams: Vec<Upstream>,
     /// `requests` and `limits` of the sidecar that the pod overrides, by resource name.
     pub requests: BTreeMap<&'static str, String>,
@@ -82,11 +82,11 @@ pub enum Refusal {
     HostNetwork,
 }
 
-/// Decides whether a pod gets a sidecar, and with what. `default_inject` holds for pods without the
+/// Decides whether and how a pod is injected. `default_inject` applies to pods without the
 /// annotation.
 ///
 /// # Errors
-/// The first annotation, port or volume that stands in the way.
+/// The first annotation, port or volume that prevents it.
 pub fn validate(pod: &Pod, default_inject: bool) -> Result<Verdict, Refusal> {
     let none = Pairs::new();
     let pairs = pod.metadata.annotations.as_ref().unwrap_or(&none);
@@ -186,13 +186,17 @@ fn resources(pairs: &Pairs, kind: &str) -> Result<BTreeMap<&'static str, String>
     Ok(found)
 }
 
-/// Returns whether `text` is a Kubernetes quantity: a number and an optional suffix.
+/// Returns whether `text` is a Kubernetes quantity that a resource may have: a number without a
+/// minus, and an optional suffix or exponent.
 fn is_quantity(text: &str) -> bool {
-    const SUFFIXES: [&str; 14] =
-        ["", "m", "u", "n", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti"];
+    const SUFFIXES: [&str; 16] =
+        ["", "m", "u", "n", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let text = text.strip_prefix('+').unwrap_or(text);
     let split = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
-    number.parse::<f64>().is_ok() && SUFFIXES.contains(&suffix)
+    let exponent = suffix.strip_prefix(['e', 'E']);
+    let has_exponent = exponent.is_some_and(|exponent| exponent.parse::<i32>().is_ok());
+    number.parse::<f64>().is_ok() && (has_exponent || SUFFIXES.contains(&suffix))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Every annotation, good and bad.
+//! Every annotation, valid and invalid.
 
 use serde_json::{Value, json};
 
@@ -106,4 +106,14 @@ fn shapes_that_cannot_work_are_refused() {
     object["spec"]["containers"][0]["ports"][0]["containerPort"] = 20000.into();
     let object: Pod = serde_json::from_value(object).unwrap();
     assert!(matches!(validate(&object, false), Err(Refusal::PortTaken { port: 20000, .. })));
+}
+
+#[test]
+fn quantities_are_kubernetes_own() {
+    for valid in ["1", "0.5", ".5", "250m", "64Mi", "1Ei", "1E", "1e3", "128E2", "1e-3", "+1"] {
+        assert!(is_quantity(valid), "{valid}");
+    }
+    for invalid in ["", "m", ".", "-1", "1ki", "1 Mi", "1e", "1e1.5", "many", "++1"] {
+        assert!(!is_quantity(invalid), "{invalid}");
+    }
 }
