@@ -1,10 +1,10 @@
-//! The archive of `snapshot save`: a state with what must be known about it, in one file.
+//! The archive of `snapshot save`: a state and its metadata in one file.
 //!
-//! A gzip-compressed tar of `meta.json`, `state.bin` and `SHA256SUMS`, laid out as Consul lays out
-//! its own (Consul "Snapshot HTTP API"), so that tools which list or check such files work. The
-//! state inside is ours ([`State::to_snapshot`]): Consul's archives are recognized and refused.
+//! A gzip-compressed tar of `meta.json`, `state.bin` and `SHA256SUMS`, with the layout of Consul's
+//! archives (Consul "Snapshot HTTP API"), so that tools which list or verify them work. The state
+//! inside is ours ([`State::to_snapshot`]): Consul's archives are recognized and rejected.
 //!
-//! INVARIANT: whoever reads an archive gets all of it or an error; sums, sizes, the gzip trailer and
+//! INVARIANT: reading an archive returns all of it or an error; sums, sizes, the gzip trailer and
 //! the state's own checksum are verified, and every length is bounded before it is read.
 //!
 //! The file holds the certificate authority's key: it is readable by its owner alone.
@@ -27,23 +27,23 @@ use lictor_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The largest archive that is taken over HTTP.
+/// The largest archive that is accepted over HTTP.
 pub const MAX_ARCHIVE_BYTES: usize = 512 << 20;
 const MAX_META_BYTES: u64 = 1 << 20;
-/// What an archive may unpack to: three files, and what tar puts around them.
+/// The most bytes that an archive may unpack to: three files and the headers of tar.
 const MAX_UNPACKED_BYTES: u64 = MAX_STATE_BYTES + 3 * MAX_META_BYTES;
 const META: &str = "meta.json";
 const STATE: &str = "state.bin";
 const SUMS: &str = "SHA256SUMS";
 const VERSION: u32 = 1;
 
-/// Why something is not an archive, or not one that can be used.
+/// Why an archive is invalid or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not readable, not gzip, not tar, cut short, or damaged.
     #[error("reading the archive")]
     Read(#[from] io::Error),
-    /// A file that does not belong there, or does twice.
+    /// A file that is unexpected or appears twice.
     #[error("unexpected file {0:?} in the archive")]
     Unexpected(String),
     /// A file is larger than accepted.
@@ -56,35 +56,35 @@ pub enum ArchiveError {
         /// The bound.
         limit: u64,
     },
-    /// A file is not there.
+    /// A file is missing.
     #[error("no {0} in the archive")]
     Missing(&'static str),
-    /// A file is not what its sum says.
+    /// A file does not match its checksum.
     #[error("{0} does not match its sum in SHA256SUMS")]
     Sum(&'static str),
-    /// Something follows the archive.
+    /// There is data after the end of the archive.
     #[error("there is more after the end of the archive")]
     Trailing,
-    /// `meta.json` cannot be understood.
+    /// `meta.json` cannot be decoded.
     #[error("decoding meta.json")]
     Meta(#[source] serde_json::Error),
     /// Written by a newer lictor.
     #[error("archive version {0} is newer than {VERSION}, the newest this version reads")]
     Version(u32),
-    /// The state is Consul's, or none.
+    /// The state is Consul's, or not a state.
     #[error("state.bin is not a state of lictor; snapshots of Consul cannot be used")]
     Foreign,
-    /// The state cannot be used.
+    /// The state cannot be encoded or decoded.
     #[error("state.bin: {0}")]
     State(SnapshotError),
     /// `meta.json` belongs to another state.
     #[error("meta.json names {field} {named}, state.bin has {found}")]
     Mismatch {
-        /// What differs.
+        /// The field that differs.
         field: &'static str,
-        /// As in `meta.json`.
+        /// Its value in `meta.json`.
         named: u64,
-        /// As it is.
+        /// Its value in the state.
         found: u64,
     },
 }
@@ -93,14 +93,14 @@ pub enum ArchiveError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Meta {
-    /// Of the archive's layout; 1.
+    /// Version of the archive's layout; 1.
     pub version: u32,
     /// `term-index-milliseconds`.
     #[serde(rename = "ID")]
     pub id: String,
     /// The state's index.
     pub index: u64,
-    /// The term that the servers were in.
+    /// The Raft term at that time.
     pub term: u64,
     /// The servers at that time; a restore leaves the servers as they are.
     pub configuration: Configuration,
@@ -108,7 +108,7 @@ pub struct Meta {
     pub size: u64,
 }
 
-/// Who the servers were.
+/// The servers of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Configuration {
@@ -131,7 +131,7 @@ pub struct Member {
 
 /// A verified archive.
 pub struct Archive {
-    /// About the state.
+    /// The metadata.
     pub meta: Meta,
     /// The state as [`State::to_snapshot`] wrote it.
     pub bytes: Bytes,
@@ -140,16 +140,16 @@ pub struct Archive {
 }
 
 impl fmt::Debug for Archive {
-    /// What is in a state stays out of logs.
+    /// Formats the metadata only, to keep the state out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive").field("meta", &self.meta).finish_non_exhaustive()
     }
 }
 
-/// Makes an archive of a state at `unix_millis`. A restore that is under way is left out.
+/// Packs a state into an archive with the time `unix_millis`. Omits a restore in progress.
 ///
 /// # Errors
-/// [`ArchiveError::State`] for a state that cannot be encoded, which none is.
+/// [`ArchiveError::State`] for a state that cannot be encoded; unexpected.
 pub fn pack(
     state: &State,
     term: u64,
@@ -181,10 +181,10 @@ pub fn pack(
     Ok(tar.into_inner()?.finish()?)
 }
 
-/// Reads and verifies all of an archive.
+/// Reads and verifies a whole archive.
 ///
 /// # Errors
-/// [`ArchiveError`] says what is wrong with it.
+/// [`ArchiveError`] states the defect.
 pub fn unpack(archive: impl Read) -> Result<Archive, ArchiveError> {
     let mut files = read(archive, MAX_UNPACKED_BYTES)?;
     let mut take = |name| files.remove(name).ok_or(ArchiveError::Missing(name));
@@ -214,8 +214,8 @@ pub fn unpack(archive: impl Read) -> Result<Archive, ArchiveError> {
     Ok(Archive { meta, bytes: bytes.into(), state })
 }
 
-/// Returns the files of an archive by name. No more than `limit` bytes are unpacked: the library
-/// reads what stands around a file, such as a long name, without a bound of its own.
+/// Returns the files of an archive by name. Unpacks at most `limit` bytes, because the library does
+/// not bound what it reads around a file, such as a long name.
 fn read(archive: impl Read, limit: u64) -> Result<BTreeMap<&'static str, Vec<u8>>, ArchiveError> {
     let mut gzip = GzDecoder::new(BufReader::new(archive));
     let mut files = BTreeMap::new();
@@ -236,7 +236,7 @@ fn read(archive: impl Read, limit: u64) -> Result<BTreeMap<&'static str, Vec<u8>
         entry.read_to_end(&mut content)?;
         files.insert(name, content);
     }
-    // The padding of a tar, and with it the gzip trailer, whose checksum is verified on the way.
+    // Reads the padding of the tar and the gzip trailer, whose checksum is verified thereby.
     let mut rest = Vec::new();
     gzip.by_ref().take(MAX_META_BYTES).read_to_end(&mut rest)?;
     if rest.iter().any(|byte| *byte != 0) || gzip.read(&mut [0])? > 0 {
@@ -253,8 +253,9 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Puts an archive at `path`, for its owner alone: all of it, verified as it is on disk, or, after
-/// an error or a crash, what was there before. Blocks.
+/// Writes an archive to `path`, readable by its owner alone, and verifies it as it is on disk.
+/// After an error or a crash the previous file is still there; only if the directory cannot be
+/// synced is it the new one. Blocks.
 ///
 /// # Errors
 /// [`ArchiveError`]; the file beside it is removed.
@@ -270,15 +271,19 @@ pub fn save(path: &Path, archive: &[u8]) -> Result<Archive, ArchiveError> {
         Ok(verified)
     });
     if saved.is_err() {
-        // The error that is answered says more than one of cleaning up.
+        // The first error is returned; one of the cleanup would hide it.
         let _removed = fs::remove_file(&beside);
     }
     saved
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // One that an earlier attempt left may be readable by others.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     Ok(file.sync_all()?)
 }

@@ -1,8 +1,8 @@
-//! When a server ran last: one that was away for too long does not come back by itself
-//! (`server_rejoin_age_max`), because the others have gone on without it.
+//! The time at which a server last ran: one that was down for longer than `server_rejoin_age_max`
+//! does not rejoin by itself, because the cluster has changed without it.
 //!
-//! COMPAT: file name and content are Consul's. The clock of the machine is all there is to go by; a
-//! time that lies ahead counts as now.
+//! COMPAT: file name and content are Consul's. The machine's clock is the only reference; a time in
+//! the future counts as now.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::data_dir::DataDirError;
 
-/// How often the time is written down.
+/// How often the time is written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +30,7 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("server_metadata.json")
 }
 
-/// Refuses a server that ran last more than `max_age` ago.
+/// Checks that the server last ran at most `max_age` ago.
 ///
 /// # Errors
 /// [`StartError::Away`], and [`StartError::DataDir`] for a file that cannot be read.
@@ -41,17 +41,20 @@ pub(super) fn check(dir: &Path, max_age: Duration, now: SystemTime) -> Result<()
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error).into()),
     };
-    let read = serde_json::from_slice::<Metadata>(&text);
-    let metadata =
-        read.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    let last_seen = UNIX_EPOCH + Duration::from_secs(metadata.last_seen_unix);
+    let invalid = |error| failed(io::Error::new(io::ErrorKind::InvalidData, error));
+    let metadata: Metadata =
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let seconds = metadata.last_seen_unix;
+    let last_seen = UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or_else(|| invalid(format!("last_seen_unix {seconds} is no time")))?;
     match now.duration_since(last_seen) {
         Ok(away) if away > max_age => Err(StartError::Away(max_age)),
         _ => Ok(()),
     }
 }
 
-/// Writes down that this server runs, now, every hour, and when it stops.
+/// Writes the time at the start, every hour, and at `shutdown`.
 pub(super) async fn keep(dir: PathBuf, shutdown: CancellationToken) {
     let mut ticks = interval(WRITE_INTERVAL);
     loop {
@@ -107,9 +110,11 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         check(dir.path(), WEEK, at(2000)).unwrap();
         assert!(matches!(check(dir.path(), WEEK, SystemTime::now()), Err(StartError::Away(_))));
-        fs::write(path(dir.path()), "{").unwrap();
-        let damaged = check(dir.path(), WEEK, at(2000)).unwrap_err();
-        assert!(damaged.to_string().contains("server_metadata.json"), "{damaged}");
+        for text in ["{", r#"{"last_seen_unix":18446744073709551615}"#] {
+            fs::write(path(dir.path()), text).unwrap();
+            let damaged = check(dir.path(), WEEK, at(2000)).unwrap_err();
+            assert!(damaged.to_string().contains("server_metadata.json"), "{text}: {damaged}");
+        }
     }
 
     #[tokio::test]

@@ -152,6 +152,12 @@ fn a_file_is_saved_whole_for_its_owner_alone_or_not_at_all() {
     let path = directory.path().join("a.snap");
     assert_eq!(save(&path, &archive()).unwrap().meta.index, 56);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // What an attempt that was cut off left behind does not lend its permissions.
+    let unverified = directory.path().join("a.snap.unverified");
+    fs::write(&unverified, "half").unwrap();
+    fs::set_permissions(&unverified, fs::Permissions::from_mode(0o644)).unwrap();
+    save(&path, &archive()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     save(&path, b"not an archive").unwrap_err();
     assert_eq!(fs::read(&path).unwrap(), archive());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
