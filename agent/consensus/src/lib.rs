@@ -301,7 +301,7 @@ impl Consensus {
     /// `num_peers`, `last_log_index`, `commit_index`, `applied_index`, `last_snapshot_index` and
     /// others.
     pub fn stats(&self) -> BTreeMap<String, String> {
-        stats::stats(&self.engine, &self.log)
+        stats::stats(&self.engine, &self.log, self.contact.age())
     }
 
     /// Waits until this server can take no further part: its disk failed, or it cannot apply an

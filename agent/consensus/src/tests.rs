@@ -135,8 +135,51 @@ async fn a_server_alone_in_memory_leads_at_once() {
     let peers = consensus.peers();
     assert_eq!(peers.len(), 1);
     assert_eq!((peers[0].node_id.as_str(), peers[0].voter), (NODE_ID, true));
-    assert_eq!(consensus.stats()["state"], "Leader");
     consensus.shutdown().await;
+}
+
+#[tokio::test]
+async fn stats_have_the_keys_of_consul_and_the_last_contact_with_the_leader() {
+    let (leader, _) = start(None).await;
+    let stats = leader.stats();
+    let keys: Vec<&str> = stats.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "applied_index",
+            "commit_index",
+            "fsm_pending",
+            "last_contact",
+            "last_log_index",
+            "last_log_term",
+            "last_snapshot_index",
+            "last_snapshot_term",
+            "latest_configuration",
+            "latest_configuration_index",
+            "num_peers",
+            "protocol_version",
+            "protocol_version_max",
+            "protocol_version_min",
+            "snapshot_version_max",
+            "snapshot_version_min",
+            "state",
+            "term",
+        ]
+    );
+    let shown = |stats: &BTreeMap<String, String>| {
+        ["state", "last_contact", "num_peers"].map(|key| stats[key].clone())
+    };
+    assert_eq!(shown(&stats), ["Leader", "0", "0"]);
+    leader.shutdown().await;
+    // It waits for two others, so it is a follower without a leader.
+    let waiting = Settings { bootstrap_expect: 3, ..settings(None) };
+    let follower = Consensus::start(waiting, Arc::new(Store::default())).await.unwrap();
+    assert_eq!(shown(&follower.stats()), ["Follower", "never", "0"]);
+    let before = std::time::Instant::now();
+    follower.contact.touch();
+    let contact: lictor_api::GoDuration = follower.stats()["last_contact"].parse().unwrap();
+    assert!(contact.0 <= before.elapsed(), "{contact}");
+    follower.shutdown().await;
 }
 
 #[tokio::test]
