@@ -2,8 +2,8 @@
 //! while it runs.
 //!
 //! INVARIANT: logging never stops the process. Lines go through a bounded queue to a thread of
-//! their own ([`writer`]); what nobody reads is dropped and counted. INVARIANT: a value cannot
-//! forge a line: control characters are escaped in every form ([`fields`]).
+//! their own ([`writer`]); those that cannot be written are dropped and counted. INVARIANT: a value
+//! cannot forge a line: control characters are escaped in every form ([`fields`]).
 
 mod fields;
 mod monitor;
@@ -30,7 +30,8 @@ use self::{
 };
 use crate::metrics::Counter;
 
-/// Lines that were dropped because nobody read them in time, of all logs of the process.
+/// Lines that were dropped because the queue was full or the output failed, of all logs of
+/// the process.
 pub static DROPPED_LINES: Counter = Counter::new();
 
 /// How long the end of the process waits for lines that were not written yet.
@@ -126,7 +127,7 @@ impl LogHandle {
         Ok(self.monitors.add(&self.monitor, level, filter))
     }
 
-    /// Returns how many lines were dropped because nobody read them in time.
+    /// Returns how many lines were dropped because the queue was full or the output failed.
     pub fn dropped_lines(&self) -> u64 {
         self.writer.0.dropped_lines()
     }
@@ -181,7 +182,7 @@ fn assemble(
 }
 
 fn report_dropped(lines: u64) {
-    tracing::warn!(lines, "log lines were dropped because nobody read them in time");
+    tracing::warn!(lines, "log lines were dropped because the queue was full or the output failed");
 }
 
 /// Returns the layer that writes events in this form.

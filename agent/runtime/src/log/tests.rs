@@ -1,6 +1,9 @@
 use std::{
     io::{self, Write},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use tracing::{Dispatch, dispatcher::with_default};
@@ -157,19 +160,36 @@ fn a_flush_waits_for_what_was_logged() {
 }
 
 #[test]
-fn an_output_that_fails_stops_nobody() {
-    struct Closed;
+fn lines_lost_to_a_failed_write_are_counted_and_reported_after_the_next_one() {
+    struct Closed(Arc<AtomicBool>);
     impl Write for Closed {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
-    let mut writer = LineWriter::start(Closed, |_| {}).unwrap();
+    let is_closed = Arc::new(AtomicBool::new(true));
+    let (report, reported) = mpsc::channel();
+    let reporting = move |lines| report.send(lines).unwrap();
+    let mut writer = LineWriter::start(Closed(is_closed.clone()), reporting).unwrap();
+    let before = DROPPED_LINES.total();
+    for _ in 0..3 {
+        writer.write_all(b"line\n").unwrap();
+    }
+    assert!(writer.flush(LONG));
+    assert_eq!(writer.dropped_lines(), 3);
+    // Other tests' logs count there too.
+    assert!(DROPPED_LINES.total() >= before + 3);
+    assert!(reported.try_recv().is_err());
+    is_closed.store(false, Ordering::Relaxed);
     writer.write_all(b"line\n").unwrap();
     assert!(writer.flush(LONG));
+    assert_eq!((reported.try_recv(), writer.dropped_lines()), (Ok(3), 3));
 }
 
 /// Returns a log that is not the process's.
