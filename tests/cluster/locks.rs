@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use crate::{
     history::History,
     linearizable::{Interval, model::LockOperation},
-    workload::{Counters, Outcome, PATIENCE, outcome},
+    workload::{Counters, Outcome, REQUEST_TIMEOUT, outcome},
 };
 
 /// The node that sessions belong to.
 const NODE: &str = "locks";
 
-/// A client of the lock.
+/// A client that acquires and releases the lock until it is stopped.
 pub(crate) struct Contender {
     pub(crate) local: Local,
     pub(crate) number: u64,
@@ -51,22 +51,23 @@ impl Contender {
         for verb in ["acquire", "release"] {
             let path = format!("/v1/kv/{}?{verb}={session}", self.history.lock_key());
             let called = self.history.now();
-            let answer = self.local.send(Method::PUT, &path, session.to_owned(), PATIENCE).await;
+            let answer =
+                self.local.send(Method::PUT, &path, session.to_owned(), REQUEST_TIMEOUT).await;
             let now = self.history.now();
-            count(&self.counters.asked);
-            let (told, returned) = match outcome(answer) {
+            count(&self.counters.invoked);
+            let (done, returned) = match outcome(answer) {
                 Outcome::Refused => return,
                 Outcome::Unknown => (true, None),
-                Outcome::Told(told) => (told, Some(now)),
+                Outcome::Completed(done) => (done, Some(now)),
             };
             count(if returned.is_some() {
-                &self.counters.answered
+                &self.counters.completed
             } else {
                 &self.counters.unknown
             });
             let operation = match verb {
-                "acquire" => LockOperation::Acquire(self.number, told),
-                _ => LockOperation::Release(self.number, told),
+                "acquire" => LockOperation::Acquire(self.number, done),
+                _ => LockOperation::Release(self.number, done),
             };
             self.history.add_lock(Interval { operation, called, returned });
         }
@@ -74,11 +75,11 @@ impl Contender {
 
     async fn session(&self) -> Option<String> {
         let node = json!({"Node": NODE, "Address": "192.0.2.1"}).to_string();
-        self.local.send(Method::PUT, "/v1/catalog/register", node, PATIENCE).await.ok()?;
+        self.local.send(Method::PUT, "/v1/catalog/register", node, REQUEST_TIMEOUT).await.ok()?;
         let session = json!({"Node": NODE, "LockDelay": "0s", "NodeChecks": [], "Name": "lock"});
         let body = session.to_string();
         let answer =
-            self.local.send(Method::PUT, "/v1/session/create", body, PATIENCE).await.ok()?;
+            self.local.send(Method::PUT, "/v1/session/create", body, REQUEST_TIMEOUT).await.ok()?;
         answer.json::<Value>().ok()?["ID"].as_str().map(str::to_owned)
     }
 }

@@ -85,8 +85,8 @@ fn settle(run: &mut Workload, world: &World) -> Vec<String> {
         let value = 900_000_000 + key as u64;
         let called = history.now();
         let body = value.to_string();
-        let told = locals[key % locals.len()].request(Method::PUT, &path, &body);
-        let returned = told.is_ok_and(|told| told.text() == "true").then(|| history.now());
+        let answer = locals[key % locals.len()].request(Method::PUT, &path, &body);
+        let returned = answer.is_ok_and(|answer| answer.text() == "true").then(|| history.now());
         if returned.is_none() {
             violations.push(format!("a write of {path} after the last fault is not acknowledged"));
         }
@@ -133,8 +133,8 @@ fn final_reads(history: &History, locals: &[Local]) -> Vec<String> {
             let path = format!("/v1/kv/{}{key}?consistent", history.prefix());
             let called = history.now();
             let answer = local.request(Method::GET, &path, "");
-            let Some(pair) = answer.as_ref().ok().and_then(workload::pair) else {
-                violations.push(format!("machine {machine} does not answer {path}: {answer:?}"));
+            let Some(Ok(pair)) = answer.as_ref().ok().and_then(workload::pair) else {
+                violations.push(format!("machine {machine}: {path} returned {answer:?}"));
                 continue;
             };
             let operation = KeyOperation::Read(pair.as_ref().map(workload::value));
@@ -224,7 +224,7 @@ fn report(
     json!({
         "seed": seed, "seconds": took.as_secs(), "faults": kinds,
         "proven": nemesis.tallies.values().map(|tally| tally.proven).sum::<usize>(),
-        "operations": {"asked": count(&counters.asked), "answered": count(&counters.answered),
+        "operations": {"asked": count(&counters.invoked), "answered": count(&counters.completed),
             "unknown": count(&counters.unknown), "checked": records, "woken": count(&counters.woken)},
         "violations": violations,
     })

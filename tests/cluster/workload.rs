@@ -1,4 +1,7 @@
-//! Clients that make a history: on every machine some that read and write, and two that watch.
+//! Clients that make a history: on every machine some that read and write, one that contends for a
+//! lock ([`crate::locks`]), and two that watch.
+//!
+//! Their pauses are real time: the agents are processes of their own, whose clocks no test holds.
 
 use std::{
     collections::BTreeMap,
@@ -23,21 +26,24 @@ use crate::{
 
 /// Keys that clients contend for.
 pub(crate) const KEYS: usize = 4;
-/// How long a client waits for an answer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a client waits for a response.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// Longer than an epoch: only a change or an error ends a watch.
-const WATCH: Duration = Duration::from_secs(600);
+const WATCH_TIMEOUT: Duration = Duration::from_secs(600);
+/// Pause of a watch after a failed read. Real time: what it waits for is an agent that is being
+/// restarted or cut off, which no event announces.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Counters over the whole run.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Operations asked for.
-    pub(crate) asked: AtomicU64,
-    /// Those that were answered.
-    pub(crate) answered: AtomicU64,
+    /// Operations invoked.
+    pub(crate) invoked: AtomicU64,
+    /// Those that returned.
+    pub(crate) completed: AtomicU64,
     /// Writes with an unknown outcome.
     pub(crate) unknown: AtomicU64,
-    /// Writes acknowledged; the nemesis waits for it to grow.
+    /// Writes acknowledged; the nemesis waits until there are more.
     pub(crate) written: AtomicU64,
     /// Wake-ups of watchers.
     pub(crate) woken: AtomicU64,
@@ -45,7 +51,7 @@ pub(crate) struct Counters {
 
 /// The clients of one epoch.
 pub(crate) struct Workload {
-    /// What they do and are told.
+    /// What they invoke, and what returns.
     pub(crate) history: Arc<History>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
@@ -56,12 +62,12 @@ pub(crate) struct Workload {
 struct Client {
     local: Local,
     number: u64,
-    /// It never waits for a write, so that it sees what a cut-off server still answers.
+    /// It never waits for a write, so that it reads what a cut-off server still returns.
     only_reads: bool,
     rng: StdRng,
     writes: u64,
-    /// Value and index of each key as last read here.
-    known: BTreeMap<usize, (Option<u64>, u64)>,
+    /// Value and index of each key as this client read them last.
+    last_read: BTreeMap<usize, (Option<u64>, u64)>,
     history: Arc<History>,
     counters: Arc<Counters>,
 }
@@ -69,7 +75,8 @@ struct Client {
 // === impl Workload ===
 
 impl Workload {
-    /// Starts `per_machine` clients, the first of which only reads, and two watchers on each machine.
+    /// Starts on each machine `per_machine` clients, the first of which only reads, a contender for
+    /// the lock, and two watchers.
     pub(crate) fn start(
         epoch: u64,
         seed: u64,
@@ -89,7 +96,7 @@ impl Workload {
                     only_reads: client == 0,
                     rng: StdRng::seed_from_u64(seed ^ (epoch << 16) ^ number),
                     writes: 0,
-                    known: BTreeMap::new(),
+                    last_read: BTreeMap::new(),
                     history: history.clone(),
                     counters: counters.clone(),
                 };
@@ -109,7 +116,7 @@ impl Workload {
         Self { history, stop, clients, watchers }
     }
 
-    /// Stops the clients, each after its last answer; the watchers stay.
+    /// Stops the clients and contenders, each after its last operation; the watchers stay.
     pub(crate) async fn stop_clients(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
@@ -162,15 +169,21 @@ impl Client {
 
     async fn read(&mut self, key: usize, mode: Mode) {
         let path = format!("{}?{}", self.path(key), mode.parameter());
-        self.counters.asked.fetch_add(1, Ordering::Relaxed);
+        self.counters.invoked.fetch_add(1, Ordering::Relaxed);
         let called = self.history.now();
-        let Ok(answer) = self.local.send(Method::GET, &path, "", PATIENCE).await else { return };
+        let Ok(answer) = self.local.send(Method::GET, &path, "", REQUEST_TIMEOUT).await else {
+            return;
+        };
         let returned = Some(self.history.now());
-        let Some(pair) = pair(&answer) else { return };
-        self.counters.answered.fetch_add(1, Ordering::Relaxed);
+        let pair = match pair(&answer) {
+            None => return,
+            Some(Ok(pair)) => pair,
+            Some(Err(problem)) => return self.history.complain(format!("{path}: {problem}")),
+        };
+        self.counters.completed.fetch_add(1, Ordering::Relaxed);
         let (value, modified) = (pair.as_ref().map(value), pair.map(|pair| pair.modify_index));
         if mode != Mode::Stale {
-            self.known.insert(key, (value, modified.unwrap_or(0)));
+            self.last_read.insert(key, (value, modified.unwrap_or(0)));
         }
         let operation = KeyOperation::Read(value);
         let index = Some(answer.index());
@@ -191,7 +204,7 @@ impl Client {
 
     /// Compares with what this client read last; others may have written since.
     async fn compare_and_set(&mut self, key: usize) {
-        let Some(&(expected, index)) = self.known.get(&key) else { return };
+        let Some(&(expected, index)) = self.last_read.get(&key) else { return };
         let value = self.next_value();
         let path = format!("{}?cas={index}", self.path(key));
         let operation = KeyOperation::CompareAndSet { expected, new: Some(value), done: true };
@@ -206,18 +219,18 @@ impl Client {
         key: usize,
         mut operation: KeyOperation,
     ) {
-        self.counters.asked.fetch_add(1, Ordering::Relaxed);
+        self.counters.invoked.fetch_add(1, Ordering::Relaxed);
         let called = self.history.now();
-        let answer = self.local.send(method, &path, body, PATIENCE).await;
+        let answer = self.local.send(method, &path, body, REQUEST_TIMEOUT).await;
         let now = self.history.now();
         let returned = match outcome(answer) {
             Outcome::Refused => return,
             Outcome::Unknown => None,
-            Outcome::Told(done) => {
-                if let KeyOperation::CompareAndSet { done: told, .. } = &mut operation {
-                    *told = done;
+            Outcome::Completed(done) => {
+                if let KeyOperation::CompareAndSet { done: is_set, .. } = &mut operation {
+                    *is_set = done;
                 } else if !done {
-                    self.history.complain(format!("{path} was told false"));
+                    self.history.complain(format!("{path} returned false"));
                 }
                 Some(now)
             }
@@ -232,14 +245,14 @@ impl Client {
     async fn write_once(&mut self) {
         let key = format!("{}{}", self.history.once_prefix(), self.next_value());
         let path = format!("/v1/kv/{key}");
-        self.counters.asked.fetch_add(1, Ordering::Relaxed);
-        let answer = self.local.send(Method::PUT, &path, "x", PATIENCE).await;
+        self.counters.invoked.fetch_add(1, Ordering::Relaxed);
+        let answer = self.local.send(Method::PUT, &path, "x", REQUEST_TIMEOUT).await;
         match outcome(answer) {
-            Outcome::Told(true) => {
+            Outcome::Completed(true) => {
                 self.count(true);
                 self.history.acknowledge(key);
             }
-            Outcome::Told(false) => self.history.complain(format!("{path} was told false")),
+            Outcome::Completed(false) => self.history.complain(format!("{path} returned false")),
             Outcome::Unknown => self.count(false),
             Outcome::Refused => {}
         }
@@ -247,7 +260,7 @@ impl Client {
 
     fn count(&self, is_known: bool) {
         if is_known {
-            self.counters.answered.fetch_add(1, Ordering::Relaxed);
+            self.counters.completed.fetch_add(1, Ordering::Relaxed);
             self.counters.written.fetch_add(1, Ordering::Relaxed);
         } else {
             self.counters.unknown.fetch_add(1, Ordering::Relaxed);
@@ -261,15 +274,15 @@ pub(crate) enum Outcome {
     Refused,
     /// Whether it has an effect, now or later, is not known.
     Unknown,
-    /// It is done (true), or refused by the comparison (false).
-    Told(bool),
+    /// It returned: done (true), or refused by the comparison (false).
+    Completed(bool),
 }
 
 pub(crate) fn outcome(answer: Result<Answer, String>) -> Outcome {
     match answer {
         Ok(answer) if answer.status == StatusCode::OK => match answer.text().trim() {
-            "true" => Outcome::Told(true),
-            "false" => Outcome::Told(false),
+            "true" => Outcome::Completed(true),
+            "false" => Outcome::Completed(false),
             _ => Outcome::Unknown,
         },
         Ok(_) => Outcome::Unknown,
@@ -278,16 +291,33 @@ pub(crate) fn outcome(answer: Result<Answer, String>) -> Outcome {
     }
 }
 
-/// The pair in an answer, `Some(None)` for a key that does not exist.
-pub(crate) fn pair(answer: &Answer) -> Option<Option<KvPair>> {
+/// Returns the pair that a read of one key returned, `Some(Ok(None))` if the key does not exist,
+/// and what is wrong with a body that is not one pair. `None` if the read failed.
+pub(crate) fn pair(answer: &Answer) -> Option<Result<Option<KvPair>, String>> {
+    let exists = answer.status == StatusCode::OK;
+    let pair = pairs(answer)?.and_then(|mut pairs| match (exists, pairs.len()) {
+        (true, 1) => Ok(pairs.pop()),
+        (false, _) => Ok(None),
+        (true, count) => Err(format!("{count} pairs for one key")),
+    });
+    Some(pair)
+}
+
+/// Returns the pairs that a read returned, and what is wrong with a body that is no list of pairs.
+/// `None` if the read failed.
+fn pairs(answer: &Answer) -> Option<Result<Vec<KvPair>, String>> {
     match answer.status {
-        StatusCode::OK => answer.json::<Vec<KvPair>>().ok()?.into_iter().next().map(Some),
-        StatusCode::NOT_FOUND => Some(None),
+        StatusCode::OK => {
+            let decoded = answer.json::<Vec<KvPair>>();
+            Some(decoded.map_err(|error| format!("{error:?} in {:?}", answer.text())))
+        }
+        StatusCode::NOT_FOUND => Some(Ok(Vec::new())),
         _ => None,
     }
 }
 
-/// The number that a client wrote.
+/// Returns the number that a client wrote. Anything else is 0, which no client writes, so that the
+/// check of the history refuses the read.
 pub(crate) fn value(pair: &KvPair) -> u64 {
     std::str::from_utf8(&pair.value).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -305,15 +335,15 @@ async fn watch(
         let prefix = history.prefix();
         let parameter = mode.parameter();
         let path = format!("/v1/kv/{prefix}?recurse&wait=10m&index={index}&{parameter}");
-        let Ok(answer) = local.send(Method::GET, &path, "", WATCH).await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let pairs = match answer.status {
-            StatusCode::OK => answer.json::<Vec<KvPair>>().unwrap_or_default(),
-            StatusCode::NOT_FOUND => Vec::new(),
-            _ => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        let answer = local.send(Method::GET, &path, "", WATCH_TIMEOUT).await;
+        let read = answer.ok().and_then(|answer| Some((pairs(&answer)?, answer.index())));
+        let (pairs, returned) = match read {
+            Some((Ok(pairs), returned)) => (pairs, returned),
+            failed => {
+                if let Some((Err(problem), _)) = failed {
+                    history.complain(format!("{path}: {problem}"));
+                }
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
             }
         };
@@ -321,7 +351,7 @@ async fn watch(
         let number = |pair: &KvPair| pair.key.strip_prefix(&prefix)?.parse().ok();
         let values = pairs.iter().filter_map(|pair| Some((number(pair)?, value(pair)))).collect();
         // As Consul's clients do: an index that went back is not waited for.
-        index = if answer.index() < index { 0 } else { answer.index() };
-        history.watch(machine, mode, Seen { index: answer.index(), values });
+        index = if returned < index { 0 } else { returned };
+        history.watch(machine, mode, Seen { index: returned, values });
     }
 }

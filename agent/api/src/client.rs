@@ -1,81 +1,127 @@
 //! A client of the HTTP API, for the CLI and the operator.
 //!
 //! It speaks HTTP/1.1 over TCP, TLS and Unix sockets, keeps connections, looks names up with
-//! hickory-resolver (static binaries have no getaddrinfo), bounds every answer, and reports errors
-//! in the words that users of Consul's CLI know.
+//! hickory-resolver (static binaries have no getaddrinfo), bounds every response, and words errors
+//! as Consul's CLI does.
 
 mod config;
 mod connect;
 
+use std::{error::Error, io, path::PathBuf};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use config::{Config, ConfigError, Token};
 
-/// What a path segment may hold unescaped; `/` too, because KV keys are paths.
+/// Characters that are escaped in a path: all but letters, digits and `-_.~/`. Not `/`, because KV
+/// keys are paths.
 const PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-/// What a query value may hold unescaped.
+/// Characters that are escaped in the value of a query parameter: all but letters, digits and
+/// `-_.~`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The largest answer that is read.
-const MAX_ANSWER_BYTES: usize = 512 * 1024 * 1024;
+/// The largest body of a response that is received.
+const MAX_RESPONSE_BYTES: usize = 512 * 1024 * 1024;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No answer: nobody listens, the name is unknown, TLS failed, the connection broke.
+    /// No response: the connection was refused or broke, the name is unknown, TLS failed. The
+    /// request may have been carried out.
     #[error("{} \"{url}\": {reason}", go_method(.method))]
     Transport {
         /// The request's method.
         method: Method,
-        /// Where it was sent.
+        /// The request's URL.
         url: String,
-        /// Why, in Go's words where there are some.
+        /// What failed, in Go's words where it has some.
         reason: String,
     },
-    /// An answer that says no.
+    /// A response with a status other than 2xx.
     #[error("Unexpected response code: {} ({body})", status.as_u16())]
     Status {
         /// The status.
         status: StatusCode,
-        /// The answer's text.
+        /// The response's text.
         body: String,
     },
-    /// An answer that cannot be understood.
+    /// A response whose body is not the JSON document that was expected.
     #[error("decoding the answer of {url}")]
     Decode {
-        /// What was asked.
+        /// The request's URL.
         url: String,
-        /// Why.
+        /// What is wrong with the body.
         source: serde_json::Error,
     },
-    /// A request that cannot be sent: a key that is no valid path, an unreadable token file.
-    #[error("{0}")]
-    Invalid(String),
+    /// A response that was given up after 512 MiB. The request was carried out; a smaller one, such
+    /// as a longer KV prefix, may have a response that fits.
+    #[error("the response of {url} is larger than {MAX_RESPONSE_BYTES} bytes")]
+    TooLarge {
+        /// The request's URL.
+        url: String,
+    },
+    /// A document that has no JSON form. Nothing was sent.
+    #[error("encoding the request's body")]
+    Encode(#[source] serde_json::Error),
+    /// A URL that no request can have, such as one that is too long. Nothing was sent.
+    #[error("{url}")]
+    Request {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        source: http::Error,
+    },
+    /// The token's file cannot be read. Nothing was sent.
+    #[error("reading the token in {}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token cannot be sent in a header. Nothing was sent.
+    #[error("the token holds characters that no header may hold")]
+    TokenHeader,
 }
 
 impl ClientError {
-    /// Whether the same request may succeed later: no answer, or a server without a leader.
+    /// Returns whether the same request may succeed later: without a response, or with a status of
+    /// 5xx or 429.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Transport { .. } => true,
             Self::Status { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Decode { .. } | Self::Invalid(_) => false,
+            Self::Decode { .. }
+            | Self::TooLarge { .. }
+            | Self::Encode(_)
+            | Self::Request { .. }
+            | Self::Token { .. }
+            | Self::TokenHeader => false,
         }
     }
 
-    /// The answer's status, if there was an answer.
+    /// Returns the response's status if it is other than 2xx.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } => Some(*status),
             _ => None,
         }
+    }
+
+    /// Returns why the body of a response was not received.
+    fn body(method: &Method, url: &str, error: &(dyn Error + Send + Sync + 'static)) -> Self {
+        let url = url.to_owned();
+        if error.is::<LengthLimitError>() {
+            return Self::TooLarge { url };
+        }
+        Self::Transport { method: method.clone(), url, reason: error.to_string() }
     }
 }
 
@@ -85,7 +131,7 @@ fn go_method(method: &Method) -> String {
     name[..1].to_ascii_uppercase() + &name[1..]
 }
 
-/// An answer, whole.
+/// A response with its whole body, whatever its status.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Its status.
@@ -98,12 +144,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body decoded.
+    /// Decodes the body.
     ///
     /// # Errors
     /// [`ClientError::Decode`].
@@ -112,7 +158,7 @@ impl Answer {
             .map_err(|source| ClientError::Decode { url: self.url.clone(), source })
     }
 
-    /// `X-Consul-Index`, or 0.
+    /// Returns `X-Consul-Index`, or 0.
     pub fn index(&self) -> u64 {
         self.headers
             .get("x-consul-index")
@@ -120,7 +166,7 @@ impl Answer {
             .unwrap_or(0)
     }
 
-    /// This answer if it says yes.
+    /// Returns this response if its status is 2xx.
     ///
     /// # Errors
     /// [`ClientError::Status`] otherwise.
@@ -143,33 +189,33 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// A client as `config` says; nothing is connected yet.
+    /// Returns a client; nothing is connected yet.
     ///
     /// # Errors
-    /// [`ConfigError`] names the bad address or certificate file.
+    /// [`ConfigError`] names the address or certificate file that cannot be used.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let (connector, base) = connect::connector(&config)?;
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { http, base, config })
     }
 
-    /// The agent's address as a URL without a path.
+    /// Returns the agent's address as a URL without a path.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Reads; any status is an answer.
+    /// Reads; any status is a success.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no answer.
+    /// As [`Self::send`].
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, ClientError> {
         self.send(Method::GET, path, query, Bytes::new()).await
     }
 
-    /// Reads and decodes.
+    /// Reads and decodes a JSON document.
     ///
     /// # Errors
-    /// [`ClientError`], for a status other than 2xx too.
+    /// As [`Self::send`], [`ClientError::Status`] and [`ClientError::Decode`].
     pub async fn get_json<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -181,22 +227,21 @@ impl Client {
     /// Writes a JSON document.
     ///
     /// # Errors
-    /// [`ClientError`], for a status other than 2xx too.
+    /// As [`Self::send`], [`ClientError::Status`] and [`ClientError::Encode`].
     pub async fn put_json(
         &self,
         path: &str,
         query: &[(&str, &str)],
         body: &impl Serialize,
     ) -> Result<Answer, ClientError> {
-        let body =
-            serde_json::to_vec(body).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(ClientError::Encode)?;
         self.send(Method::PUT, path, query, body.into()).await?.success()
     }
 
     /// Writes bytes.
     ///
     /// # Errors
-    /// [`ClientError`], for a status other than 2xx too.
+    /// As [`Self::send`], and [`ClientError::Status`].
     pub async fn put(
         &self,
         path: &str,
@@ -209,16 +254,17 @@ impl Client {
     /// Deletes.
     ///
     /// # Errors
-    /// [`ClientError`], for a status other than 2xx too.
+    /// As [`Self::send`], and [`ClientError::Status`].
     pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, ClientError> {
         self.send(Method::DELETE, path, query, Bytes::new()).await?.success()
     }
 
-    /// Sends any request. `path` is not escaped yet; the configured datacenter, consistency and
-    /// token are added.
+    /// Sends any request; any status is a success. Escapes `path` and the values of `query`, and
+    /// adds the configured datacenter, consistency and token.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no answer.
+    /// [`ClientError::Request`], [`ClientError::Token`] and [`ClientError::TokenHeader`] before
+    /// anything is sent; then [`ClientError::Transport`] and [`ClientError::TooLarge`].
     pub async fn send(
         &self,
         method: Method,
@@ -227,11 +273,6 @@ impl Client {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let url = self.url(path, query);
-        let transport = |reason: String| ClientError::Transport {
-            method: method.clone(),
-            url: url.clone(),
-            reason,
-        };
         let mut request = Request::builder().method(method.clone()).uri(&url);
         if let Some((name, value)) = self.config.token.header()? {
             request = request.header(name, value);
@@ -239,14 +280,16 @@ impl Client {
         let request = request
             .header(header::USER_AGENT, concat!("lictor/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
-            .map_err(|error| ClientError::Invalid(format!("{url}: {error}")))?;
-        let answer =
-            self.http.request(request).await.map_err(|error| transport(connect::reason(&error)))?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES)
+            .map_err(|source| ClientError::Request { url: url.clone(), source })?;
+        let response = self.http.request(request).await.map_err(|error| {
+            let reason = connect::reason(&error);
+            ClientError::Transport { method: method.clone(), url: url.clone(), reason }
+        })?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES)
             .collect()
             .await
-            .map_err(|error| transport(error.to_string()))?;
+            .map_err(|error| ClientError::body(&method, &url, &*error))?;
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), url })
     }
 
@@ -316,13 +359,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_came_before_the_request_is_read() {
+    async fn a_response_sent_before_the_request_is_read() {
         const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n\
             Connection: close\r\n\r\ntoo many\n";
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = client(&listener.local_addr().unwrap().to_string()).unwrap();
-        // As an agent does at the bound of its connections: it answers at once, ends its side, and
-        // waits for a request's beginning.
+        // As an agent does at its limit of connections: it responds at once, closes its side, and
+        // reads the beginning of a request.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -342,8 +385,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listening_reads_as_in_consul() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    async fn a_response_beyond_the_limit_is_too_large_and_a_broken_one_a_transport_error() {
+        let limited = Limited::new(Full::new(Bytes::from_static(b"four")), 3);
+        let error = limited.collect().await.unwrap_err();
+        let error = ClientError::body(&Method::GET, "http://a/v1/kv/", &*error);
+        assert_eq!(
+            error.to_string(),
+            "the response of http://a/v1/kv/ is larger than 536870912 bytes"
+        );
+        assert!(!error.is_retryable());
+        let broken = ClientError::body(&Method::GET, "http://a/", &io::Error::other("reset"));
+        assert_eq!(broken.to_string(), "Get \"http://a/\": reset");
+        assert!(broken.is_retryable());
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_worded_as_by_consul() {
+        // Bound and not listening: it refuses, and no other test gets its port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let error = client(&format!("127.0.0.1:{port}"))
             .unwrap()
             .get("/v1/status/leader", &[])

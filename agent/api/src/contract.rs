@@ -17,6 +17,12 @@ pub const SERF_CHECK_NAME: &str = "Serf Health Status";
 /// Name and ID of the servers' own service. Written by the leader for each server, read by DNS
 /// (its name servers are these instances) and by anti-entropy (it is not the agent's own).
 pub const CONSUL_SERVICE: &str = "consul";
+/// Gossip tag that states what an agent is; servers have [`ROLE_SERVER`], clients [`ROLE_CLIENT`].
+pub const TAG_ROLE: &str = "role";
+/// Value of [`TAG_ROLE`] of a server.
+pub const ROLE_SERVER: &str = "consul";
+/// Value of [`TAG_ROLE`] of a client agent.
+pub const ROLE_CLIENT: &str = "node";
 
 // === catalog: what the operator registers ===
 

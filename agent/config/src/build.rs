@@ -1,4 +1,4 @@
-//! From source to runtime configuration: defaults, older spellings, validation.
+//! Builds the runtime configuration from the source: defaults, older spellings, validation.
 
 mod addresses;
 mod bootstrap;
@@ -19,7 +19,7 @@ use super::{
     source::{self, Source},
 };
 
-/// Why a configuration is refused; names the key and its value.
+/// Why a configuration is rejected; names the key and its value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value out of bounds or of the wrong form.
@@ -27,7 +27,7 @@ pub enum ConfigError {
     Invalid {
         /// The key as written in files.
         key: String,
-        /// What is wrong, with the value.
+        /// The problem, with the value.
         problem: String,
     },
     /// `data_dir` is required unless `-dev`.
@@ -41,7 +41,7 @@ pub enum ConfigError {
     /// The machine has no private address to advertise.
     #[error("No private IPv4 address found. Please configure one with 'bind' and/or 'advertise'.")]
     NoPrivateAddress,
-    /// Keys that exclude each other; Consul's sentence, which names them.
+    /// Keys that exclude each other; Consul's error text, which names them.
     #[error("{0}")]
     Conflict(String),
 }
@@ -52,11 +52,11 @@ impl ConfigError {
     }
 }
 
-/// Checks files of a configuration. COMPAT: a fragment is valid on its own, so the keys that only a
-/// whole configuration has are filled in; whether the agent is a server is what the files say.
+/// Validates files of a configuration. COMPAT: a fragment is valid on its own, so required keys
+/// that it lacks get a value; the role is the one that the files set.
 ///
 /// # Errors
-/// [`ConfigError`] names the first key that is refused.
+/// [`ConfigError`] names the first key that is rejected.
 pub fn validate(mut source: Source, sources: Vec<PathBuf>) -> Result<RuntimeConfig, ConfigError> {
     source.data_dir.get_or_insert_with(|| ".".to_owned());
     if source.bind_addr.is_none() && source.advertise_addr.is_none() {
@@ -65,10 +65,10 @@ pub fn validate(mut source: Source, sources: Vec<PathBuf>) -> Result<RuntimeConf
     build(source, false, sources)
 }
 
-/// Builds the runtime configuration. `dev` lays Consul's development defaults below everything.
+/// Builds the runtime configuration. `dev` replaces the defaults by Consul's for development.
 ///
 /// # Errors
-/// [`ConfigError`] names the first key that is refused.
+/// [`ConfigError`] names the first key that is rejected.
 pub fn build(
     source: Source,
     dev: bool,
@@ -133,7 +133,7 @@ pub fn build(
         auto_encrypt,
         kubernetes: mesh::kubernetes(source.kubernetes.as_ref())?,
         log: log(&source, dev)?,
-        limits: limits::build(&source.limits),
+        limits: limits::build(&source.limits)?,
         telemetry: telemetry::build(&source.telemetry, &mut warnings)?,
         pretty_json: dev,
         leave_on_terminate: source.leave_on_terminate.unwrap_or(!server),
@@ -147,6 +147,7 @@ pub fn build(
     })
 }
 
+/// Returns warnings about keys that are ignored or deprecated.
 fn warnings(source: &Source) -> Vec<String> {
     let mut warnings: Vec<String> = source
         .without_effect()
@@ -174,6 +175,7 @@ fn warnings(source: &Source) -> Vec<String> {
     warnings
 }
 
+/// Returns the given name, or the host's.
 fn node_name(given: Option<String>) -> Result<String, ConfigError> {
     let name = match given {
         Some(name) => name,
@@ -254,7 +256,7 @@ fn log(source: &Source, dev: bool) -> Result<Log, ConfigError> {
     Ok(Log { level: level.to_owned(), json: source.log_json.unwrap_or(false) })
 }
 
-/// Whether an address is reachable only from its own site.
+/// Returns whether an address is private: RFC 1918, RFC 6598 or, for IPv6, unique local.
 fn is_private(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),

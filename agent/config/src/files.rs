@@ -1,4 +1,4 @@
-//! Reading configuration files and merging them (Consul "Configuration files": order and merging).
+//! Reads and merges configuration files (Consul "Configuration files": order and merging).
 //!
 //! Files are merged in the order given, a directory's files by name; the last scalar wins, lists
 //! append, maps merge key by key. Each file's `service` and `check` join `services` and `checks`.
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::source::Source;
 
-/// Why a file was refused; nothing was changed.
+/// Why a file was rejected; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Cannot be read.
@@ -35,7 +35,7 @@ pub enum FileError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The position and the problem.
         message: String,
     },
 }
@@ -43,7 +43,7 @@ pub enum FileError {
 /// Reads files and directories in order and merges them.
 ///
 /// # Errors
-/// [`FileError`] names the first file that is refused, with all its unknown keys.
+/// [`FileError`] names the first file that is rejected, with all its unknown keys.
 pub fn load(paths: &[PathBuf]) -> Result<Source, FileError> {
     let mut merged = Value::Null;
     for path in paths {
@@ -54,17 +54,17 @@ pub fn load(paths: &[PathBuf]) -> Result<Source, FileError> {
     Ok(from_merged(merged))
 }
 
-/// Lays flags over files.
+/// Merges `flags` over `files`.
 pub fn overlay(files: Source, flags: Source) -> Source {
     let mut merged = to_value(files);
     merge(&mut merged, to_value(flags));
     from_merged(merged)
 }
 
-/// Reads one document, for files and for `-hcl` fragments alike.
+/// Parses one document, a file or an `-hcl` fragment.
 ///
 /// # Errors
-/// [`FileError::Parse`] under the name `path`.
+/// [`FileError::Parse`], which names it `path`.
 pub fn parse(path: &Path, text: &str) -> Result<Source, FileError> {
     let error = |message: String| FileError::Parse { path: path.to_owned(), message };
     if text.trim().is_empty() {
@@ -91,8 +91,8 @@ fn read(path: &Path) -> Result<Source, FileError> {
     parse(path, &text)
 }
 
-/// Returns a directory's `*.json` files by name (not recursive), or the file itself. COMPAT: Consul reads
-/// `*.hcl` from directories too; such a file is refused rather than skipped in silence.
+/// Returns a directory's `*.json` files by name (not recursive), or the file itself. COMPAT: Consul
+/// reads `*.hcl` from directories too; such a file is rejected, not skipped silently.
 fn expand(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     let is =

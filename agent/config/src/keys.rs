@@ -1,9 +1,10 @@
-//! The table of configuration keys: what there is to know about a key.
+//! The table of configuration keys, with everything that is documented about a key.
 //!
-//! INVARIANT: a key stands once, as a row of `section!` in `source.rs` or below it. The row makes
-//! the field of the `Source` struct, its documentation, its line in `REFERENCE.md`, and its part of
-//! the configuration that the tests build; so none of them can say something else. A new key is a
-//! row, a field of `RuntimeConfig`, and the line in `build/` between the two.
+//! INVARIANT: a key is declared once, as a row of `section!` in `source.rs` or below it. The row
+//! generates the field of the `Source` struct, its documentation, its line in `REFERENCE.md`, and
+//! its part of the configuration that the tests build, so that they agree. A new key is a row, a
+//! field of `RuntimeConfig`, the line in `build/` between the two, and the field's class in
+//! `reload.rs`.
 
 #[macro_use]
 mod section;
@@ -21,7 +22,7 @@ use super::source::Secret;
 /// A block of the configuration file, or the whole file.
 #[derive(Debug)]
 pub struct Section {
-    /// What the block is about; the lines of its documentation.
+    /// What the block configures; the lines of its documentation.
     pub about: &'static [&'static str],
     /// Its keys by topic, in the order of the reference page.
     pub groups: &'static [Group],
@@ -39,11 +40,11 @@ pub struct Group {
 /// One key.
 #[derive(Debug)]
 pub struct Key {
-    /// As users write it, without the blocks around it.
+    /// The name as users write it, without the blocks around it.
     pub name: &'static str,
     /// Returns the type as users write it.
     pub type_name: fn() -> String,
-    /// What it does, in users' words; the lines of its documentation.
+    /// What it does, for users; the lines of its documentation.
     pub effect: &'static [&'static str],
     /// How it is treated.
     pub kind: Kind,
@@ -58,7 +59,7 @@ pub struct Key {
 pub enum Kind {
     /// It holds other keys.
     Block,
-    /// It sets something.
+    /// It sets a value.
     Setting {
         /// The value when it is not given.
         default: &'static str,
@@ -67,7 +68,7 @@ pub enum Kind {
         /// When a changed value takes effect.
         reload: Reload,
     },
-    /// Another name of a setting, which has the default and the bounds.
+    /// Another name of a setting; the default and the bounds are the setting's.
     OlderSpelling {
         /// The setting's key.
         of: &'static str,
@@ -84,7 +85,7 @@ pub enum Kind {
 pub enum Reload {
     /// At a reload.
     Live,
-    /// At a restart; a reload that changes it is refused.
+    /// At a restart; a reload that changes it is rejected.
     Restart,
     /// At the next start: it is only read while the agent starts, so a reload accepts the change.
     NextStart,
@@ -101,7 +102,7 @@ impl Reload {
     }
 }
 
-/// A key with the way to it.
+/// A key with its path.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// The names of the blocks around the key and its own.
@@ -111,7 +112,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns the dotted key, as messages name it.
+    /// Returns the dotted key, as error messages name it.
     pub fn dotted(&self) -> String {
         self.path.join(".")
     }

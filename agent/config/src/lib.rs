@@ -1,9 +1,10 @@
-//! Configuration: what was written (`source`) becomes what it means (`runtime`).
+//! Configuration of the agent: merges files and flags (`source`) and builds the validated values
+//! that the rest of the agent reads (`runtime`).
 //!
-//! Two steps on purpose. The source has every key optional, mergeable and refused by name when
-//! unknown; the runtime configuration has no options left where there is a default, is validated,
-//! and is what the rest of the agent reads. `keys` is the table that the source is made from;
-//! `reload` decides which changes need a restart.
+//! Two types, because their rules differ. In the source every key is optional and mergeable, and an
+//! unknown key is an error that names it; the runtime configuration has a value wherever there is a
+//! default. `keys` is the table that the source is generated from; `reload` decides which changes
+//! need a restart.
 
 #[macro_use]
 pub mod keys;

@@ -1,10 +1,10 @@
-//! What a reload may change: compares two configurations field by field.
+//! Decides what a reload may change: compares two configurations field by field.
 //!
 //! INVARIANT: every field of the runtime configuration is classed here; a new one does not compile
 //! until it is. The class agrees with the table of keys (a test compares them), so the reference
-//! page tells the truth. A reload that changes what only a restart can change is refused as a whole:
-//! taken in part, it would leave the old value in Raft, gossip and certificates, and the new one in
-//! the catalog.
+//! page is correct. A reload that changes what only a restart can change is rejected as a whole:
+//! applied in part, it would leave the old value in Raft, gossip and certificates, and the new one
+//! in the catalog.
 
 mod derived;
 
@@ -26,15 +26,15 @@ pub struct RestartNeeded {
     pub keys: Vec<&'static str>,
 }
 
-/// Keys that differ between two configurations and that a reload does not put in force.
+/// Keys that differ between two configurations and that a reload does not apply.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Changes {
     restart: Vec<&'static str>,
     next_start: Vec<&'static str>,
 }
 
-/// Refuses a reload that changes what needs a restart. Returns the changed keys that count from the
-/// next start only, for a line in the log.
+/// Checks whether a reload from `old` to `new` is possible. Returns the changed keys that take
+/// effect only at the next start, for a log line.
 ///
 /// # Errors
 /// [`RestartNeeded`] names every key that needs a restart.
@@ -50,8 +50,8 @@ pub fn check_reload(
     }
 }
 
-/// Names the keys of fields that differ. The pattern without `..` makes a field that is missing
-/// here an error of the compiler. Fields in `elsewhere` are live, or compared by the caller.
+/// Adds the keys of fields that differ. The pattern without `..` makes a missing field a compile
+/// error. Fields in `elsewhere` are live, or compared by the caller.
 macro_rules! compare {
     ($struct:ident($old:expr, $new:expr) => $changes:expr;
         restart { $($restart:ident: $restart_key:literal,)* }
@@ -68,6 +68,7 @@ macro_rules! compare {
     };
 }
 
+/// Returns the keys that differ, by when they take effect.
 fn changes(old: &RuntimeConfig, new: &RuntimeConfig) -> Changes {
     let mut changes = Changes::default();
     compare! { RuntimeConfig(old, new) => changes;
@@ -90,12 +91,12 @@ fn changes(old: &RuntimeConfig, new: &RuntimeConfig) -> Changes {
             primary_datacenter, bootstrap_expect, advertise_addr, advertise_addr_wan,
             serf_lan_bind, serf_wan_bind, serf_wan_port, snapshots, join, gossip, listen,
             performance, raft, connect, tls, auto_encrypt, log, limits, telemetry,
-            // Read whenever they are used, or swapped by a reload.
+            // Read at every use, or replaced by a reload.
             node_meta, domain, alt_domain, tagged_addresses, queries, session_ttl_min,
             translate_wan_addrs, sidecar_ports, dns, services, checks,
             enable_local_script_checks, enable_remote_script_checks, check_update_interval,
             leave_on_terminate, skip_leave_on_interrupt, enable_debug, ui_enabled,
-            // Flags, which do not change, and what describes one reading of the files.
+            // Flags, which do not change, and facts about one reading of the files.
             dev, pretty_json, sources, warnings,
         }
     }
@@ -186,6 +187,7 @@ fn blocks(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
     }
 }
 
+/// Compares the settings of joining, which are only read at start.
 fn join(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
     let (old, new) = (&old.join, &new.join);
     for (key, differs) in [
@@ -204,6 +206,7 @@ fn join(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
     }
 }
 
+/// Compares TLS and `auto_encrypt`.
 fn tls(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
     compare! { Tls(&old.tls, &new.tls) => changes;
         restart {
@@ -211,7 +214,7 @@ fn tls(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
             auto_names: "tls.auto_names",
         }
         next_start {}
-        // Files and rules are loaded again and swapped.
+        // Files and rules are loaded again and replaced.
         elsewhere { internal_rpc, https, grpc, verify_server_hostname, }
     }
     compare! { AutoEncrypt(&old.auto_encrypt, &new.auto_encrypt) => changes;
@@ -224,7 +227,7 @@ fn tls(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
         next_start {}
         elsewhere {}
     }
-    // The task that renews the mesh's certificate is started, or not, when the agent starts.
+    // Whether the task that renews the mesh's certificate runs is decided when the agent starts.
     let given = |protocol: &TlsProtocol| protocol.cert_file.is_some();
     for (key, old, new, mesh_serves) in [
         ("tls.https.cert_file", &old.tls.https, &new.tls.https, old.server && old.tls.auto),

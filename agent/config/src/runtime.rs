@@ -1,7 +1,7 @@
 //! The agent's configuration after defaults, files, flags and validation.
 //!
-//! Each field says what it means to the agent and which key sets it. Default, bounds and effect
-//! of a key, and whether a reload changes it, are said once: in the table of keys (`source.rs`).
+//! Each field states its meaning to the agent and the key that sets it. Default, bounds and effect
+//! of a key, and whether a reload changes it, are stated once: in the table of keys (`source.rs`).
 //! INVARIANT: which fields a reload may change is decided in `reload.rs`, which names every field.
 
 mod cluster;
@@ -27,7 +27,7 @@ pub use cluster::{
 pub use telemetry::{PrefixFilter, Telemetry};
 pub use tls::{MinVersion, Tls, TlsProtocol};
 
-/// Everything an agent needs to know to run.
+/// All settings of an agent.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     /// Name in catalog, DNS and pools. `key: node_name`
@@ -44,20 +44,20 @@ pub struct RuntimeConfig {
     pub alt_domain: String,
     /// Whether this agent is a server. `key: server`
     pub server: bool,
-    /// Whether everything is kept in memory, with defaults for trying out. Flag `-dev`
+    /// Whether all state is in memory only, with defaults for development. Flag `-dev`
     pub dev: bool,
-    /// Servers that wait for each other before the first election; 1 elects at once, 0 starts no
+    /// Servers that must have joined before the first election; 1 elects at once, 0 bootstraps no
     /// cluster. `key: bootstrap_expect, bootstrap`
     pub bootstrap_expect: u32,
-    /// Datacenter whose certificates and intentions count for all. `key: primary_datacenter`
+    /// Datacenter whose certificates and intentions apply to all. `key: primary_datacenter`
     pub primary_datacenter: String,
     /// Directory for state; `None` with `-dev`. `key: data_dir`
     pub data_dir: Option<PathBuf>,
     /// Address of server RPC and gossip. `key: bind_addr`
     pub bind_addr: IpAddr,
-    /// Address that others reach this agent under. `key: advertise_addr`
+    /// Address that other agents reach this agent at. `key: advertise_addr`
     pub advertise_addr: IpAddr,
-    /// Address that other datacenters reach this agent under. `key: advertise_addr_wan`
+    /// Address that other datacenters reach this agent at. `key: advertise_addr_wan`
     pub advertise_addr_wan: IpAddr,
     /// Extra tagged addresses. `key: tagged_addresses`
     pub tagged_addresses: BTreeMap<String, String>,
@@ -73,23 +73,23 @@ pub struct RuntimeConfig {
     pub serf_wan_bind: IpAddr,
     /// Port of WAN gossip; 0 when it is off, as it always is on clients. `key: ports.serf_wan`
     pub serf_wan_port: u16,
-    /// Members to join. `key: retry_join` and its neighbors
+    /// Members to join. `key: retry_join` and the keys beside it
     pub join: Join,
-    /// Encryption and timeouts of gossip. `key: encrypt` and its neighbors
+    /// Encryption and timeouts of gossip. `key: encrypt` and the keys beside it
     pub gossip: Gossip,
-    /// Timing of elections, holds and leaves. `key: performance`
+    /// Timing of elections, RPC holds and leaves. `key: performance`
     pub performance: Performance,
     /// Snapshots of the Raft log. `key: raft_*`
     pub raft: Raft,
-    /// First autopilot configuration of a new cluster. `key: autopilot`
+    /// Initial autopilot configuration of a new cluster. `key: autopilot`
     pub autopilot: Autopilot,
-    /// Scheduled snapshots; `None` makes none. `key: snapshot`
+    /// Scheduled snapshots; `None` takes none. `key: snapshot`
     pub snapshots: Option<Snapshots>,
-    /// How long blocking queries wait. `key: default_query_time, max_query_time`
+    /// Wait times of blocking queries. `key: default_query_time, max_query_time`
     pub queries: Queries,
     /// Shortest TTL of a session. `key: session_ttl_min`
     pub session_ttl_min: Duration,
-    /// Whether questions about another datacenter are answered with WAN addresses.
+    /// Whether results about another datacenter have WAN addresses.
     /// `key: translate_wan_addrs`
     pub translate_wan_addrs: bool,
     /// Ports for sidecars registered without one; empty gives them none.
@@ -105,7 +105,7 @@ pub struct RuntimeConfig {
     pub enable_local_script_checks: bool,
     /// Whether script checks from the HTTP API may run, too. `key: enable_script_checks`
     pub enable_remote_script_checks: bool,
-    /// How long a change of a check's output alone may wait for its sync.
+    /// How long the sync of a change of a check's output alone may be deferred.
     /// `key: check_update_interval`
     pub check_update_interval: Duration,
     /// The mesh. `key: connect, default_intention_policy`
@@ -132,7 +132,7 @@ pub struct RuntimeConfig {
     pub enable_debug: bool,
     /// Whether the web UI is served. `key: ui_config.enabled`
     pub ui_enabled: bool,
-    /// Files and directories to read again at a reload, in order.
+    /// Files and directories that a reload reads again, in order.
     pub sources: Vec<PathBuf>,
     /// Warnings for the operator, logged at start: deprecated keys and the like.
     pub warnings: Vec<String>,
@@ -177,7 +177,7 @@ pub struct Dns {
     pub node_meta_txt: bool,
     /// SOA fields. `key: dns_config.soa`
     pub soa: Soa,
-    /// Servers that questions about other domains are forwarded to. `key: recursors`
+    /// Servers that queries for other domains are forwarded to. `key: recursors`
     pub recursors: Vec<SocketAddr>,
     /// Timeout of one recursor. `key: dns_config.recursor_timeout`
     pub recursor_timeout: Duration,
@@ -201,9 +201,9 @@ pub struct Soa {
 /// The mesh.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connect {
-    /// Whether there is a mesh. `key: connect.enabled`
+    /// Whether the mesh is enabled. `key: connect.enabled`
     pub enabled: bool,
-    /// First settings of the built-in authority. `key: connect.ca_config`
+    /// Initial settings of the built-in authority. `key: connect.ca_config`
     pub ca: BuiltinCaConfig,
     /// Whether connections that no intention matches are allowed. `key: default_intention_policy`
     pub default_allow: bool,
@@ -216,7 +216,7 @@ pub struct Kubernetes {
     pub audience: String,
     /// The servers' namespace. `key: kubernetes.namespace`
     pub namespace: String,
-    /// ConfigMap in that namespace that the servers write the roots to.
+    /// ConfigMap in that namespace to which the servers write the roots.
     /// `key: kubernetes.roots_config_map`
     pub roots_config_map: String,
     /// `namespace/name` of the operator's ServiceAccount. `key: kubernetes.operator_service_account`
@@ -232,13 +232,16 @@ pub struct Log {
     pub json: bool,
 }
 
+/// The largest `limits.kv_max_value_size`: what fits into a request that agents forward.
+pub const MAX_KV_VALUE_BYTES: usize = 63 << 20;
+
 /// Bounds on what clients may use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections to HTTP and HTTPS per client address; 0 is no limit.
     /// `key: limits.http_max_conns_per_client`
     pub http_max_conns_per_client: usize,
-    /// Bytes in a KV value. `key: limits.kv_max_value_size`
+    /// Largest KV value and body of a transaction. `key: limits.kv_max_value_size`
     pub kv_max_value_bytes: usize,
     /// Timeout of a TLS handshake of HTTPS; [`Duration::MAX`] is no limit.
     /// `key: limits.https_handshake_timeout`

@@ -1,4 +1,4 @@
-//! A value that must not be shown: it never appears in a log line, an error or a debug print.
+//! A secret value: it never appears in a log line, an error or `Debug` output.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text.
     pub fn new(text: String) -> Self {
         Self(text)
     }

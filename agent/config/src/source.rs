@@ -1,9 +1,9 @@
-//! What can be written: every key of configuration files and flags, all of them optional.
+//! Declares every key of configuration files and flags, all of them optional.
 //!
 //! This is the top level of the table of keys (see `keys.rs`); blocks are in the files below. Key
 //! names are Consul's ("Agent configuration file reference"); case and underscores do not matter on
-//! input. Unknown keys are refused by the reader of files. Keys marked `ignored` are accepted so that
-//! existing files start; a warning at start names the ones an operator may rely on.
+//! input. `files.rs` rejects unknown keys. Keys marked `ignored` are accepted so that an agent
+//! starts with existing files; a warning at start names those that an operator may rely on.
 
 use std::collections::BTreeMap;
 
@@ -485,8 +485,7 @@ section! {
 }
 
 impl Source {
-    /// Returns the keys that are set and accepted without effect, as far as an operator may rely on
-    /// them.
+    /// Returns the keys that are set but have no effect, and that an operator may rely on.
     pub fn without_effect(&self) -> Vec<String> {
         let written = serde_json::to_value(self).expect("a source holds only what JSON can hold");
         Self::table()
@@ -504,7 +503,7 @@ impl Source {
     }
 }
 
-/// Whether a value says anything: the Go test harness writes empty blocks.
+/// Returns whether a value sets anything: the Go test harness writes empty blocks.
 fn is_set(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => false,

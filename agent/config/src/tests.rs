@@ -1,6 +1,6 @@
-//! The table of keys against what it promises: every key works, is documented, and reloads as said.
+//! Tests of the table of keys: every key works, is documented, and reloads as the table states.
 //!
-//! Generated files lie in `agent/config`; `UPDATE_GOLDEN=1` writes them again.
+//! Generated files are in `agent/config`; `UPDATE_GOLDEN=1` writes them again.
 
 mod full;
 mod reference;
@@ -20,7 +20,7 @@ use super::{
 /// Keys of the table that exclude others in the full configuration of a server.
 const NOT_WITH_THE_REST: [&str; 2] = ["bootstrap", "auto_encrypt.tls"];
 
-/// Returns the rows of the table that are no blocks.
+/// Returns the rows of the table except blocks.
 fn settings() -> Vec<Row> {
     let mut rows = Source::table().rows();
     rows.retain(|row| row.key.kind != Kind::Block);
@@ -32,7 +32,7 @@ fn example(row: &Row) -> Value {
         .unwrap_or_else(|error| panic!("the example of {}: {error}", row.dotted()))
 }
 
-/// Puts a value into a document, at the end of its blocks.
+/// Sets the value of a row in a document.
 fn put(document: &mut Value, row: &Row, value: Value) {
     let mut place = document;
     for name in &row.path {
@@ -41,7 +41,7 @@ fn put(document: &mut Value, row: &Row, value: Value) {
     *place = value;
 }
 
-/// Returns a server's document with every key of the table that can stand with the others.
+/// Returns a server's document with every key of the table except [`NOT_WITH_THE_REST`].
 fn full() -> Value {
     let mut document = json!({});
     for row in settings() {
@@ -52,7 +52,7 @@ fn full() -> Value {
     document
 }
 
-/// Returns a small document that builds without asking the machine for anything.
+/// Returns a small document that builds without reading anything from the machine.
 fn small(server: bool) -> Value {
     json!({
         "server": server, "node_name": "n0", "bind_addr": "192.0.2.100", "data_dir": "/data",

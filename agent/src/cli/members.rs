@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
-use lictor_api::types::agent::Member;
+use lictor_api::{
+    contract::{ROLE_SERVER, TAG_ROLE},
+    types::agent::Member,
+};
 
 use super::{Verb, api_flags::AgentFlags, output};
 
@@ -61,7 +64,7 @@ impl Verb for MembersVerb {
 }
 
 fn is_server(tags: &BTreeMap<String, String>) -> bool {
-    tags.get("role").is_some_and(|role| role == "consul")
+    tags.get(TAG_ROLE).is_some_and(|role| role == ROLE_SERVER)
 }
 
 fn status_name(status: u8) -> &'static str {

@@ -1,6 +1,6 @@
 //! `/v1/agent/`: this agent, its own services and checks (Consul "Agent HTTP API").
 //!
-//! What changes local state waits for the disk, so it runs on the blocking pool.
+//! Handlers that change local state wait for the disk, so they run on the blocking pool.
 
 pub(super) mod checks;
 mod health;
@@ -27,7 +27,8 @@ pub(super) async fn reload(cx: Context, _: Request) -> Result<Response, HttpErro
     Ok(Response::empty(StatusCode::OK))
 }
 
-/// `PUT /v1/agent/leave`: leaves the cluster and stops the agent; responds when the other members know.
+/// `PUT /v1/agent/leave`: leaves the cluster and stops the agent; responds once the other members
+/// have been notified.
 pub(super) async fn leave(cx: Context, _: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: true })?;
     cx.agent.request_leave().await;
@@ -55,11 +56,11 @@ fn authorize_node(cx: &Context) -> Result<(), HttpError> {
     cx.authorize(&Access::Node { name: &node.name, write: true, synthetic: false })
 }
 
-/// How long a registration waits for the catalog; without a leader it succeeds all the same.
+/// How long a registration waits for the catalog; it succeeds without a leader too.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Changes local state and responds 200 without a body once the catalog has followed. COMPAT: clients read
-/// what they have just registered (HashiCorp's Go client tests among them).
+/// Changes local state and responds 200 without a body once the catalog has followed. COMPAT:
+/// clients read what they have just registered (HashiCorp's Go client tests among them).
 async fn change(
     cx: &Context,
     change: impl FnOnce(&LocalState) -> Result<(), RegistrationError> + Send + 'static,

@@ -58,7 +58,7 @@ impl Policy {
 }
 
 /// Returns whether a request asks for the cache.
-pub(super) fn is_asked(route: &Route, request: &Request) -> bool {
+pub(super) fn is_requested(route: &Route, request: &Request) -> bool {
     request.has("cached") && request.method() == Method::GET && route.is_cached
 }
 
@@ -66,7 +66,7 @@ pub(super) fn is_asked(route: &Route, request: &Request) -> bool {
 /// known to servers only.
 fn view(route: &Route, request: &Request) -> Option<View> {
     let needs_server = ["consistent", "near"].iter().any(|parameter| request.has(parameter));
-    if needs_server || !is_asked(route, request) || request.tail().is_empty() {
+    if needs_server || !is_requested(route, request) || request.tail().is_empty() {
         return None;
     }
     let name = request.tail().into();
@@ -81,14 +81,14 @@ pub(super) fn from_cache(response: Response) -> Response {
     response.with_header("x-cache", "HIT").with_header("age", "0")
 }
 
-/// Answers a request of a client agent from its views, or has `ask` answer it where that cannot be
-/// or is not wanted.
+/// Returns the response of a client agent from its views, or that of `forward_to_server` where the
+/// views do not have it or the request does not want them.
 pub(super) async fn answer<F>(
     agent: &Arc<Agent>,
     route: &'static Route,
     handler: Handler,
     request: Request,
-    ask: impl FnOnce(Request) -> F,
+    forward_to_server: impl FnOnce(Request) -> F,
 ) -> Result<Response, HttpError>
 where
     F: Future<Output = Result<Response, HttpError>>,
@@ -96,13 +96,15 @@ where
     let own = agent.config.load().datacenter.clone();
     let is_here = request.datacenter().is_none_or(|asked| asked == own);
     let view = view(route, &request).filter(|_| is_here);
-    let (Some(views), Some(view)) = (&agent.views, view) else { return ask(request).await };
+    let (Some(views), Some(view)) = (&agent.views, view) else {
+        return forward_to_server(request).await;
+    };
     let policy = Policy::read(&request);
     let Some(cached) = views.cached(&view).await else {
-        return Ok(ask(request).await?.with_header("x-cache", "MISS"));
+        return Ok(forward_to_server(request).await?.with_header("x-cache", "MISS"));
     };
     if !policy.accepts(cached.age) {
-        let fresh = ask(request.clone()).await;
+        let fresh = forward_to_server(request.clone()).await;
         match fresh {
             Err(_) if !policy.revalidate && cached.age <= policy.stale_if_error => {}
             fresh => return Ok(fresh?.with_header("x-cache", "MISS")),

@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{agent::Agent, telemetry::metrics};
 
-/// Header that says what holds without a token; sent with every answer.
+/// Header with the default ACL policy, on every response.
 const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
 /// How often a request is forwarded: by a client agent to a server, and by that to a server of
-/// another datacenter. One more, and agents disagree about which datacenter is whose.
+/// another datacenter. A further hop means that agents disagree about a server's datacenter.
 const MAX_HOPS: u8 = 2;
-/// Header that says that this agent shows addresses of the WAN where they are to be used.
+/// Header that is `true` if the agent translates addresses (`translate_wan_addrs`).
 const TRANSLATE_ADDRESSES: &str = "x-consul-translate-addresses";
 
 /// Returns the response to one request. Errors and panics of handlers become responses too.
@@ -30,7 +30,7 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
     let pretty = request.has("pretty");
     let gzip = request.accepts_gzip();
     let mut response = Box::pin(guarded(dispatch(agent, request))).await;
-    // The agent that forwarded the request says so for itself.
+    // The agent that received the request from the client sets it, not the server it forwarded to.
     response.headers.remove(TRANSLATE_ADDRESSES);
     if translates {
         response = response.with_header(TRANSLATE_ADDRESSES, "true");
@@ -40,8 +40,7 @@ pub async fn answer(agent: &Arc<Agent>, request: Request) -> Response {
         .finish(indented, pretty, gzip)
 }
 
-/// Turns errors and panics of a handler into responses: a defect is one request's, not the agent's
-/// end.
+/// Turns errors and panics of a handler into responses: a panic fails one request, not the agent.
 pub(super) async fn guarded(
     handling: impl Future<Output = Result<Response, HttpError>>,
 ) -> Response {
@@ -81,7 +80,7 @@ async fn call(
         });
     };
     let started = Instant::now();
-    // Requests that other agents forwarded are counted there.
+    // A forwarded request is timed by the agent that received it from the client.
     let times = (!request.peer.is_forwarded()).then(|| route.times(action));
     let result = run(agent, route, action.handler, request).await;
     if let Some(times) = times {
@@ -90,7 +89,7 @@ async fn call(
     result
 }
 
-/// Answers a request, or has a server answer it.
+/// Runs the handler here, or forwards the request to a server.
 async fn run(
     agent: &Arc<Agent>,
     route: &'static Route,
@@ -99,11 +98,12 @@ async fn run(
 ) -> Result<Response, HttpError> {
     request.check_parameters()?;
     if let Some(datacenter) = target_datacenter(agent, route, &request) {
-        let ask = |request| forward(agent, route, datacenter, request);
-        return Box::pin(cached::answer(agent, route, handler, request, ask)).await;
+        let forward_to_server = |request| forward(agent, route, datacenter, request);
+        let response = cached::answer(agent, route, handler, request, forward_to_server);
+        return Box::pin(response).await;
     }
     let context = Context::identify(agent, &request).await;
-    let is_cached = cached::is_asked(route, &request);
+    let is_cached = cached::is_requested(route, &request);
     let response = handler(context, request).await?;
     Ok(if is_cached { cached::from_cache(response) } else { response })
 }
@@ -111,7 +111,8 @@ async fn run(
 /// Forwards a request to a server of `datacenter`.
 ///
 /// # Errors
-/// [`HttpError::NoDatacenter`] for a request that was forwarded [`MAX_HOPS`] times already.
+/// [`HttpError::NoDatacenter`] after [`MAX_HOPS`] hops, [`HttpError::RateLimited`] above
+/// `limits.rpc_rate`, and [`HttpError::Forward`] otherwise.
 async fn forward(
     agent: &Arc<Agent>,
     route: &Route,
@@ -128,31 +129,31 @@ async fn forward(
         metrics::CLIENT_RPC_EXCEEDED.increment();
         return Err(HttpError::RateLimited);
     }
-    let own = &agent.local.node().name;
-    request.fill_in_agent(own);
+    let own_node = &agent.local.node().name;
+    request.fill_in_agent(own_node);
     if route.fills_in_node && !request.peer.is_forwarded() {
-        session::fill_in_node(&mut request, own);
+        session::fill_in_node(&mut request, own_node);
     }
     let response = agent.forwarder.http(&datacenter, &request, config.queries.max_wait).await?;
-    // The agent that the client asked translates; agents between it and the server do not.
-    let is_far = request.datacenter().is_some_and(|asked| asked != config.datacenter);
-    let translates = config.translate_wan_addrs && is_far && !request.peer.is_forwarded();
+    // Translated by the agent that received the request from the client, not by those after it.
+    let is_remote = request.datacenter().is_some_and(|requested| requested != config.datacenter);
+    let translates = config.translate_wan_addrs && is_remote && !request.peer.is_forwarded();
     let translates = translates && route.has_addresses;
     Ok(if translates { translate::with_wan_addresses(response) } else { response })
 }
 
-/// Returns the datacenter whose servers answer the request, if this agent does not. What an agent of
-/// its own datacenter forwarded to this server stays here.
+/// Returns the datacenter whose servers the request is forwarded to. `None` if it is handled here:
+/// a request about the agent itself, and at a server one for its own datacenter.
 fn target_datacenter(agent: &Agent, route: &Route, request: &Request) -> Option<String> {
     if route.is_about_agent {
         return None;
     }
-    let own = &agent.config.load().datacenter;
-    let asked = request.datacenter().unwrap_or(own);
+    let own_datacenter = &agent.config.load().datacenter;
+    let requested = request.datacenter().unwrap_or(own_datacenter);
     match agent.server() {
-        Some(_) if asked == own => None,
-        // A client agent's servers know the way to other datacenters.
-        Some(_) => Some(asked.to_owned()),
-        None => Some(own.clone()),
+        Some(_) if requested == own_datacenter => None,
+        Some(_) => Some(requested.to_owned()),
+        // A client agent knows no servers of other datacenters; its own ones forward further.
+        None => Some(own_datacenter.clone()),
     }
 }

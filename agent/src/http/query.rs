@@ -1,7 +1,8 @@
 //! Parameters of reads: index, wait, consistency; and the read itself.
 //!
-//! Source: Consul "Blocking Queries" and "Consistency Modes". A server answers `?cached` like a
-//! default read: there is nothing slower to cache in front of. Client agents: [`super::cached`].
+//! Source: Consul "Blocking Queries" and "Consistency Modes". On a server `?cached` is a default
+//! read: its state is in memory, so a cache would save nothing. On client agents:
+//! [`super::cached`].
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use lictor_core::state::{State, WatchSet};
 use super::{Context, HttpError, Request};
 
 impl Request {
-    /// Reads what the client asks of a read.
+    /// Returns the index, wait and consistency that the client requests.
     ///
     /// # Errors
-    /// [`HttpError`] for a value that cannot be read, and for contradictions.
+    /// [`HttpError`] for a value that cannot be parsed, and for modes that exclude each other.
     pub fn options(&self) -> Result<QueryOptions, HttpError> {
         let index = match self.param("index").filter(|text| !text.is_empty()) {
             Some(text) => text.parse().map_err(|_| HttpError::InvalidIndex)?,
@@ -51,6 +52,7 @@ impl Request {
             (true, true) => Err(HttpError::StaleWithConsistent),
             (_, true) if self.has("cached") => Err(HttpError::CachedWithConsistent),
             (_, true) => Ok(Consistency::Consistent),
+            // `?leader` is no mode, yet it makes a stale read a default one.
             (true, _) if !self.has("leader") => Ok(Consistency::Stale),
             _ => Ok(Consistency::Default),
         }
@@ -58,18 +60,18 @@ impl Request {
 }
 
 impl Context {
-    /// Returns how long a request waits that asks for `asked` (`default_query_time`,
-    /// `max_query_time`).
-    pub(super) fn wait(&self, asked: Option<Duration>) -> Duration {
+    /// Returns how long a blocking query waits: `requested`, else `default_query_time`; at most
+    /// `max_query_time`.
+    pub(super) fn wait(&self, requested: Option<Duration>) -> Duration {
         let bounds = self.agent.config.load().queries;
-        asked.unwrap_or(bounds.default_wait).min(bounds.max_wait)
+        requested.unwrap_or(bounds.default_wait).min(bounds.max_wait)
     }
 
-    /// Reads as the request asks: as fresh, and after its index. `read` notes in the `WatchSet` what
-    /// its result depends on.
+    /// Runs `read` in the request's consistency mode, and as a blocking query until the state is
+    /// past the request's index. `read` adds to the `WatchSet` what its result depends on.
     ///
     /// # Errors
-    /// [`HttpError`] for bad parameters, and [`HttpError::Server`].
+    /// As [`Request::options`], and [`HttpError::Server`].
     pub async fn read<T>(
         &self,
         request: &Request,
@@ -83,8 +85,8 @@ impl Context {
         }
     }
 
-    /// Reads the catalog of this cluster, or with `?peer=` of another one: no cluster is peered, so
-    /// that is empty.
+    /// Does the same for reads of the catalog. With `?peer=` the state is empty, because no cluster
+    /// is peered.
     ///
     /// # Errors
     /// As [`Self::read`]; [`HttpError::SamenessGroup`] for `?sg=`.

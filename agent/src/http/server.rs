@@ -289,7 +289,7 @@ impl Server {
             (MAX_ARCHIVE_BYTES, MAX_ARCHIVE_BYTES as u64)
         } else {
             let limit = self.agent.config.load().limits.kv_max_value_bytes.max(MAX_VALUE_BYTES);
-            (limit, limit as u64 * 4)
+            (limit, (limit as u64).saturating_mul(4))
         };
         let declared = hyper::body::Body::size_hint(&incoming).exact();
         if let Some(bytes) = declared.filter(|bytes| *bytes > tolerated) {

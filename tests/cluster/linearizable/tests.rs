@@ -149,7 +149,7 @@ fn hundreds_of_unknown_writes_are_decided() {
 }
 
 #[test]
-fn unknown_operations_that_stand_for_each_other_are_decided() {
+fn interchangeable_operations_of_unknown_outcome_are_decided_quickly() {
     let mut history = Vec::new();
     let mut add = |called, operation, is_told: bool| {
         history.push(Interval { operation, called, returned: is_told.then_some(called + 1) });

@@ -31,7 +31,7 @@ pub struct Config {
     pub tls_skip_verify: bool,
     /// Another datacenter than the agent's.
     pub datacenter: Option<String>,
-    /// Accept answers of any server.
+    /// Read from any server, in stale mode.
     pub stale: bool,
 }
 
@@ -77,24 +77,21 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// The header that carries it.
+    /// Returns the header that carries it.
+    ///
+    /// # Errors
+    /// [`ClientError::Token`] and [`ClientError::TokenHeader`].
     pub(super) fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, ClientError> {
         let (name, text) = match self {
             Self::None => return Ok(None),
             Self::Acl(token) => (HeaderName::from_static("x-consul-token"), token.clone()),
             Self::BearerFile(path) => {
-                let token = std::fs::read_to_string(path).map_err(|error| {
-                    ClientError::Invalid(format!(
-                        "reading the token in {}: {error}",
-                        path.display()
-                    ))
-                })?;
+                let token = std::fs::read_to_string(path)
+                    .map_err(|source| ClientError::Token { path: path.clone(), source })?;
                 (header::AUTHORIZATION, format!("Bearer {}", token.trim()))
             }
         };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            ClientError::Invalid("the token holds characters that no header may hold".to_owned())
-        })?;
+        let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::TokenHeader)?;
         value.set_sensitive(true);
         Ok(Some((name, value)))
     }

@@ -1,4 +1,4 @@
-//! Where the agent listens and which address it advertises.
+//! Builds the addresses that the agent listens on and advertises.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,7 +14,7 @@ use super::{
     source::{Ports, Source},
 };
 
-/// Reads one IP address.
+/// Parses one IP address.
 pub(super) fn parse_ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     if text.contains("{{") {
         return Err(ConfigError::invalid(
@@ -25,7 +25,8 @@ pub(super) fn parse_ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::invalid(key, format!("{text:?} is not an IP address")))
 }
 
-/// Returns an address to listen on; loopback with `-dev` and all addresses otherwise when not given.
+/// Returns an address to listen on; loopback with `-dev` and all addresses otherwise when not
+/// given.
 pub(super) fn ip(key: &str, text: Option<&str>, dev: bool) -> Result<IpAddr, ConfigError> {
     match text {
         Some(text) => parse_ip(key, text),
@@ -34,7 +35,7 @@ pub(super) fn ip(key: &str, text: Option<&str>, dev: bool) -> Result<IpAddr, Con
     }
 }
 
-/// The addresses under which others reach this agent.
+/// The addresses at which other agents reach this agent.
 pub(super) struct Advertised {
     pub(super) lan: IpAddr,
     pub(super) wan: IpAddr,
@@ -61,7 +62,7 @@ pub(super) fn advertised(source: &Source, bind: IpAddr) -> Result<Advertised, Co
     Ok(Advertised { lan, wan })
 }
 
-/// Returns the first address that is given; the others are validated, too.
+/// Returns the first address that is given; validates all of them.
 fn first_given(choices: [(&str, &Option<String>); 3]) -> Result<Option<IpAddr>, ConfigError> {
     let mut first = None;
     for (key, text) in choices {
@@ -83,7 +84,7 @@ fn first_given(choices: [(&str, &Option<String>); 3]) -> Result<Option<IpAddr>, 
     Ok(first)
 }
 
-/// Returns `bind` unless it is all addresses; then the machine's only private IPv4 address.
+/// Returns `bind` unless it is unspecified; then the machine's only private IPv4 address.
 fn own_address(bind: IpAddr) -> Result<IpAddr, ConfigError> {
     if !bind.is_unspecified() {
         return Ok(bind);
@@ -97,7 +98,10 @@ fn own_address(bind: IpAddr) -> Result<IpAddr, ConfigError> {
     only(private)
 }
 
-/// Returns the only private address of a machine; among several the operator has to choose.
+/// Returns the only private address of a machine.
+///
+/// # Errors
+/// There is none, or there are several, among which the operator has to choose.
 pub(super) fn only(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
     private.sort();
     private.dedup();
@@ -108,7 +112,7 @@ pub(super) fn only(mut private: Vec<IpAddr>) -> Result<IpAddr, ConfigError> {
     }
 }
 
-/// Returns a port: the default when not given, `None` when 0 or less.
+/// Returns the given or the default port; `None` if it is 0 or less, which turns it off.
 pub(super) fn port(
     key: &str,
     given: Option<i32>,
@@ -149,7 +153,7 @@ pub(super) fn sidecar_ports(ports: &Ports) -> Result<RangeInclusive<u16>, Config
     Ok(min..=max)
 }
 
-/// Returns where each protocol listens.
+/// Returns the addresses that each protocol listens on.
 pub(super) fn listen(source: &Source, server: bool, dev: bool) -> Result<Listen, ConfigError> {
     let client = source.client_addr.as_deref().unwrap_or("127.0.0.1");
     let (addresses, ports) = (&source.addresses, &source.ports);

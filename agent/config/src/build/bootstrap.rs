@@ -1,9 +1,9 @@
-//! `bootstrap` and `bootstrap_expect`: which servers may start a cluster (Consul "Bootstrapping a
-//! datacenter").
+//! Builds `bootstrap_expect` and `bootstrap`: which servers may bootstrap a cluster (Consul
+//! "Bootstrapping a datacenter").
 
 use super::{ConfigError, source::Source};
 
-/// Returns how many servers wait for each other before the first election; 0 starts no cluster.
+/// Returns how many servers must have joined before the first election; 0 bootstraps no cluster.
 pub(super) fn expect(
     source: &Source,
     server: bool,

@@ -1,4 +1,4 @@
-//! Joining, gossip, timing, autopilot and snapshots.
+//! Builds the settings of joining, gossip, timing, autopilot and snapshots.
 
 use std::{
     net::IpAddr,
@@ -18,10 +18,10 @@ use super::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-/// The minimum that Consul requires; below it there is a warning.
-const SAFE_RECONNECT_TIMEOUT: Duration = Duration::from_secs(8 * 3600);
+/// The minimum that Consul requires; a shorter one is accepted with a warning.
+const MIN_SAFE_RECONNECT_TIMEOUT: Duration = Duration::from_secs(8 * 3600);
 
-/// Returns the address that a pool listens on; `bind` when not given.
+/// Returns the address that a pool listens on; the default is `bind`.
 pub(super) fn pool_address(
     key: &str,
     given: Option<&str>,
@@ -84,7 +84,7 @@ pub(super) fn join(source: &Source) -> Result<Join, ConfigError> {
     })
 }
 
-/// Refuses what is neither a host nor a known provider.
+/// Checks that a target is a host or names a known provider.
 fn check_target(key: &str, target: &str) -> Result<(), ConfigError> {
     if target.is_empty() {
         return Err(ConfigError::invalid(key, "has an empty entry"));
@@ -111,7 +111,7 @@ pub(super) fn gossip(
 ) -> Result<Gossip, ConfigError> {
     let mut reconnect = |key: &str, given| {
         let timeout = at_least(key, given, 72 * HOUR, SECOND)?;
-        if timeout < SAFE_RECONNECT_TIMEOUT {
+        if timeout < MIN_SAFE_RECONNECT_TIMEOUT {
             warnings.push(format!(
                 "{key} is {}: agents that a network outage cuts off for longer are forgotten and \
                  have to be joined again; 8h or more is safe",
@@ -130,7 +130,7 @@ pub(super) fn gossip(
     })
 }
 
-/// Reads the key of gossip. The error says what is wrong with the key without repeating it.
+/// Parses the gossip key. The error describes the problem without the key itself.
 fn gossip_key(given: Option<&Secret>) -> Result<Option<GossipKey>, ConfigError> {
     given
         .map(Secret::expose)
@@ -215,7 +215,10 @@ pub(super) fn queries(source: &Source) -> Result<Queries, ConfigError> {
     Ok(Queries { default_wait: default_wait.min(max_wait), max_wait })
 }
 
-/// Returns a duration that has a lower bound.
+/// Returns the given or the default duration.
+///
+/// # Errors
+/// It is shorter than `bound`.
 fn at_least(
     key: &str,
     given: Option<GoDuration>,
@@ -230,7 +233,10 @@ fn at_least(
     Ok(value)
 }
 
-/// Returns a number that cannot be negative.
+/// Returns the given or the default number.
+///
+/// # Errors
+/// It is negative, or too large for `T`.
 fn count<T: TryFrom<i64>>(key: &str, given: Option<i64>, default: i64) -> Result<T, ConfigError> {
     let value = given.unwrap_or(default);
     T::try_from(value).map_err(|_| {

@@ -1,4 +1,4 @@
-//! `dns_config` and `recursors`.
+//! Builds the settings of DNS from `dns_config` and `recursors`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -44,7 +44,7 @@ pub(super) fn build(source: &Source) -> Result<Dns, ConfigError> {
     })
 }
 
-/// Reads an IP address with or without a port; 53 when not given.
+/// Parses an IP address with or without a port; the default is 53.
 fn recursor(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse::<SocketAddr>()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))

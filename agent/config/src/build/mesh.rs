@@ -1,4 +1,4 @@
-//! `connect` and `kubernetes`.
+//! Builds the settings of the mesh from `connect` and `kubernetes`.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) fn connect(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Con
             ));
         }
     };
-    // Client agents' certificates are the mesh authority's (COMPAT: Consul turns it on, too).
+    // The mesh authority issues client agents' certificates (COMPAT: Consul enables it, too).
     let enabled = config.enabled.unwrap_or(true) || auto_encrypt.allow_tls;
     Ok(Connect { enabled, ca: ca_config(&config.ca_config)?, default_allow })
 }

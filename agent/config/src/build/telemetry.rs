@@ -1,4 +1,4 @@
-//! `telemetry`.
+//! Builds the settings of metrics from `telemetry`.
 
 use super::{
     ConfigError,
@@ -38,7 +38,7 @@ pub(super) fn build(
     })
 }
 
-/// COMPAT: Consul starts with rules that it cannot read, and warns.
+/// Parses the rules. COMPAT: Consul starts despite invalid rules, and warns.
 fn prefix_filter(rules: &[String], warnings: &mut Vec<String>) -> PrefixFilter {
     let mut filter = PrefixFilter::default();
     for rule in rules {

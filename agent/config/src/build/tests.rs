@@ -1,3 +1,5 @@
+//! Values that are accepted, their defaults, and values that are rejected with their key.
+
 use std::path::Path;
 
 use super::super::files;
@@ -98,7 +100,7 @@ fn every_agent_but_dev_needs_a_data_directory() {
     }
 }
 
-/// A whole configuration from a few keys.
+/// Builds a configuration outside of `-dev` from a few keys.
 fn real(json: &str) -> Result<RuntimeConfig, ConfigError> {
     let mut value: serde_json::Value = serde_json::from_str(json).unwrap();
     let keys = value.as_object_mut().unwrap();
@@ -249,6 +251,20 @@ fn limits_of_server_rpc_have_consuls_defaults_and_can_be_set() {
         assert_eq!(longest, Duration::MAX, "{key}: 0 is no limit");
     }
     assert_eq!(real(r#"{"limits":{"rpc_rate":-1}}"#).unwrap().limits.rpc_rate, None);
+}
+
+#[test]
+fn values_of_keys_are_no_larger_than_what_agents_forward() {
+    let bytes = |given: &str| {
+        let config = real(&format!(r#"{{"limits":{{"kv_max_value_size":{given}}}}}"#));
+        config.map(|config| config.limits.kv_max_value_bytes).map_err(|error| error.to_string())
+    };
+    assert_eq!(real("{}").unwrap().limits.kv_max_value_bytes, 524_288);
+    assert_eq!((bytes("0"), bytes("66060288")), (Ok(0), Ok(66_060_288)));
+    assert_eq!(
+        bytes("66060289").unwrap_err(),
+        "limits.kv_max_value_size is 66060289; it must be between 0 and 66060288"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! `tls`, its older spellings, and `auto_encrypt`.
+//! Builds the settings of TLS from `tls`, its older spellings, and `auto_encrypt`.
 //!
-//! A protocol's own block wins, then `tls.defaults`, then the older top-level keys; an older key for
-//! one protocol counts as that protocol's own.
+//! A protocol's own block wins, then `tls.defaults`, then the older top-level keys; an older key
+//! for one protocol counts as that protocol's own.
 
 use std::path::PathBuf;
 
@@ -43,6 +43,7 @@ pub(super) fn build(source: &Source, auto_encrypt: &AutoEncrypt) -> Result<Tls, 
     })
 }
 
+/// Returns the first value that is set, by precedence of `choices`.
 fn first<T>(choices: &[&TlsFiles], value: impl Fn(&TlsFiles) -> Option<T>) -> Option<T> {
     choices.iter().find_map(|files| value(files))
 }
@@ -73,7 +74,7 @@ fn missing(name: &str, given: &str, missing: &str) -> ConfigError {
     ConfigError::Conflict(format!("tls.{name} has {given} but no {missing}"))
 }
 
-/// `tls10` to `tls13` are the older spellings.
+/// Parses the oldest accepted version; `tls12` and `tls13` are older spellings.
 fn min_version(name: &str, given: Option<&str>) -> Result<MinVersion, ConfigError> {
     match given {
         None | Some("TLS_AUTO" | "TLSv1_2" | "tls12") => Ok(MinVersion::Tls12),

@@ -1,8 +1,8 @@
 //! The macro that the table of keys is written in.
 //!
-//! Its user has `keys` in scope. The macros beside it read what stands in the braces of a row.
+//! The caller must have `keys` in scope. The macros beside it parse the braces of a row.
 
-/// Makes one `Source` struct and its part of the table. A row is
+/// Generates one `Source` struct and its part of the table. A row is
 ///
 /// ```text
 /// /// What the key does.
@@ -10,7 +10,7 @@
 /// ```
 ///
 /// or, in the braces, `block`, `older_spelling_of: "key", example: "…"`,
-/// `ignored, example: "…"` and `ignored, warn_if_set, example: "…"`. Rows may stand in groups, each
+/// `ignored, example: "…"` and `ignored, warn_if_set, example: "…"`. Rows may be in groups, each
 /// under a title: `"Title" { … }`.
 macro_rules! section {
     ($(#[doc = $about:literal])+ $name:ident {

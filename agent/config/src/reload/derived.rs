@@ -1,5 +1,5 @@
-//! Settings that one key sets for several, or whose default is another setting: the error of a
-//! refused reload names the key that was changed, not everything that follows from it.
+//! Compares settings that share a key or whose default is another setting, so that the error of a
+//! rejected reload names the key that was changed and not every setting that follows from it.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use super::{
     runtime::{Listen, RuntimeConfig},
 };
 
-/// Compares settings whose default is another setting; a change of that one alone is named once.
+/// Compares settings whose default is another setting; if only that one changes, it alone is named.
 pub(super) fn defaults(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut Changes) {
     fn named<T: PartialEq>(pair: [&T; 2], default: [&T; 2]) -> bool {
         pair[0] != pair[1] && pair != default
@@ -47,7 +47,7 @@ pub(super) fn defaults(old: &RuntimeConfig, new: &RuntimeConfig, changes: &mut C
     }
 }
 
-/// Compares where protocols listen. Other addresses of all protocols are `client_addr`.
+/// Compares listening addresses. If those of all protocols change, the key is `client_addr`.
 pub(super) fn listeners(old: &Listen, new: &Listen, same_role: bool, changes: &mut Changes) {
     let Listen { http: _, http_unix: _, https: _, grpc: _, grpc_tls: _, dns: _ } = old;
     let ports = |list: &[SocketAddr]| list.iter().map(SocketAddr::port).collect::<BTreeSet<_>>();

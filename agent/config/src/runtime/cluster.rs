@@ -1,4 +1,4 @@
-//! Joining, gossip, and what servers need to keep their state together.
+//! Settings of joining, gossip, Raft, autopilot, snapshots and blocking queries.
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -33,21 +33,22 @@ pub struct JoinPool {
 /// Encryption and timeouts of both pools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gossip {
-    /// First key; the keyring file wins when there is one. `key: encrypt`
+    /// Initial key; the keyring file wins if it exists. `key: encrypt`
     pub encrypt: Option<GossipKey>,
-    /// Whether plain text is refused when there is a key. `key: encrypt_verify_incoming`
+    /// Whether plain text is rejected when there is a key. `key: encrypt_verify_incoming`
     pub verify_incoming: bool,
     /// Whether no plain text is sent when there is a key. `key: encrypt_verify_outgoing`
     pub verify_outgoing: bool,
-    /// Whether keys are kept in memory only. `key: disable_keyring_file`
+    /// Whether the keyring is in memory only. `key: disable_keyring_file`
     pub disable_keyring_file: bool,
-    /// How long a failed member is contacted before it is forgotten. `key: reconnect_timeout`
+    /// How long reconnecting to a failed member is tried before it is reaped.
+    /// `key: reconnect_timeout`
     pub reconnect_timeout: Duration,
     /// The same for the WAN pool. `key: reconnect_timeout_wan`
     pub reconnect_timeout_wan: Duration,
 }
 
-/// A key of gossip: 16, 24 or 32 bytes; prints as `<redacted>`.
+/// A gossip encryption key: 16, 24 or 32 bytes; prints as `<redacted>`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GossipKey(Vec<u8>);
 
@@ -57,7 +58,7 @@ pub enum InvalidGossipKey {
     /// Not base64.
     #[error("is not base64")]
     Base64,
-    /// Of another size.
+    /// Of an unsupported size, in bytes.
     #[error("holds {0} bytes; a key has 16, 24 or 32")]
     Size(usize),
 }
@@ -74,7 +75,7 @@ impl GossipKey {
         }
     }
 
-    /// Reads base64, as `keygen` prints it.
+    /// Parses base64, as `keygen` prints it.
     ///
     /// # Errors
     /// [`InvalidGossipKey`].
@@ -104,7 +105,7 @@ impl fmt::Debug for GossipKey {
 pub struct Performance {
     /// Factor of election and heartbeat times, 1 to 10. `key: performance.raft_multiplier`
     pub raft_multiplier: u32,
-    /// How long a leaving server waits for the calls that it is answering.
+    /// How long a leaving server waits for the calls in flight.
     /// `key: performance.leave_drain_time`
     pub leave_drain_time: Duration,
     /// How long a request waits for a leader. `key: performance.rpc_hold_timeout`
@@ -128,14 +129,15 @@ pub struct Raft {
 pub struct Autopilot {
     /// Whether failed servers are removed. `key: autopilot.cleanup_dead_servers`
     pub cleanup_dead_servers: bool,
-    /// A server that last heard from the leader longer ago is unhealthy.
+    /// A server whose last contact with the leader is longer ago is unhealthy.
     /// `key: autopilot.last_contact_threshold`
     pub last_contact_threshold: Duration,
-    /// A server whose log trails by more entries is unhealthy. `key: autopilot.max_trailing_logs`
+    /// A server whose log is behind by more entries is unhealthy.
+    /// `key: autopilot.max_trailing_logs`
     pub max_trailing_logs: u64,
-    /// Servers that cleanup leaves at least. `key: autopilot.min_quorum`
+    /// Least number of servers that cleanup leaves. `key: autopilot.min_quorum`
     pub min_quorum: u32,
-    /// How long a new server must be healthy before it gets a vote.
+    /// How long a new server must be healthy before it becomes a voter.
     /// `key: autopilot.server_stabilization_time`
     pub server_stabilization_time: Duration,
 }
@@ -153,23 +155,23 @@ impl From<Autopilot> for AutopilotConfiguration {
     }
 }
 
-/// Snapshots on a schedule, made by the leader.
+/// Snapshots on a schedule, taken by the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshots {
     /// Time between two snapshots. `key: snapshot.interval`
     pub interval: Duration,
-    /// Snapshots that are kept, at least 1. `key: snapshot.retain`
+    /// Snapshots that are retained, at least 1. `key: snapshot.retain`
     pub retain: usize,
     /// Directory for them. `key: snapshot.path`
     pub path: PathBuf,
 }
 
-/// How long blocking queries wait.
+/// Wait times of blocking queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queries {
-    /// When the client does not say; at most `max_wait`. `key: default_query_time`
+    /// Wait of a query without one; at most `max_wait`. `key: default_query_time`
     pub default_wait: Duration,
-    /// At most. `key: max_query_time`
+    /// Longest wait of any query. `key: max_query_time`
     pub max_wait: Duration,
 }
 
@@ -178,7 +180,7 @@ pub struct Queries {
 pub struct AutoEncrypt {
     /// Whether this client gets its certificate from the servers. `key: auto_encrypt.tls`
     pub tls: bool,
-    /// Whether this server issues them. `key: auto_encrypt.allow_tls`
+    /// Whether this server issues such certificates. `key: auto_encrypt.allow_tls`
     pub allow_tls: bool,
     /// Extra DNS names in the certificate. `key: auto_encrypt.dns_san`
     pub dns_san: Vec<String>,

@@ -5,16 +5,16 @@ use std::time::Duration;
 /// Metrics and where they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telemetry {
-    /// How long a metric that is not updated stays on the Prometheus page; 0 is no such page.
+    /// How long the Prometheus page has a metric that is not updated; 0 disables the page.
     /// Key: `prometheus_retention_time`.
     pub prometheus_retention: Duration,
-    /// Which metrics are kept. Key: `prefix_filter`.
+    /// Which metrics are recorded. Key: `prefix_filter`.
     pub prefix_filter: PrefixFilter,
-    /// Whether metrics are kept that the filter says nothing about. Key: `filter_default`.
+    /// Whether metrics that no prefix of the filter matches are recorded. Key: `filter_default`.
     pub filter_default: bool,
     /// Whether the names of gauges leave the host name out. Key: `disable_hostname`.
     pub disable_hostname: bool,
-    /// First part of every name, without a dot. Key: `metrics_prefix`.
+    /// First part of every metric name, without a dot. Key: `metrics_prefix`.
     pub metrics_prefix: String,
     /// `host:port` of a statsd server. Key: `statsd_address`.
     pub statsd_address: Option<String>,
@@ -24,11 +24,11 @@ pub struct Telemetry {
     pub dogstatsd_tags: Vec<String>,
 }
 
-/// Prefixes of metrics' names; the longest that matches counts.
+/// Prefixes of metric names; the longest that matches decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrefixFilter {
-    /// Metrics that are kept.
+    /// Prefixes of metrics that are recorded.
     pub allowed: Vec<String>,
-    /// Metrics that are dropped.
+    /// Prefixes of metrics that are dropped.
     pub blocked: Vec<String>,
 }

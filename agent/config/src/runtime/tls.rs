@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// TLS of every protocol; each is complete, defaults and older spellings already in it.
+/// TLS of every protocol, with defaults and older spellings already applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Whether HTTPS serves a certificate of the mesh's authority when no file is given.
@@ -38,11 +38,11 @@ pub struct TlsProtocol {
     pub verify_incoming: bool,
     /// Whether connections to servers are TLS and verified; server RPC only. `key: verify_outgoing`
     pub verify_outgoing: bool,
-    /// Oldest version that is spoken. `key: tls_min_version`
+    /// Oldest version that is accepted. `key: tls_min_version`
     pub min_version: MinVersion,
 }
 
-/// The oldest version of TLS that is spoken.
+/// The oldest version of TLS that is accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MinVersion {
     /// `TLSv1_2`.

@@ -1,4 +1,4 @@
-//! The configuration in which every key has a value other than its default.
+//! Builds the configuration in which every key has a value other than its default.
 
 use super::*;
 

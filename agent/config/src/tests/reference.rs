@@ -1,4 +1,4 @@
-//! The reference page of configuration keys, made from the table.
+//! Generates the reference page of configuration keys from the table, and compares it.
 
 use std::fmt::Write;
 

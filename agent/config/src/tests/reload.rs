@@ -1,11 +1,11 @@
-//! Which changes a reload takes.
+//! Which changes a reload accepts.
 
 use super::{
     super::{RestartNeeded, check_reload, keys::Reload},
     *,
 };
 
-/// Keys that change nothing of their own: the only value there is, and what only server RPC reads.
+/// Keys without an effect to test: one has a single value, the others only apply to server RPC.
 const NOTHING_TO_CHANGE: [&str; 3] =
     ["connect.ca_provider", "tls.https.verify_server_hostname", "tls.grpc.verify_server_hostname"];
 
@@ -33,7 +33,7 @@ fn every_setting_has_an_effect_and_reloads_as_the_table_says() {
 }
 
 /// Returns two configurations that differ in a key: with and without it, or with two values of it
-/// where it needs others beside it.
+/// if it requires other keys.
 fn change_of(row: &Row) -> Option<[RuntimeConfig; 2]> {
     let with = |mut document: Value, value: Value| {
         put(&mut document, row, value);

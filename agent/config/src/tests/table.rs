@@ -1,4 +1,4 @@
-//! The table and the `Source` structs.
+//! The table of keys agrees with the `Source` structs.
 
 use std::collections::BTreeSet;
 

@@ -19,20 +19,20 @@ fn message(method: &str, uri: &str) -> v1::HttpRequest {
 }
 
 #[tokio::test]
-async fn a_leaving_server_sends_new_calls_and_blocked_reads_elsewhere() {
+async fn a_leaving_server_refuses_new_calls_and_blocked_reads() {
     let pair = Pair::start().await;
-    let index = header(&pair.ask("GET /v1/kv/a").await, "x-consul-index").unwrap().to_owned();
+    let index = header(&pair.send("GET /v1/kv/a").await, "x-consul-index").unwrap().to_owned();
     let blocked = message("GET", &format!("/v1/kv/a?index={index}&wait=10m"));
     let mut client = connect(&pair).await;
-    let asking = tokio::spawn({
+    let call = tokio::spawn({
         let mut client = client.clone();
         async move { client.http(blocked).await }
     });
     let calls = &pair.server.agent().calls;
     pair.until(async || calls.len() == 1).await;
     pair.server.agent().leaving.cancel();
-    let sent_away = asking.await.unwrap().unwrap_err();
-    assert_eq!(sent_away.code(), Code::FailedPrecondition, "{sent_away}");
+    let refused = call.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     for new in [message("GET", "/v1/kv/a"), message("PUT", "/v1/kv/a")] {
         let refused = client.http(new).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
@@ -42,13 +42,13 @@ async fn a_leaving_server_sends_new_calls_and_blocked_reads_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_leaving_server_waits_for_calls_under_way_but_not_for_ever() {
-    for (under_way, drain_time) in [(false, 3600 * 1000), (true, 20)] {
+async fn a_leaving_server_waits_for_calls_in_flight_until_leave_drain_time() {
+    for (in_flight, drain_time) in [(false, 3600 * 1000), (true, 20)] {
         let config = agent("server-one", |config| {
             config.performance.leave_drain_time = Duration::from_millis(drain_time);
         });
         let server = Running::start(config).await.unwrap();
-        let call = under_way.then(|| server.agent().calls.token());
+        let call = in_flight.then(|| server.agent().calls.token());
         timeout(DEADLINE, server.leave(None)).await.expect("it leaves in time");
         drop(call);
     }

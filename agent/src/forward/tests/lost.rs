@@ -1,10 +1,10 @@
-//! What becomes of calls whose connection is gone.
+//! Calls whose connection breaks, and connections that fail.
 
 use tokio::{io::copy_bidirectional, net::TcpStream, sync::Notify};
 
 use super::*;
 
-/// An address that leads to `server` over connections that can be cut.
+/// Returns an address whose connections lead to `server` and can be cut.
 async fn wire(server: SocketAddr) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (address, cut) = (listener.local_addr().unwrap(), Arc::new(Notify::new()));
@@ -25,29 +25,29 @@ async fn wire(server: SocketAddr) -> (SocketAddr, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn a_blocked_read_goes_on_when_its_connection_breaks() {
+async fn a_blocking_query_is_retried_when_its_connection_breaks() {
     let mut pair = Pair::start().await;
     let (address, cut) = wire(pair.known.address).await;
     pair.known.address = address;
-    let index = header(&pair.ask("GET /v1/kv/a").await, "x-consul-index").unwrap().to_owned();
+    let index = header(&pair.send("GET /v1/kv/a").await, "x-consul-index").unwrap().to_owned();
     let head = ::http::Request::get(format!("/v1/kv/a?raw&index={index}&wait=10m"));
     let (head, ()) = head.body(()).unwrap().into_parts();
     let blocked = Request::new(head, Bytes::new(), Peer::Unix).unwrap();
     let client = pair.client.agent().clone();
-    let asking = tokio::spawn(async move { api::answer(&client, blocked).await });
+    let call = tokio::spawn(async move { api::answer(&client, blocked).await });
     let calls = &pair.server.agent().calls;
     pair.until(async || calls.len() == 1).await;
     cut.notify_waiters();
     pair.until(async || calls.is_empty()).await;
     pair.until(async || calls.len() == 1).await;
-    assert_eq!(ask(&pair.server, "PUT /v1/kv/a", &[], "new").await.status, 200);
-    let answer = asking.await.unwrap();
+    assert_eq!(send(&pair.server, "PUT /v1/kv/a", &[], "new").await.status, 200);
+    let answer = call.await.unwrap();
     assert_eq!((answer.status.as_u16(), text(&answer)), (200, "new"));
     pair.stop().await;
 }
 
 #[tokio::test]
-async fn who_waits_for_a_connection_shares_an_attempt_that_fails() {
+async fn callers_that_wait_for_a_connection_share_a_failed_attempt() {
     // Nobody accepts, so the third connection gets no answer to its SYN.
     let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

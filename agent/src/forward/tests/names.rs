@@ -1,4 +1,4 @@
-//! DNS of a client agent, where a server has to help.
+//! PTR queries to a client agent, which are forwarded to a server first.
 
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query},
@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use super::*;
 use crate::dns;
 
-/// A recursor to which every address is called `host.example.`.
+/// Returns the address of a recursor that answers every PTR query with `host.example.`.
 async fn recursor() -> SocketAddr {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -39,9 +39,9 @@ async fn name_of(server: SocketAddr, address: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_address_that_no_server_knows_is_the_recursors_of_the_agent_that_is_asked() {
+async fn a_ptr_query_that_the_catalog_does_not_answer_goes_to_the_client_agents_recursors() {
     let recursors = vec![recursor().await];
-    // Those of the server are not asked on behalf of others.
+    // The server's own recursors get no queries of other agents.
     let nobody = |config: &mut RuntimeConfig| {
         config.dns.recursors = vec![SocketAddr::from(([127, 0, 0, 1], 9))];
     };
@@ -55,12 +55,12 @@ async fn an_address_that_no_server_knows_is_the_recursors_of_the_agent_that_is_a
     let (address, until) = (listeners.addresses()[0], CancellationToken::new());
     let tasks = lictor_runtime::Tasks::until(until.clone());
     let serving = tokio::spawn(dns::serve(listeners, backend, tasks));
-    for (asked, name) in [
+    for (question, name) in [
         ("7.0.0.10.in-addr.arpa.", "web-1.node.dc1.consul."),
         ("8.8.8.8.in-addr.arpa.", "host.example."),
     ] {
-        pair.introduce();
-        assert_eq!(name_of(address, asked).await.as_deref(), Some(name), "{asked}");
+        pair.refresh_servers();
+        assert_eq!(name_of(address, question).await.as_deref(), Some(name), "{question}");
     }
     until.cancel();
     serving.await.unwrap().unwrap();

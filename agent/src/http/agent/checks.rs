@@ -1,4 +1,4 @@
-//! `/v1/agent/check(s)`: the agent's own checks, and the reports that TTL checks wait for.
+//! `/v1/agent/check(s)`: the agent's own checks, and clients' reports on TTL checks.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
     local::{RegistrationError, Source},
 };
 
-/// `GET /v1/agent/checks`: by ID.
+/// `GET /v1/agent/checks`: returns all own checks, by ID.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
     let filter = request.filter::<HealthCheck>()?;
     let table = cx.agent.local.snapshot();
@@ -30,7 +30,7 @@ pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Respo
     Response::json(&rows)
 }
 
-/// `PUT /v1/agent/check/register`.
+/// `PUT /v1/agent/check/register`: registers a check of the node or of an instance.
 pub(in crate::http) async fn register(
     cx: Context,
     request: Request,
@@ -40,7 +40,7 @@ pub(in crate::http) async fn register(
     change(&cx, move |local| local.register_check(definition, Source::Http)).await
 }
 
-/// `PUT /v1/agent/check/deregister/:id`.
+/// `PUT /v1/agent/check/deregister/:id`: removes a check.
 pub(in crate::http) async fn deregister(
     cx: Context,
     request: Request,
@@ -49,17 +49,17 @@ pub(in crate::http) async fn deregister(
     change(&cx, move |local| local.deregister_check(&id)).await
 }
 
-/// `PUT /v1/agent/check/pass/:id`.
+/// `PUT /v1/agent/check/pass/:id`: reports a TTL check as passing.
 pub(in crate::http) async fn pass(cx: Context, request: Request) -> Result<Response, HttpError> {
     report_note(&cx, &request, CheckStatus::Passing)
 }
 
-/// `PUT /v1/agent/check/warn/:id`.
+/// `PUT /v1/agent/check/warn/:id`: reports a TTL check as warning.
 pub(in crate::http) async fn warn(cx: Context, request: Request) -> Result<Response, HttpError> {
     report_note(&cx, &request, CheckStatus::Warning)
 }
 
-/// `PUT /v1/agent/check/fail/:id`.
+/// `PUT /v1/agent/check/fail/:id`: reports a TTL check as critical.
 pub(in crate::http) async fn fail(cx: Context, request: Request) -> Result<Response, HttpError> {
     report_note(&cx, &request, CheckStatus::Critical)
 }
@@ -71,7 +71,7 @@ struct Update {
     output: String,
 }
 
-/// `PUT /v1/agent/check/update/:id` with `{Status, Output}`.
+/// `PUT /v1/agent/check/update/:id`: reports a TTL check with `{Status, Output}`.
 pub(in crate::http) async fn update(cx: Context, request: Request) -> Result<Response, HttpError> {
     let update: Update = request.decode()?;
     let status = update.status.parse().map_err(|_| HttpError::InvalidCheckStatus(update.status))?;
@@ -97,7 +97,7 @@ fn report(
     Ok(Response::empty(http::StatusCode::OK))
 }
 
-/// The ID in the path, of a registered check that the caller may change.
+/// Returns the ID in the path if the check is registered and the caller may change it.
 fn own_check(cx: &Context, request: &Request) -> Result<CheckId, HttpError> {
     let id = CheckId::from(request.tail());
     if id.is_empty() {
@@ -109,7 +109,7 @@ fn own_check(cx: &Context, request: &Request) -> Result<CheckId, HttpError> {
     Ok(id)
 }
 
-/// A check belongs to its instance, or to the node.
+/// Authorizes a change of the check's owner: its instance, or the node.
 fn authorize_owner(cx: &Context, service: &str) -> Result<(), HttpError> {
     match cx.agent.local.snapshot().service(service) {
         Some(local) => cx.authorize(&access(&local.service, true)),

@@ -1,4 +1,4 @@
-//! `/v1/agent/health/service/`: whether an own instance is healthy, as a status code for load
+//! `/v1/agent/health/service/`: the health of an own instance, as a status code for load
 //! balancers: 200 passing, 429 warning, 503 critical or in maintenance, 404 unknown.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Row {
     checks: Vec<HealthCheck>,
 }
 
-/// `GET /v1/agent/health/service/id/:id`.
+/// `GET /v1/agent/health/service/id/:id`: returns the health of one own instance.
 pub(in crate::http) async fn by_id(cx: Context, request: Request) -> Result<Response, HttpError> {
     let id = request.tail();
     if id.is_empty() {
@@ -36,10 +36,11 @@ pub(in crate::http) async fn by_id(cx: Context, request: Request) -> Result<Resp
     };
     cx.authorize(&access(&local.service, false))?;
     let row = row(&cx, &table, local);
-    answer(&request, row.aggregated_status, &row)
+    respond(&request, row.aggregated_status, &row)
 }
 
-/// `GET /v1/agent/health/service/name/:name`: the worst of all own instances of a service.
+/// `GET /v1/agent/health/service/name/:name`: returns the worst health of all own instances of a
+/// service.
 pub(in crate::http) async fn by_name(cx: Context, request: Request) -> Result<Response, HttpError> {
     let name = request.tail();
     if name.is_empty() {
@@ -52,7 +53,7 @@ pub(in crate::http) async fn by_name(cx: Context, request: Request) -> Result<Re
         rows.push(row(&cx, &table, local));
     }
     match rows.iter().map(|row| row.aggregated_status).max_by_key(|status| code(status)) {
-        Some(worst) => answer(&request, worst, &rows),
+        Some(worst) => respond(&request, worst, &rows),
         None => Ok(not_found(format!("ServiceName {name} Not Found"))),
     }
 }
@@ -81,7 +82,7 @@ fn code(status: &str) -> StatusCode {
     }
 }
 
-fn answer(
+fn respond(
     request: &Request,
     status: &str,
     rows: &(impl Serialize + ?Sized),

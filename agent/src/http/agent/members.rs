@@ -7,7 +7,7 @@ use lictor_membership::{Member, Pool, join::Target};
 
 use crate::http::{Context, HttpError, Request, Response};
 
-/// `GET /v1/agent/members`; `?wan=1` for the WAN pool.
+/// `GET /v1/agent/members`: returns the members of the LAN pool, or of the WAN pool with `?wan=1`.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
     let filter = request.filter::<Row>()?;
     cx.authorize(&Access::Agent { write: false })?;
@@ -20,7 +20,7 @@ pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Respo
     Response::json(&filter.apply(rows)?)
 }
 
-/// `PUT /v1/agent/join/:address`.
+/// `PUT /v1/agent/join/:address`: joins a pool through the member at this address.
 pub(in crate::http) async fn join(cx: Context, request: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: true })?;
     let wan = is_wan(&request);
@@ -34,7 +34,7 @@ pub(in crate::http) async fn join(cx: Context, request: Request) -> Result<Respo
     Ok(Response::empty(StatusCode::OK))
 }
 
-/// `PUT /v1/agent/force-leave/:node`; `?prune` forgets it.
+/// `PUT /v1/agent/force-leave/:node`: marks a failed member as left; `?prune` removes it.
 pub(in crate::http) async fn force_leave(
     cx: Context,
     request: Request,
@@ -57,7 +57,7 @@ fn pool<'a>(cx: &'a Context, request: &Request) -> Result<&'a Pool, HttpError> {
     pool.as_ref().ok_or(HttpError::NoGossip)
 }
 
-/// As the HTTP API shows a member. The protocol numbers are those of Consul's serf.
+/// Returns a member in the shape of the HTTP API. The protocol numbers are those of Consul's serf.
 pub(in crate::http) fn row(member: &Member) -> Row {
     Row {
         name: member.name.clone(),

@@ -1,4 +1,4 @@
-//! `/v1/agent/self` and `/version`: what this agent is.
+//! `/v1/agent/self` and `/version`: this agent's configuration, figures and version.
 //!
 //! The shapes are those that Nomad, consul-template and Consul's Go client read.
 
@@ -17,7 +17,7 @@ use crate::{
 
 const ALIVE: u8 = 1;
 
-/// `GET /v1/agent/self`.
+/// `GET /v1/agent/self`: returns this agent's configuration, member entry, coordinate and figures.
 pub(in crate::http) async fn describe(cx: Context, _: Request) -> Result<Response, HttpError> {
     cx.authorize(&Access::Agent { write: false })?;
     let (agent, config) = (&cx.agent, cx.agent.config.load());
@@ -46,7 +46,7 @@ pub(in crate::http) async fn describe(cx: Context, _: Request) -> Result<Respons
     }))
 }
 
-/// `GET /v1/agent/version`.
+/// `GET /v1/agent/version`: returns this agent's version.
 pub(in crate::http) async fn version(_: Context, _: Request) -> Result<Response, HttpError> {
     Response::json(&json!({
         "SHA": "",
@@ -56,7 +56,7 @@ pub(in crate::http) async fn version(_: Context, _: Request) -> Result<Response,
     }))
 }
 
-/// The port of a listener; -1 when it is off.
+/// Returns the port of a listener; -1 when it is off.
 fn port(addresses: &[SocketAddr]) -> i32 {
     addresses.first().map_or(-1, |address| address.port().into())
 }
@@ -112,7 +112,7 @@ fn debug_config(agent: &Agent, config: &RuntimeConfig) -> Value {
     })
 }
 
-/// This agent as a member of a pool; as it would be where the pool is off.
+/// Returns this agent as a member of a pool, also when the pool is off.
 pub(super) fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member {
     let pool = if wan { &agent.pools.wan } else { &agent.pools.lan };
     if let Some(pool) = pool
@@ -142,7 +142,7 @@ pub(super) fn member(agent: &Agent, config: &RuntimeConfig, wan: bool) -> Member
     }
 }
 
-/// Figures as text by part; `consul info` prints them.
+/// Returns figures as text by subsystem; `consul info` prints them.
 fn stats(agent: &Agent, config: &RuntimeConfig) -> Value {
     let table = agent.local.snapshot();
     let ttls = table.checks().filter(|local| local.ttl_deadline.is_some()).count();

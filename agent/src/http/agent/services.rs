@@ -20,7 +20,7 @@ use crate::{
     local::{RegistrationError, Source},
 };
 
-/// `GET /v1/agent/services`: by ID.
+/// `GET /v1/agent/services`: returns all own services, by ID.
 pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Response, HttpError> {
     let filter = request.filter::<AgentService>()?;
     let datacenter = cx.agent.config.load().datacenter.clone();
@@ -34,9 +34,10 @@ pub(in crate::http) async fn list(cx: Context, request: Request) -> Result<Respo
     Response::json(&rows)
 }
 
-/// `GET /v1/agent/service/:id`: one service; blocks while its content has the given `?hash`.
+/// `GET /v1/agent/service/:id`: returns one service; blocks while its content has the given
+/// `?hash`.
 pub(in crate::http) async fn get(cx: Context, request: Request) -> Result<Response, HttpError> {
-    let id = tail_id(&request)?;
+    let id = id_in_path(&request)?;
     let known = request.param("hash").unwrap_or_default();
     let wait = match request.param("wait").filter(|text| !text.is_empty()) {
         Some(text) => Some(text.parse::<GoDuration>().map_err(|_| HttpError::InvalidWait)?.0),
@@ -59,7 +60,7 @@ pub(in crate::http) async fn get(cx: Context, request: Request) -> Result<Respon
     }
 }
 
-/// `PUT /v1/agent/service/register`.
+/// `PUT /v1/agent/service/register`: registers a service with its checks and sidecar.
 pub(in crate::http) async fn register(
     cx: Context,
     request: Request,
@@ -73,7 +74,7 @@ pub(in crate::http) async fn register(
     change(&cx, move |local| local.register_service(definition, Source::Http, replace)).await
 }
 
-/// `PUT /v1/agent/service/deregister/:id`.
+/// `PUT /v1/agent/service/deregister/:id`: removes an instance with its checks and sidecar.
 pub(in crate::http) async fn deregister(
     cx: Context,
     request: Request,
@@ -92,21 +93,21 @@ pub(in crate::http) async fn maintenance(
     change(&cx, move |local| local.set_maintenance(Some(&id), reason.as_deref())).await
 }
 
-/// The ID in the path, of a registered instance that the caller may change.
+/// Returns the ID in the path if the instance is registered and the caller may change it.
 fn own_service(cx: &Context, request: &Request) -> Result<ServiceId, HttpError> {
-    let id = tail_id(request)?;
+    let id = id_in_path(request)?;
     let table = cx.agent.local.snapshot();
     let local = table.service(&id).ok_or_else(|| RegistrationError::UnknownService(id.clone()))?;
     cx.authorize(&access(&local.service, true))?;
     Ok(id)
 }
 
-fn tail_id(request: &Request) -> Result<ServiceId, HttpError> {
+fn id_in_path(request: &Request) -> Result<ServiceId, HttpError> {
     let id = ServiceId::from(request.tail());
     if id.is_empty() { Err(HttpError::MissingServiceId) } else { Ok(id) }
 }
 
-/// What reading or changing an instance asks for.
+/// Returns the access that reading or changing an instance requires.
 pub(super) fn access(service: &NodeService, write: bool) -> Access<'_> {
     Access::Service {
         name: &service.service,
@@ -115,7 +116,7 @@ pub(super) fn access(service: &NodeService, write: bool) -> Access<'_> {
     }
 }
 
-/// An opaque text that changes when the answer does.
+/// Returns an opaque text that changes with the response.
 fn content_hash(row: &AgentService) -> Result<String, HttpError> {
     let json = serde_json::to_vec(row).map_err(HttpError::Encode)?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);

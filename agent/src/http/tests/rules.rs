@@ -121,6 +121,7 @@ async fn every_read_says_how_fresh_it_is() {
         ("leader", "leader"),
         ("cached", "leader"),
         ("stale", "stale"),
+        ("leader&stale", "leader"),
         ("max_stale=10s", "stale"),
         ("consistent", "consistent"),
     ] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{hex, may_add, read, readable, samples, says, unhex, write};
+use super::{assert_covers, hex, may_add, read, readable, samples, unhex, write};
 use crate::{
     fsm::{
         self, CaCommand, Command, ConfigEntryCommand, CoordinateCommand, IntentionCommand,
@@ -197,11 +197,11 @@ fn every_old_entry_is_read_and_does_what_it_did() {
     for golden in goldens() {
         let place = format!("entry {}", golden.index);
         let command = Command::decode(&golden.entry).unwrap_or_else(|e| panic!("{place}: {e:?}"));
-        says(&json(&command), &golden.command, &place);
+        assert_covers(&json(&command), &golden.command, &place);
         let again = Command::decode(&command.encode().unwrap()).unwrap();
         assert_eq!(again, command, "{place}");
         let response = fsm::apply(&mut state, golden.index, command, &mut Touched::default());
-        says(&json(response), &golden.response, &format!("{place}'s response"));
+        assert_covers(&json(response), &golden.response, &format!("{place}'s response"));
     }
 }
 

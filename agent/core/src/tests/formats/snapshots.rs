@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{hex, may_add, path, read, readable, samples, says, unhex, write};
+use super::{assert_covers, hex, may_add, path, read, readable, samples, unhex, write};
 use crate::{
     fsm,
     state::{State, snapshot, watch::Touched},
@@ -55,7 +55,7 @@ fn every_old_snapshot_is_read_as_it_was_written() {
     for name in names {
         let (bytes, said) = parse(&name);
         let state = State::from_snapshot(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-        says(&rendering(&state.to_snapshot().unwrap()), &said, &name);
+        assert_covers(&rendering(&state.to_snapshot().unwrap()), &said, &name);
     }
 }
 
