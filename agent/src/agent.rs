@@ -1,4 +1,4 @@
-//! One agent, as the endpoints reach it. How it starts and stops is `app`'s.
+//! One agent: the parts that its endpoints use. `app` starts and stops it.
 
 use std::sync::Arc;
 
@@ -29,72 +29,72 @@ pub mod pools;
 
 pub use pools::{PoolError, Pools};
 
-/// The parts of an agent that requests are answered from.
+/// The parts of an agent that request handlers use.
 pub struct Agent {
     /// The configuration in force; swapped by a reload.
     pub config: ArcSwap<RuntimeConfig>,
     /// This agent's UUID.
     pub node_id: String,
-    /// What this agent knows of the cluster's state: all of it on a server, its own node on a
-    /// client agent.
+    /// This agent's copy of the cluster's state: all of it on a server, its own node on a client
+    /// agent.
     pub store: Arc<Store>,
-    /// What only servers have.
+    /// The parts that only servers have.
     pub(crate) role: Option<ServerRole>,
-    /// The pools that this agent is in.
+    /// The gossip pools of this agent.
     pub pools: Pools,
     /// User events that concern this agent.
     pub events: Arc<Events>,
-    /// The way to servers that are not this agent.
+    /// Forwards requests to other servers.
     pub forwarder: Arc<Forwarder>,
-    /// What a client agent follows of the catalog; `None` on a server.
+    /// The views of the catalog that a client agent follows; `None` on a server.
     pub views: Option<Arc<Views>>,
     /// This agent's own services and checks.
     pub local: Arc<LocalState>,
-    /// The one gate.
+    /// The one place where access is checked.
     pub authorizer: Authorizer,
-    /// The names that DNS answers for; swapped by a reload.
+    /// The DNS zones that this agent serves; swapped by a reload.
     pub dns: Arc<ArcSwap<dns::Zone>>,
     /// TLS of HTTPS, gRPC and server RPC; certificate files are swapped by a reload.
     pub tls: Arc<ListenerTls>,
-    /// The cluster that the servers run in.
+    /// The Kubernetes cluster that the servers run in.
     pub kubernetes: Option<Arc<Kubernetes>>,
-    /// Cancelled when this agent begins to leave or to stop: other servers are asked from then on.
+    /// Cancelled when this agent begins to leave or stop: callers then use other servers.
     pub leaving: CancellationToken,
     /// In-flight calls from other agents; drained before leaving.
     pub calls: TaskTracker,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
-/// What a server has and a client agent has not.
+/// The parts that only a server has.
 pub(crate) struct ServerRole {
     /// Consensus.
     pub(crate) server: Arc<Server>,
-    /// The mesh's certificates.
+    /// The mesh's certificate authority.
     pub(crate) authority: Arc<Authority>,
 }
 
-/// What an endpoint asks of the process that runs the agent.
+/// A request of an endpoint to the process that runs the agent.
 #[derive(Debug)]
 pub enum Request {
-    /// Read the configuration again; the answer is the error's text.
+    /// Reload the configuration; responds with the error's text on failure.
     Reload(oneshot::Sender<Result<(), String>>),
-    /// Leave the cluster and stop; answered when the others know.
+    /// Leave the cluster and stop; responds once the other members have been notified.
     Leave(oneshot::Sender<()>),
 }
 
-/// Why a new configuration was not taken; the old one stays in force.
+/// Why a new configuration was rejected; the old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// Keys changed that are read only when the agent starts.
+    /// Keys changed that take effect only at a restart.
     #[error(transparent)]
     RestartNeeded(#[from] RestartNeeded),
-    /// The DNS domain is not a name.
+    /// The DNS domain is not a valid name.
     #[error(transparent)]
     Domain(#[from] dns::ZoneError),
-    /// Certificate files cannot be used.
+    /// Certificate files are unreadable or invalid.
     #[error("configuring TLS")]
     Tls(#[from] TlsError),
-    /// A declared service or check is wrong.
+    /// A declared service or check is invalid.
     #[error("registering the configured services and checks")]
     Registration(#[from] RegistrationError),
     /// The agent is stopping.
@@ -115,7 +115,8 @@ impl Agent {
         self.role.as_ref().map(|role| &role.authority)
     }
 
-    /// Puts a new configuration in force as far as it can change while the agent runs.
+    /// Puts a new configuration in force; keys that need a restart are logged and keep their
+    /// values.
     ///
     /// # Errors
     /// [`ReloadError`]: nothing was changed.
@@ -127,7 +128,7 @@ impl Agent {
         let (tls, local, reloaded) = (self.tls.clone(), self.local.clone(), config.clone());
         let prepare_and_commit = move || {
             let certificates = tls.stage(certificates)?;
-            // The last step that can fail: it writes to the disk.
+            // The last step that can fail, because it writes to the disk.
             local.reload(&reloaded)?;
             certificates.commit();
             Ok::<_, ReloadError>(())
@@ -144,10 +145,10 @@ impl Agent {
         Ok(())
     }
 
-    /// Asks the process to read its configuration again and waits until it has.
+    /// Requests a reload of the configuration and waits until it is done.
     ///
     /// # Errors
-    /// The text of the error that kept the new configuration from being taken.
+    /// The text of the error for which the new configuration was rejected.
     pub async fn request_reload(&self) -> Result<(), String> {
         let (answer, result) = oneshot::channel();
         let stopping = || "the agent is stopping".to_owned();
@@ -155,7 +156,8 @@ impl Agent {
         result.await.map_err(|_| stopping())?
     }
 
-    /// Asks the process to leave the cluster and to stop; returns when the other members know.
+    /// Requests that the agent leave the cluster and stop; waits until the other members have been
+    /// notified.
     pub async fn request_leave(&self) {
         let (answer, left) = oneshot::channel();
         if self.requests.send(Request::Leave(answer)).await.is_err() || left.await.is_err() {

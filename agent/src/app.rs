@@ -1,7 +1,8 @@
-//! Wires the parts of one agent together, runs and ends them.
+//! The life of one agent: wires its parts together, runs and stops them.
 //!
-//! [`Running::start`] binds every listener first (a port in use ends the start before anything
-//! happens), then starts consensus, then what rests on it. `tasks` is what runs beside the requests.
+//! [`Running::start`] binds every listener first, so that a port in use fails the start before
+//! anything else happens; then it starts consensus, then the parts that depend on it. `tasks` has
+//! the background tasks.
 
 mod last_seen;
 mod listeners;

@@ -1,9 +1,8 @@
 //! The built-in certificate authority: the mesh's roots, and certificates signed by them.
 //!
-//! The leader makes the first root; roots, settings and the signing key are replicated, so that any
-//! server signs without asking another. INVARIANT: the signing key leaves this module in no answer,
-//! and the identity in a certificate is decided by the caller of [`Authority::sign`], never by the
-//! request.
+//! The leader creates the first root. Roots, settings and the signing key are replicated, so any
+//! server signs by itself. INVARIANT: no response carries the signing key, and the identity in a
+//! certificate is set by the caller of [`Authority::sign`], never by the request.
 //!
 //! Consul pages: "Connect certificate authority", "Connect certificates". Deliberately absent:
 //! providers other than the built-in one, intermediates for other datacenters, pruning of old
@@ -39,47 +38,47 @@ use leaf::Leaves;
 use roots::NewRoot;
 use sign::{Identity, Issued, RequestError};
 
-/// How long a request waits for the first leader to make the authority.
-const START_WAIT: Duration = Duration::from_secs(7);
-/// How long the leader waits before it tries again to make the authority.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long a request waits for the first leader to create the authority.
+const START_TIMEOUT: Duration = Duration::from_secs(7);
+/// Pause before the leader retries to create the authority.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why the authority could not do what it was asked.
+/// Why the authority rejected or failed a request.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
-    /// The first leader has not made it yet. Retryable.
+    /// The first leader has not created it yet. Retryable.
     #[error("the certificate authority is not initialized")]
     NotInitialized,
     /// More requests than `CSRMaxPerSecond`. Retryable.
     #[error("Rate limit reached, try again later")]
     RateLimited,
-    /// The request is wrong; final.
+    /// The request is invalid; final.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The name cannot stand in a certificate; final.
+    /// The service name is not valid in a certificate; final.
     #[error("service name {0:?} must be 1 to 128 letters, digits, '-', '_' or '.'")]
     ServiceName(String),
-    /// A name that a client agent's certificate cannot carry; final.
+    /// The name is not valid in a client agent's certificate; final.
     #[error("{0:?} cannot stand in a client agent's certificate")]
     AgentName(String),
-    /// New settings that cannot hold; final.
+    /// The new settings are invalid; final.
     #[error("invalid certificate authority configuration: {0}")]
     Config(String),
-    /// The root's time is over: the operator must rotate it.
+    /// The root has expired: the operator must rotate it.
     #[error("the active root certificate has expired")]
     RootExpired,
-    /// A root that is not a readable certificate.
+    /// The root cannot be parsed.
     #[error("the root is not a valid certificate")]
     BadRoot,
-    /// The certificate library refused.
+    /// The certificate library failed.
     #[error("{action}")]
     Certificate {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         source: rcgen::Error,
     },
-    /// The cluster could not be asked.
+    /// The cluster could not read or commit.
     #[error(transparent)]
     Server(#[from] ServerError),
 }
@@ -90,7 +89,7 @@ impl CaError {
     }
 }
 
-/// Makes aws-lc-rs the process's TLS and certificate provider; calling it again changes nothing.
+/// Installs aws-lc-rs as the process's TLS and certificate provider. Idempotent.
 pub fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread may have won the race, with the same provider.
@@ -98,14 +97,14 @@ pub fn install_crypto_provider() {
     }
 }
 
-/// A signed service certificate and the authority as it was then.
+/// A signed service certificate with the authority that signed it.
 #[derive(Debug)]
 pub struct Signed {
     /// The certificate.
     pub issued: Issued,
     /// Its identity.
     pub spiffe_id: SpiffeId,
-    /// The authority that signed it.
+    /// The authority at that time.
     pub ca: Arc<CertificateAuthority>,
 }
 
@@ -118,7 +117,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// The authority that `server`'s cluster shares.
+    /// Returns the access of `server` to its cluster's authority.
     pub fn new(server: Arc<Server>, datacenter: impl Into<String>) -> Self {
         Self {
             server,
@@ -128,7 +127,7 @@ impl Authority {
         }
     }
 
-    /// Makes the first authority whenever this server leads and there is none, until `shutdown`.
+    /// Creates the authority whenever this server leads and there is none, until `shutdown`.
     pub async fn run(&self, config: &BuiltinCaConfig, shutdown: CancellationToken) {
         let mut leader = self.server.consensus().leader();
         loop {
@@ -146,20 +145,20 @@ impl Authority {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = leader.changed() => if changed.is_err() {
-                // Consensus ended, which it reports itself.
-                return shutdown.cancelled().await;
-            },
-                () = tokio::time::sleep(RETRY), if retry => {}
+                    // Consensus stopped, and reports that itself.
+                    return shutdown.cancelled().await;
+                },
+                () = tokio::time::sleep(RETRY_INTERVAL), if retry => {}
             }
         }
     }
 
-    /// Makes the authority unless there is one.
+    /// Creates the authority unless there is one.
     ///
     /// # Errors
-    /// [`CaError`].
+    /// [`CaError`]; the caller may retry.
     pub async fn initialize(&self, config: &BuiltinCaConfig) -> Result<(), CaError> {
-        // What the log holds must be applied before "there is none" can be trusted.
+        // The whole log must be applied before the absence of an authority is certain.
         self.server.barrier(lictor_api::query::Consistency::Consistent).await?;
         if self.server.store().snapshot().ca.is_some() {
             return Ok(());
@@ -185,22 +184,22 @@ impl Authority {
         Ok(())
     }
 
-    /// The authority; waits for the first leader to make it.
+    /// Returns the authority; waits up to seven seconds for the first leader to create it.
     ///
     /// # Errors
-    /// [`CaError::NotInitialized`] after some seconds without one.
+    /// [`CaError::NotInitialized`] at the timeout.
     pub async fn current(&self) -> Result<Arc<CertificateAuthority>, CaError> {
         let made = self.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
             topics.add(Topic::Roots);
             state.ca.clone()
         });
-        tokio::time::timeout(START_WAIT, made).await.map_err(|_| CaError::NotInitialized)
+        tokio::time::timeout(START_TIMEOUT, made).await.map_err(|_| CaError::NotInitialized)
     }
 
-    /// Signs a certificate request in the name of `service`, which the caller has authorized.
+    /// Signs a certificate request for the identity of `service`, which the caller has authorized.
     ///
     /// # Errors
-    /// [`CaError`].
+    /// [`CaError`]; nothing was signed.
     pub async fn sign(&self, csr_der: &[u8], service: &str) -> Result<Signed, CaError> {
         sign::check_service_name(service)?;
         let ca = self.current().await?;
@@ -216,7 +215,7 @@ impl Authority {
     /// node name.
     ///
     /// # Errors
-    /// [`CaError`].
+    /// [`CaError`]; nothing was signed.
     pub async fn sign_agent(&self, request: &SignRequest) -> Result<SignAnswer, CaError> {
         sign::check_agent_names(&request.node, &request.dns_san)?;
         let ca = self.current().await?;
@@ -234,11 +233,11 @@ impl Authority {
         })
     }
 
-    /// The certificate and key of `service` that this agent keeps for its clients; blocks while its
-    /// index is `index`, up to `wait`.
+    /// Returns the cached certificate and key of `service`; blocks while their index is `index`, up
+    /// to `wait`.
     ///
     /// # Errors
-    /// [`CaError`].
+    /// [`CaError`] when there is no valid certificate and none can be signed.
     pub async fn leaf(
         &self,
         service: &str,
@@ -248,11 +247,11 @@ impl Authority {
         self.leaves.get(self, service, index, wait).await
     }
 
-    /// Changes settings; a private key among them makes a new root, cross-signed by the old one
-    /// unless `force` gives that up.
+    /// Changes the settings. A new private key rotates the root; the old root cross-signs the new
+    /// one unless `force` is set.
     ///
     /// # Errors
-    /// [`CaError::Config`] names what cannot hold; nothing is changed.
+    /// [`CaError::Config`] names the invalid setting; nothing is changed.
     pub async fn configure(
         &self,
         config: BuiltinCaConfig,
@@ -280,7 +279,7 @@ impl Authority {
         Ok(())
     }
 
-    /// `CSRMaxPerSecond`; 0 is no limit.
+    /// Enforces `CSRMaxPerSecond`; 0 means no limit.
     fn admit(&self, ca: &CertificateAuthority) -> Result<(), CaError> {
         let rate = f64::from(ca.config.csr_max_per_second);
         match rate == 0.0 || self.limit.take(rate, rate) {

@@ -1,7 +1,7 @@
-//! The runners: whatever decides the state of a registered check.
+//! The check runners: each determines the status of one registered check.
 //!
 //! INVARIANT: exactly one task runs per registered check and generation; a reload that does not
-//! change a check does not disturb its task. Outputs are bounded before they are kept.
+//! change a check does not restart its task. Outputs are bounded before they are stored.
 //! Source: Consul's "Health checks" page.
 
 pub mod alias;
@@ -24,37 +24,37 @@ use crate::dial::Dialer;
 use crate::local::{LocalCheck, LocalState, RegistrationError};
 
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
-/// The name of each runner's task.
+/// The task name of every runner.
 const RUNNER: &str = "checks.runner";
 
-/// What one run found.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The state.
+    /// The status.
     pub status: CheckStatus,
-    /// What to show.
+    /// The output to show.
     pub output: String,
 }
 
 impl Outcome {
-    /// The check failed; `output` says why.
+    /// Returns a critical result; `output` states why.
     pub fn critical(output: impl Into<String>) -> Self {
         Self { status: CheckStatus::Critical, output: output.into() }
     }
 
-    /// The check succeeded.
+    /// Returns a passing result.
     pub fn passing(output: impl Into<String>) -> Self {
         Self { status: CheckStatus::Passing, output: output.into() }
     }
 }
 
-/// A check's task, which ends when this is dropped.
+/// A check's task; cancelled on drop.
 struct Running {
     generation: u64,
     _stop: DropGuard,
 }
 
-/// What runners need.
+/// What every runner uses.
 #[derive(Clone)]
 struct Context {
     local: Arc<LocalState>,
@@ -62,8 +62,8 @@ struct Context {
     dialer: Arc<Dialer>,
 }
 
-/// Runs every registered check, and removes instances that were critical for too long, until
-/// shutdown of `tasks`, which wait for the runners: then no script is left behind.
+/// Runs every registered check, and deregisters instances that were critical for too long, until
+/// shutdown of `tasks`. They wait for the runners, so that no script is left running.
 pub async fn run(local: Arc<LocalState>, store: Arc<Store>, tasks: Tasks) {
     let context = Context { local, store, dialer: Arc::new(Dialer::new()) };
     let mut definitions = context.local.definitions();
@@ -80,7 +80,7 @@ pub async fn run(local: Arc<LocalState>, store: Arc<Store>, tasks: Tasks) {
     }
 }
 
-/// Starts what is registered and does not run, and stops what runs and is not registered.
+/// Starts the missing runners, and stops those of checks that are no longer registered.
 fn follow(context: &Context, running: &mut HashMap<CheckId, Running>, tasks: &Tasks) {
     let table = context.local.snapshot();
     running.retain(|id, task| {
@@ -95,12 +95,12 @@ fn follow(context: &Context, running: &mut HashMap<CheckId, Running>, tasks: &Ta
         let stop = runner.shutdown().clone().drop_guard();
         running.insert(id.clone(), Running { generation: local.generation, _stop: stop });
         let (context, local) = (context.clone(), local.clone());
-        // Begins as after its registration; until then the check keeps its state.
+        // A restart begins as after the registration; the check keeps its status meanwhile.
         runner.restart_until_shutdown(RUNNER, move || run_one(context.clone(), local.clone()));
     }
 }
 
-/// Runs one check for as long as it is registered as it is.
+/// Runs one check for as long as its registration is unchanged.
 async fn run_one(context: Context, local: Arc<LocalCheck>) {
     #[cfg(test)]
     crate::plant::panic_if_planted(RUNNER, local.check.check_id.as_ref());
@@ -111,7 +111,7 @@ async fn run_one(context: Context, local: Arc<LocalCheck>) {
     }
 }
 
-/// Removes instances whose check asks for it after so long in critical state.
+/// Deregisters instances whose check was critical for its `deregister_critical_service_after`.
 async fn reap_critical(local: &Arc<LocalState>) {
     let now = Instant::now();
     for check in local.snapshot().checks() {

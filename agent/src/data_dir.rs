@@ -1,4 +1,5 @@
-//! The data directory: made when missing, locked against a second agent, and home of the node ID.
+//! The data directory: created when missing, locked against a second agent, and home of the node
+//! ID.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -12,29 +13,30 @@ use lictor_runtime::files::write_atomically;
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// It cannot be made, read or written.
+    /// It cannot be created, read or written.
     #[error("using data_dir {path}", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Another agent runs on it.
+    /// Another agent uses it.
     #[error("data_dir {path} is in use by another agent; stop it or choose another directory", path = path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
     },
-    /// The node ID is no UUID.
+    /// The node ID is not a UUID.
     #[error("node_id {0:?} is not a UUID")]
     NodeId(String),
 }
 
-/// Held for as long as the agent runs; the kernel lets go of it when the process ends.
+/// The lock of a data directory, held while the agent runs; the kernel releases it when the process
+/// exits.
 pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file gives the lock back")] File);
 
-/// Makes the directory, readable by its owner only, and locks it.
+/// Creates the directory if it is missing, readable by its owner only, and locks it.
 pub(crate) fn open(dir: &Path) -> Result<Lock, DataDirError> {
     let failed = |source| DataDirError::Io { path: dir.to_owned(), source };
     if !dir.exists() {
@@ -48,7 +50,8 @@ pub(crate) fn open(dir: &Path) -> Result<Lock, DataDirError> {
     }
 }
 
-/// The configured UUID, else the one kept in the directory, else a new one, which is then kept.
+/// Returns the configured UUID, else the stored one, else a new one. Stores the result in the
+/// directory.
 pub(crate) fn node_id(
     dir: Option<&Path>,
     configured: Option<&str>,

@@ -1,10 +1,10 @@
-//! User events: what was told to the agents of this datacenter, and to whom.
+//! User events: fired by gossip to the agents of this datacenter, and kept for readers.
 //!
-//! Filters are evaluated where an event arrives, against the agent's own name and services. The
-//! last [`KEPT`] events that concern this agent are kept, in the order of arrival, in memory.
+//! The receiving agent evaluates the filters against its own name and services. The last
+//! [`MAX_EVENTS`] events that match are kept in memory, in the order of arrival.
 //!
-//! INVARIANT: every event has a UUID of its own, so that two events with the same text are two, and
-//! one that arrives twice is one.
+//! INVARIANT: every event has its own UUID, so events with the same text stay distinct and one that
+//! arrives twice is kept once.
 //!
 //! Source: Consul "Event HTTP API".
 
@@ -21,29 +21,29 @@ use uuid::Uuid;
 
 use crate::{local::LocalState, telemetry::metrics};
 
-/// Events that are kept.
-const KEPT: usize = 256;
-/// Of the format on the wire.
+/// The most events that are kept.
+const MAX_EVENTS: usize = 256;
+/// Version of the wire format.
 const VERSION: u32 = 1;
 
 /// Why an event was not fired. The texts are Consul's.
 #[derive(Debug, thiserror::Error)]
 pub enum FireError {
-    /// Without a name.
+    /// The event has no name.
     #[error("Missing name")]
     MissingName,
-    /// A tag belongs to a service.
+    /// A tag filter needs a service filter.
     #[error("Cannot provide tag filter without service filter")]
     TagWithoutService,
-    /// Not a regular expression.
+    /// A filter is not a regular expression.
     #[error("Invalid {0} filter: {1}")]
     Filter(&'static str, String),
-    /// The pool does not take it.
+    /// The pool rejected it.
     #[error(transparent)]
     Send(#[from] lictor_membership::SendError),
 }
 
-/// An event on the wire, with short keys: everything together has to fit in 512 bytes.
+/// An event on the wire, with short keys: the whole event must fit in 512 bytes.
 #[derive(Serialize, Deserialize)]
 struct Message {
     i: Uuid,
@@ -58,7 +58,7 @@ struct Message {
     v: u32,
 }
 
-/// The events that concern this agent, oldest first.
+/// The events that match this agent, oldest first.
 #[derive(Debug, Default)]
 pub struct Events {
     kept: watch::Sender<Arc<VecDeque<UserEvent>>>,
@@ -67,12 +67,13 @@ pub struct Events {
 // === impl Events ===
 
 impl Events {
-    /// The events of a name, or all; and the index of the last one.
+    /// Returns the events of a name, or all, with the index of the last one.
     pub fn list(&self, name: Option<&str>) -> (u64, Vec<UserEvent>) {
         select(&self.kept.borrow(), name)
     }
 
-    /// The same, once the index is another than `index`. Never ends by itself.
+    /// Waits until the index differs from `index`, then returns as [`Events::list`]. Has no
+    /// timeout.
     pub async fn list_unlike(&self, index: u64, name: Option<&str>) -> (u64, Vec<UserEvent>) {
         let mut kept = self.kept.subscribe();
         match kept.wait_for(|kept| select(kept, name).0 != index).await {
@@ -81,13 +82,13 @@ impl Events {
         }
     }
 
-    /// Keeps what the pool tells until it is told to stop.
+    /// Receives the pool's events until `until` is cancelled.
     pub async fn run(&self, pool: Pool, local: Arc<LocalState>, until: CancellationToken) {
-        let mut told = pool.events();
+        let mut events = pool.events();
         loop {
             let event = tokio::select! {
                 () = until.cancelled() => return,
-                event = told.recv() => event,
+                event = events.recv() => event,
             };
             match event {
                 Ok(event) => self.receive(&event, &local),
@@ -107,7 +108,7 @@ impl Events {
                 return;
             }
         };
-        if !concerns(&message, local) {
+        if !matches_agent(&message, local) {
             return;
         }
         tracing::debug!(target: "agent", event_name = event.name, event_id = %message.i, "new event");
@@ -129,7 +130,7 @@ impl Events {
                 return false;
             }
             let kept = Arc::make_mut(kept);
-            if kept.len() == KEPT {
+            if kept.len() == MAX_EVENTS {
                 kept.pop_front();
             }
             kept.push_back(event);
@@ -139,10 +140,10 @@ impl Events {
     }
 }
 
-/// Tells the agents of the datacenter; answers the event with its ID.
+/// Fires an event to the agents of the datacenter. Returns it with its ID.
 ///
 /// # Errors
-/// [`FireError`]; nobody was told.
+/// [`FireError`]; nothing was sent.
 pub async fn fire(pool: &Pool, mut event: UserEvent) -> Result<UserEvent, FireError> {
     if event.name.is_empty() {
         return Err(FireError::MissingName);
@@ -174,8 +175,9 @@ pub async fn fire(pool: &Pool, mut event: UserEvent) -> Result<UserEvent, FireEr
     Ok(event)
 }
 
-/// Whether the filters let an event in. A filter that is no regular expression lets nothing in.
-fn concerns(message: &Message, local: &LocalState) -> bool {
+/// Returns whether an event's filters match this agent. An invalid regular expression matches
+/// nothing.
+fn matches_agent(message: &Message, local: &LocalState) -> bool {
     let matches = |filter: &str, text: &str| {
         filter.is_empty() || Regex::new(filter).is_ok_and(|filter| filter.is_match(text))
     };
@@ -190,8 +192,8 @@ fn concerns(message: &Message, local: &LocalState) -> bool {
         })
 }
 
-/// COMPAT: the index is made of the last event's UUID: not monotonic, only unequal. Without events
-/// it is 1, so that readers block.
+/// Returns the events of a name with their index. COMPAT: the index is derived from the last
+/// event's UUID: not monotonic, only distinct. Without events it is 1, so that readers block.
 fn select(kept: &VecDeque<UserEvent>, name: Option<&str>) -> (u64, Vec<UserEvent>) {
     let chosen: Vec<UserEvent> =
         kept.iter().filter(|event| name.is_none_or(|name| event.name == name)).cloned().collect();

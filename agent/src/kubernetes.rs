@@ -1,9 +1,9 @@
-//! The Kubernetes cluster that the servers run in: who a token belongs to, and what is written
-//! into it.
+//! The Kubernetes cluster that the servers run in: reviews tokens of pods and writes the ConfigMap
+//! of the mesh's roots.
 //!
-//! INVARIANT: a token counts only after the API server has reviewed it for lictor's audience, and
-//! for at most [`REVIEW_TTL`] after that. Tokens appear in no log line and no error; they are kept as
-//! SHA-256 only.
+//! INVARIANT: a token is accepted only after the API server has reviewed it for lictor's audience,
+//! and for at most [`REVIEW_TTL`] after that. Tokens appear in no log line and no error; only their
+//! SHA-256 is cached.
 //!
 //! Source: Kubernetes TokenReview v1, "Bound service account tokens". Nothing is watched here; the
 //! operator does that.
@@ -35,33 +35,33 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// Owner of the fields in server-side apply.
 const FIELD_MANAGER: &str = "lictor-server";
-/// How long a reviewed token is believed without asking again.
+/// How long the review of a token is cached.
 const REVIEW_TTL: Duration = Duration::from_secs(60);
-/// Reviewed tokens that are remembered.
+/// The most cached reviews.
 const MAX_REVIEWED: usize = 16_384;
-/// Reviews at the same time.
+/// The most concurrent reviews.
 const MAX_REVIEWS: usize = 32;
-/// How long a review may take.
+/// Timeout of a review, the wait for a permit included.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest token that is sent on.
+/// The longest token that is sent for review.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why the cluster cannot be used.
+/// Why a request to the cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
     /// There is no usable configuration.
     #[error("finding the Kubernetes API server")]
     Config(#[source] Box<kube::config::InClusterError>),
-    /// The client cannot be made.
+    /// The client cannot be created.
     #[error("making a Kubernetes client")]
     Client(#[source] api_server::BoxError),
     /// The token is not of this cluster, not for lictor, or expired; final.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The API server did not answer; retryable.
+    /// The request to the API server failed; retryable.
     #[error("asking the Kubernetes API server")]
     Api(#[source] Box<kube::Error>),
-    /// The API server did not answer in time; retryable.
+    /// The API server did not respond in time; retryable.
     #[error("the Kubernetes API server did not answer in time")]
     Timeout,
 }
@@ -75,8 +75,8 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Finds the API server as a pod does: servers that review tokens run in the cluster. Nothing is
-    /// sent yet.
+    /// Creates a client with the pod's own configuration: servers that review tokens run in the
+    /// cluster. Sends nothing yet.
     ///
     /// # Errors
     /// [`KubernetesError::Config`] and [`KubernetesError::Client`].
@@ -90,26 +90,26 @@ impl Kubernetes {
         })
     }
 
-    /// Who a token belongs to.
+    /// Returns the owner of a token, from the cache or from a review.
     ///
     /// # Errors
-    /// [`KubernetesError::Refused`] for a token that proves nothing; others are retryable.
+    /// [`KubernetesError::Refused`] for an invalid token; others are retryable.
     pub async fn identify(&self, token: &str) -> Result<Identity, KubernetesError> {
         if token.len() > MAX_TOKEN_BYTES || token.split('.').count() != 3 {
             return Err(Refusal::NotAToken.into());
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        if let Some(identity) = self.remembered(&key) {
+        if let Some(identity) = self.cached(&key) {
             return Ok(identity);
         }
         let review = tokio::time::timeout(REVIEW_TIMEOUT, self.review(token));
         let identity = review.await.map_err(|_| KubernetesError::Timeout)??;
-        self.remember(key, identity.clone());
+        self.cache(key, identity.clone());
         Ok(identity)
     }
 
-    /// Who sends an HTTP request with this token: the operator, or nobody in particular.
+    /// Returns the caller of an HTTP request with this token: the operator, or an anonymous caller.
     pub async fn caller(&self, token: &str) -> Caller {
         match self.identify(token).await {
             Ok(identity) if identity.account() == self.settings.operator_service_account => {
@@ -123,16 +123,16 @@ impl Kubernetes {
         }
     }
 
-    /// Returns the name of the ConfigMap that hands out the mesh's roots.
+    /// Returns the name of the ConfigMap that distributes the mesh's roots.
     pub fn roots_config_map(&self) -> &str {
         &self.settings.roots_config_map
     }
 
-    /// Writes a ConfigMap in the servers' namespace. Server-side apply, forced: the ConfigMap is
-    /// lictor's.
+    /// Writes a ConfigMap in the servers' namespace by forced server-side apply, because lictor
+    /// owns it.
     ///
     /// # Errors
-    /// What the API server says.
+    /// [`KubernetesError::Api`].
     pub async fn apply_config_map(
         &self,
         name: &str,
@@ -160,21 +160,21 @@ impl Kubernetes {
             },
             ..TokenReview::default()
         };
-        let answer = Api::<TokenReview>::all(self.client.clone())
+        let review = Api::<TokenReview>::all(self.client.clone())
             .create(&PostParams::default(), &review)
             .await
             .map_err(|error| KubernetesError::Api(Box::new(error)))?;
-        Ok(Identity::reviewed(answer.status.unwrap_or_default(), &self.settings.audience)?)
+        Ok(Identity::reviewed(review.status.unwrap_or_default(), &self.settings.audience)?)
     }
 
-    fn remembered(&self, key: &[u8; 32]) -> Option<Identity> {
-        // Single inserts and removes: a poisoned lock is as good as any.
+    fn cached(&self, key: &[u8; 32]) -> Option<Identity> {
+        // Inserts and removes are single steps, so a poisoned lock is safe to use.
         let reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, identity) = reviewed.get(key)?;
         (at.elapsed() < REVIEW_TTL).then(|| identity.clone())
     }
 
-    fn remember(&self, key: [u8; 32], identity: Identity) {
+    fn cache(&self, key: [u8; 32], identity: Identity) {
         let mut reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
         if reviewed.len() >= MAX_REVIEWED {
             reviewed.retain(|_, (at, _)| at.elapsed() < REVIEW_TTL);

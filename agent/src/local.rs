@@ -1,10 +1,10 @@
 //! Agent local state: the services and checks registered on this agent, for which it is the
 //! authority. The catalog follows it (`anti_entropy`); the runners of `checks` feed it.
 //!
-//! INVARIANT: a registration is validated as a whole, then kept on disk as a whole (`persist`), then
-//! visible: it is refused everywhere or in force everywhere, also after a restart. Registrations
-//! are serialized by one lock that is held over the file's fsync, which is why the registering
-//! methods block; statuses take only the short lock of the table.
+//! INVARIANT: a registration is validated, then persisted (`persist`), then made visible, each step
+//! as a whole: it is rejected completely or in force completely, also after a restart.
+//! Registrations are serialized by one lock that is held over the file's fsync, which is why the
+//! registering methods block; status updates take only the short lock of the table.
 
 pub mod anti_entropy;
 pub mod error;
@@ -40,7 +40,7 @@ pub use state::{LocalCheck, LocalService, Table};
 use persist::{Files, PersistedCheck, Step};
 use state::Registration;
 
-/// What the configuration says about local state.
+/// The configuration of local state.
 #[derive(Debug, Clone)]
 struct Settings {
     node: Arc<Node>,
@@ -52,7 +52,7 @@ struct Settings {
 /// The services and checks of this agent.
 pub struct LocalState {
     settings: ArcSwap<Settings>,
-    /// Held over a whole registration; `None` keeps nothing on disk.
+    /// Held over a whole registration; `None` persists nothing.
     registering: Mutex<Option<Files>>,
     table: Mutex<Table>,
     definitions: watch::Sender<u64>,
@@ -61,12 +61,12 @@ pub struct LocalState {
 }
 
 impl LocalState {
-    /// Loads what the configuration declares and what was registered over HTTP before; where both
-    /// have a service, the configuration wins.
+    /// Loads the services and checks that the configuration declares and those that were registered
+    /// over HTTP before; the configuration wins where both define a service.
     ///
     /// # Errors
-    /// [`RegistrationError`]: a declared service or check is wrong, or the data directory cannot be
-    /// used.
+    /// [`RegistrationError`]: a declared service or check is invalid, or the data directory cannot
+    /// be used.
     pub fn open(config: &RuntimeConfig, node_id: &str) -> Result<Self, RegistrationError> {
         let files = config.data_dir.as_deref().map(Files::open).transpose()?;
         let (services, checks) = match &files {
@@ -81,19 +81,19 @@ impl LocalState {
             changes: watch::Sender::new(0),
             node_id: node_id.to_owned(),
         };
-        // First, because their sidecars have ports that new ones must not get.
+        // First, because new sidecars must not be assigned the ports of these.
         local.restore_services(services);
         local.reload(config)?;
         local.restore_checks(checks)?;
         Ok(local)
     }
 
-    /// Puts a changed configuration in force: what files no longer declare goes, what they declare
-    /// differently changes, what did not change is not touched, and what HTTP registered stays.
+    /// Applies a changed configuration: removes what files no longer declare and updates what they
+    /// declare differently. Unchanged definitions and those registered over HTTP are left alone.
     /// Blocks on the disk.
     ///
     /// # Errors
-    /// [`RegistrationError`] names the first thing that is wrong; nothing was changed.
+    /// [`RegistrationError`] names the first invalid definition; nothing was changed.
     pub fn reload(&self, config: &RuntimeConfig) -> Result<(), RegistrationError> {
         let files = lock(&self.registering);
         let settings = Settings::new(config, &self.node_id);
@@ -110,7 +110,7 @@ impl LocalState {
         Ok(())
     }
 
-    /// Registers a service, with its checks and its sidecar. `replace_existing_checks` removes the
+    /// Registers a service with its checks and its sidecar. `replace_existing_checks` removes the
     /// instance's other checks. Blocks on the disk.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl LocalState {
         Ok(())
     }
 
-    /// Reports the state of a TTL check and gives it its full time again.
+    /// Records a client's report on a TTL check and restarts its TTL.
     ///
     /// # Errors
     /// [`RegistrationError::UnknownCheck`] or [`RegistrationError::NotTtl`].
@@ -245,7 +245,7 @@ impl LocalState {
         Ok(())
     }
 
-    /// Records a runner's result; dropped when the definition changed since `generation`.
+    /// Records a runner's result; ignored when the definition changed since `generation`.
     pub fn update_check(&self, id: &CheckId, generation: u64, status: CheckStatus, output: &str) {
         let interval = self.settings.load().check_update_interval;
         let defer = interval / 2 + interval.mul_f64(rand::random::<f64>());
@@ -288,22 +288,22 @@ impl LocalState {
         Ok(())
     }
 
-    /// Returns the table as of now.
+    /// Returns the current table.
     pub fn snapshot(&self) -> Table {
         lock(&self.table).clone()
     }
 
-    /// Returns the node as it goes to the catalog.
+    /// Returns this agent's node as registered in the catalog.
     pub fn node(&self) -> Arc<Node> {
         self.settings.load().node.clone()
     }
 
-    /// Subscribes to every change, of statuses and outputs too.
+    /// Subscribes to every change, statuses and outputs included.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Subscribes to every change of what is registered.
+    /// Subscribes to changes of the registered definitions.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
     }
@@ -315,7 +315,7 @@ impl LocalState {
         self.changes.send_modify(|version| *version += 1);
     }
 
-    /// Changes what needs no announcement: the bookkeeping of anti-entropy.
+    /// Changes the table without notifying subscribers: the bookkeeping of anti-entropy.
     fn note(&self, change: impl FnOnce(&mut Table)) {
         change(&mut lock(&self.table));
     }
@@ -383,7 +383,7 @@ impl Settings {
     }
 }
 
-/// What the configuration declares, complete.
+/// The services and checks that the configuration declares, with defaults filled in.
 struct Declared {
     services: Vec<Registration>,
     checks: Vec<CheckDefinition>,
@@ -426,7 +426,7 @@ impl Declared {
         }
     }
 
-    /// Removes what files declared before and do not declare now.
+    /// Removes what files declared before and no longer declare.
     fn remove_undeclared(&self, table: &mut Table) {
         let services: BTreeSet<&ServiceId> = self
             .services
@@ -459,7 +459,7 @@ impl Declared {
     }
 }
 
-/// Returns the step that keeps the registration which a changed instance belongs to.
+/// Returns the step that persists the registration a changed instance belongs to.
 fn owner(table: &Table, id: &ServiceId) -> Option<Step> {
     let root = table.service(id)?.sidecar_of.as_ref().unwrap_or(id);
     Some(Step::StoreService(Box::new(table.registration(root)?)))

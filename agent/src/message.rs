@@ -1,8 +1,8 @@
 //! The values of the HTTP API: a request and a response without their connections.
 //!
-//! They travel through the whole agent: the HTTP server makes them, handlers answer them, other
-//! agents get them forwarded, and an agent's own registrations are requests too. What is Consul's
-//! in them (parameters, errors, JSON) is `http`'s.
+//! The whole agent uses them: the HTTP server reads them, handlers respond to them, agents forward
+//! them to others, and an agent's own registrations are requests too. Consul's conventions for them
+//! (parameters, errors, JSON) are in `http`.
 
 pub mod request;
 pub mod response;

@@ -1,10 +1,10 @@
-//! Token buckets: so many of something per second, and so many at once.
+//! Token buckets: limit a rate per second and a burst.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// One bucket, full at first.
+/// One bucket, initially full.
 #[derive(Debug, Default)]
 pub struct Bucket(Mutex<Option<Level>>);
 
@@ -15,11 +15,11 @@ struct Level {
 }
 
 impl Bucket {
-    /// Takes a token, if there is one. The bucket gets `per_second` of them and holds `burst`; both
-    /// may change from call to call.
+    /// Takes a token. Returns false when there is none. The bucket is filled with `per_second`
+    /// tokens and holds at most `burst`; both may change between calls.
     pub fn take(&self, per_second: f64, burst: f64) -> bool {
         let now = Instant::now();
-        // Each step leaves the bucket whole, so a poisoned lock is as good as any.
+        // No step can panic halfway, so a poisoned lock is safe to use.
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let level = guard.get_or_insert(Level { tokens: burst, filled: now });
         let since = now.duration_since(level.filled).as_secs_f64();

@@ -1,6 +1,6 @@
 //! The gRPC services, as one router that the HTTP server's listeners dispatch to.
 //!
-//! Like HTTP's, the handlers see no socket: the listener notes the peer in the request's
+//! Like HTTP's, the handlers see no socket: the listener records the peer in the request's
 //! extensions.
 
 pub mod auto_encrypt;
@@ -26,10 +26,10 @@ use tonic::service::Routes;
 
 use crate::{agent::Agent, server::Server};
 
-/// The largest request: a certificate request and some hundred upstreams fit many times.
+/// The largest request: several times the size of a CSR with a few hundred upstreams.
 const MAX_CONFIGURATION_BYTES: usize = 256 * 1024;
 
-/// What this server answers on the server RPC port.
+/// Returns the services on the server RPC port.
 pub fn server_services(
     agent: &Arc<Agent>,
     server: &Arc<Server>,
@@ -46,7 +46,7 @@ pub fn server_services(
         .add_service(auto_encrypt.max_decoding_message_size(MAX_CONFIGURATION_BYTES))
 }
 
-/// What servers say to each other.
+/// Returns the services that servers call on each other.
 pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
     let peer = PeerServer::new(peer::Peer::new(server.clone()))
         .max_decoding_message_size(MAX_COMMAND_BYTES)
@@ -54,7 +54,7 @@ pub(crate) fn consensus_services(server: &Arc<Server>) -> Routes {
     Routes::new(server.consensus().service()).add_service(peer)
 }
 
-/// Every gRPC service of this agent for its clients. Streams end at `shutdown`.
+/// Returns every gRPC service of this agent for its clients. Streams end at `shutdown`.
 pub fn service(agent: Arc<Agent>, shutdown: CancellationToken) -> Routes {
     if agent.server().is_none() {
         let relay = MeshServer::new(relay::Relay::new(agent));

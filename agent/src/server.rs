@@ -1,8 +1,7 @@
 //! A server's side of the agent: proposing commands, read barriers and blocking queries.
 //!
-//! Everything above (HTTP, DNS, gRPC, leader duties) goes through [`Server`]; it alone knows that
-//! there is a Raft log underneath. A request that meets an election waits up to the hold timeout
-//! instead of failing.
+//! HTTP, DNS, gRPC and the leader duties go through [`Server`], which alone uses the Raft log. A
+//! request during an election waits up to the hold timeout instead of failing.
 
 pub mod autopilot;
 pub mod bootstrap;
@@ -33,25 +32,25 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::telemetry::metrics;
 
-/// Between two attempts to reach a leader.
+/// Pause between two attempts to reach a leader.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Why a server could not do what it was asked.
+/// Why a server failed a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// No server leads, and none did for the hold timeout. Retryable.
+    /// There was no leader for the whole hold timeout. Retryable; nothing was changed.
     #[error("no cluster leader")]
     NoLeader,
-    /// The command may or may not have been committed; the caller has to look.
+    /// The command may or may not have been committed; the caller must read the state.
     #[error("leadership lost while committing log")]
     LeadershipLost,
-    /// The server is stopping. Retryable elsewhere.
+    /// The server is stopping. Retryable at another server.
     #[error("shutting down")]
     ShuttingDown,
-    /// The command was committed and refused; the client's fault, nothing changed.
+    /// The command was committed and rejected; the client's fault, nothing was changed.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// A change of the membership that cannot be; nothing changed.
+    /// A membership change that is not possible; nothing was changed.
     #[error("{0}")]
     Refused(String),
 }
@@ -78,8 +77,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Joins the published state with the consensus that feeds it. A request waits up to
-    /// `hold_timeout` for a leader.
+    /// Creates a server from the published state and the consensus that feeds it. A request waits
+    /// up to `hold_timeout` for a leader.
     pub fn new(
         store: Arc<Store>,
         consensus: Consensus,
@@ -107,17 +106,17 @@ impl Server {
         &self.consensus
     }
 
-    /// Returns what autopilot found, if this server leads.
+    /// Returns autopilot's last report; `None` inside unless this server leads.
     pub fn autopilot(&self) -> &autopilot::Reports {
         &self.autopilot
     }
 
-    /// Returns the way to other servers.
+    /// Returns the directory of the other servers.
     pub fn peers(&self) -> &PeerDirectory {
         self.leader.peers()
     }
 
-    /// Replicates a command. `Ok(false)` means that its condition did not hold.
+    /// Replicates a command. Returns `Ok(false)` when its condition did not hold.
     ///
     /// # Errors
     /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
@@ -125,13 +124,13 @@ impl Server {
         Ok(self.submit(command).await? != Response::Applied(false))
     }
 
-    /// Replicates a command, through the leader if that is another server, and returns what it did,
-    /// which is never [`Response::Rejected`].
+    /// Replicates a command, forwarded to the leader if that is another server, and returns its
+    /// result, which is never [`Response::Rejected`].
     ///
     /// # Errors
     /// [`ServerError`]; after [`ServerError::NoLeader`] nothing was changed.
     pub async fn submit(&self, command: Command) -> Result<Response, ServerError> {
-        let (started, times) = (std::time::Instant::now(), times(&command));
+        let (started, latency) = (std::time::Instant::now(), latency_of(&command));
         let command = command.encode();
         let command = Bytes::from(command.expect("commands are text, numbers and maps"));
         let propose = || async {
@@ -141,8 +140,8 @@ impl Server {
             }
         };
         let held = self.hold(propose).await;
-        if let Some(times) = times {
-            times.observe_since(started);
+        if let Some(latency) = latency {
+            latency.observe_since(started);
         }
         match held?.response {
             Response::Rejected(rejection) => Err(rejection.into()),
@@ -150,7 +149,7 @@ impl Server {
         }
     }
 
-    /// Returns once a read of the published state is as fresh as asked.
+    /// Waits until a read of the published state is as fresh as `consistency` requires.
     ///
     /// # Errors
     /// [`ServerError`]; stale reads never fail.
@@ -169,15 +168,15 @@ impl Server {
                 }
             }
         };
-        // Boxed, because a request that waits for a change would hold room for all of this meanwhile.
+        // Boxed to keep the futures of blocking queries small.
         Box::pin(self.hold(read)).await
     }
 
-    /// Answers a read, after blocking if the client gave an index: Consul's blocking query. Waits
-    /// for `options.wait`, which the caller has bounded (`max_query_time`), plus up to a sixteenth.
+    /// Runs a read, and blocks first if the client sent an index: Consul's blocking query. Waits up
+    /// to `options.wait`, which the caller has bounded (`max_query_time`), plus up to a sixteenth.
     ///
     /// # Errors
-    /// [`ServerError`].
+    /// [`ServerError`]; stale reads never fail.
     pub async fn query<T>(
         &self,
         options: &QueryOptions,
@@ -193,7 +192,7 @@ impl Server {
             match timeout_at(deadline, self.store.read_after(options.index, &read)).await {
                 Ok(changed) => changed,
                 Err(_) => {
-                    // Nothing changed here; a server that was cut off must not say so.
+                    // Nothing changed here; a partitioned server must not report that as current.
                     self.barrier(consistency).await?;
                     self.store.read(read)
                 }
@@ -202,7 +201,7 @@ impl Server {
         Ok((self.meta(consistency, index), answer))
     }
 
-    /// Describes a read of this server's state at `index` that was as fresh as `consistency`.
+    /// Returns the metadata of a read of this server's state at `index` with `consistency`.
     pub fn meta(&self, consistency: Consistency, index: u64) -> QueryMeta {
         let last_contact = match consistency {
             Consistency::Stale => self.consensus.last_contact().unwrap_or_default(),
@@ -216,13 +215,13 @@ impl Server {
         }
     }
 
-    /// Locks the clocks of sessions and lock-delays, which count while this server leads.
+    /// Locks the clocks of sessions and lock-delays, which run while this server leads.
     fn clocks(&self) -> MutexGuard<'_, sessions::Clocks> {
-        // A panic between two steps leaves a clock too many or too few, which the next pass mends.
+        // A panic between two steps leaves a clock too many or too few; the next pass repairs that.
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether this server knows who leads.
+    /// Returns whether this server has a known leader, itself included.
     pub fn known_leader(&self) -> bool {
         self.consensus.leader().borrow().is_some()
     }
@@ -232,7 +231,7 @@ impl Server {
         self.consensus.leader().borrow().as_ref().is_some_and(|leader| leader.is_self)
     }
 
-    /// Hands leadership to another voter, if this server leads and there is one.
+    /// Transfers leadership to another voter, if this server leads and there is one.
     pub async fn hand_over(&self) {
         let others = self.consensus.peers().iter().filter(|peer| peer.voter).count() > 1;
         if others
@@ -243,8 +242,8 @@ impl Server {
         }
     }
 
-    /// Takes this server out of consensus, so that the others do not wait for it. The last voter
-    /// stays what it is.
+    /// Removes this server from consensus, so that the quorum shrinks with it. The last voter is
+    /// not removed.
     pub async fn leave(&self, own: &str) {
         let voters = self.consensus.peers().iter().filter(|peer| peer.voter).count();
         if voters <= 1 {
@@ -260,16 +259,16 @@ impl Server {
         }
     }
 
-    /// Returns which server leads.
+    /// Returns the current leader.
     ///
     /// # Errors
-    /// [`ConsensusError::NoLeader`].
+    /// [`ConsensusError::NoLeader`] while none is known.
     pub fn current_leader(&self) -> Result<Leader, ConsensusError> {
         self.consensus.leader().borrow().clone().ok_or(ConsensusError::NoLeader)
     }
 
-    /// Returns how fresh a read has to be: one that would be staler than the client accepts asks the
-    /// leader.
+    /// Returns how fresh a read must be: one that would exceed the client's `max_stale` consults
+    /// the leader.
     fn consistency(&self, options: &QueryOptions) -> Consistency {
         match (options.consistency, options.max_stale) {
             (Consistency::Stale, Some(limit)) => match self.consensus.last_contact() {
@@ -283,7 +282,7 @@ impl Server {
     /// Repeats `attempt` while there is no leader, until the hold timeout.
     ///
     /// # Errors
-    /// What the attempt fails with; [`ServerError::NoLeader`] when the time is over.
+    /// The error of the attempt; [`ServerError::NoLeader`] at the timeout.
     pub async fn hold<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ServerError>
     where
         F: Future<Output = Result<T, ConsensusError>>,
@@ -310,14 +309,14 @@ impl Server {
             Ok(Err(_)) => Err(ServerError::ShuttingDown),
             Err(_) => Err(ServerError::NoLeader),
         };
-        // A leader that is known but not ready yet, or gone, refuses: do not spin on it.
+        // A known leader rejects requests while it is not ready or gone: do not spin on it.
         tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_INTERVAL)).await;
         if Instant::now() >= deadline { Err(ServerError::NoLeader) } else { result }
     }
 }
 
-/// Returns the sample of how long commands like this one take.
-fn times(command: &Command) -> Option<&'static Sample> {
+/// Returns the latency metric of this type of command.
+fn latency_of(command: &Command) -> Option<&'static Sample> {
     match command {
         Command::Register(_) => Some(&metrics::CATALOG_REGISTER),
         Command::Deregister(_) => Some(&metrics::CATALOG_DEREGISTER),

@@ -1,11 +1,11 @@
 //! Views of the catalog that a client agent follows, each in a [`Store`] of its own.
 //!
 //! A view is opened by the first request for it and closed when it has not been used for
-//! [`VIEW_TTL`]. It is a stream from some server; when the stream breaks, the last state stays until
+//! [`VIEW_TTL`]. It is a stream from one server; when the stream breaks, the last state stays until
 //! another server has sent its own.
 //!
-//! INVARIANT: what is answered from a view was true once: it may be old, and [`Cached::age`] says by
-//! how much, but it is never a part of a state. The number of views is bounded.
+//! INVARIANT: a view always shows a complete state that a server had: it may be old, and
+//! [`Cached::age`] states its age, but it is never partial. The number of views is bounded.
 
 use std::{
     convert::Infallible,
@@ -30,14 +30,14 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::forward::Forwarder;
 
-/// Pauses before a broken stream is opened again.
+/// Bounds of the pause before a broken stream is opened again.
 const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// Views at a time; requests for more are answered by a server.
+/// The most views at a time; requests beyond that are forwarded to a server.
 const MAX_VIEWS: usize = 4096;
 /// How long a view is followed after its last use.
 const VIEW_TTL: Duration = Duration::from_secs(600);
-/// How often unused views are looked for.
+/// Interval at which unused views are closed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the first request for a view waits for it.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,7 +57,7 @@ struct Followed {
     /// When it was last used, in seconds after [`Views::started`].
     last_used: AtomicU64,
     disconnected: Arc<Disconnected>,
-    /// Its stream.
+    /// The task that reads its stream.
     tasks: Tasks,
 }
 
@@ -65,12 +65,12 @@ struct Followed {
 #[derive(Debug, Default)]
 pub struct Disconnected(Mutex<Option<Instant>>);
 
-/// A view that a request is answered from.
+/// A view that a request reads from.
 #[derive(Clone)]
 pub struct Cached {
-    /// What the view shows, now and later.
+    /// The view's state, which changes with the stream.
     pub store: Arc<Store>,
-    /// Whether it was there before the request.
+    /// Whether it was available before the request.
     pub hit: bool,
     /// How old it may be: the time since its stream broke.
     pub age: Duration,
@@ -87,23 +87,23 @@ impl Views {
             tasks,
         });
         let swept = views.clone();
-        // Looks at all views each time.
+        // A restart begins with all views.
         views.tasks.restart("views.sweep", move || swept.clone().sweep());
         views
     }
 
-    /// Returns the way to the servers.
+    /// Returns the forwarder to the servers.
     pub fn forwarder(&self) -> &Arc<Forwarder> {
         &self.forwarder
     }
 
-    /// Returns the datacenter that the views are of.
+    /// Returns the datacenter of the views.
     pub fn datacenter(&self) -> &str {
         &self.datacenter
     }
 
-    /// Returns what a view shows now; `None` if it is not followed or no server has sent it yet.
-    /// Takes no lock.
+    /// Returns the current state of a view; `None` if it is not followed or no server has sent it
+    /// yet. Takes no lock.
     pub fn get(&self, view: &View) -> Option<Arc<State>> {
         let followed = self.open.load().get(view).cloned()?;
         self.touch(&followed);
@@ -111,8 +111,8 @@ impl Views {
         (state.index > 0).then_some(state)
     }
 
-    /// Returns what a view shows, and follows it from now on; `None` if no server sends it within
-    /// three seconds, or there are too many views.
+    /// Follows a view and returns its state; `None` if no server sends it within three seconds, or
+    /// at the limit of views.
     pub async fn wait(self: &Arc<Self>, view: &View) -> Option<Arc<State>> {
         let store = self.store(view)?;
         let sent = store.wait_for(|state, topics| {
@@ -123,8 +123,7 @@ impl Views {
         Some(store.snapshot())
     }
 
-    /// Returns what a view shows, now and later, and follows it from now on; `None` as for
-    /// [`Views::wait`].
+    /// Follows a view and returns its store and age; `None` as for [`Views::wait`].
     pub async fn cached(self: &Arc<Self>, view: &View) -> Option<Cached> {
         let hit = self.get(view).is_some();
         if !hit {
@@ -134,7 +133,7 @@ impl Views {
         Some(Cached { store: followed.store.clone(), hit, age: followed.disconnected.age() })
     }
 
-    /// Returns the store of a view, which is followed from now on; `None` with too many views.
+    /// Follows a view and returns its store; `None` at the limit of views.
     pub fn store(self: &Arc<Self>, view: &View) -> Option<Arc<Store>> {
         let new = Arc::new(Followed {
             store: Arc::default(),
@@ -163,7 +162,7 @@ impl Views {
         Some(followed.store.clone())
     }
 
-    /// Notes that a view is used.
+    /// Records the use of a view.
     fn touch(&self, followed: &Followed) {
         followed.last_used.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
@@ -174,7 +173,7 @@ impl Views {
         while self.tasks.shutdown().run_until_cancelled(ticks.tick()).await.is_some() {
             let now = self.started.elapsed().as_secs();
             let is_idle = |followed: &Followed| {
-                // A blocking query uses the view for as long as it sleeps.
+                // A blocking query uses the view for as long as it waits.
                 let unused = now.saturating_sub(followed.last_used.load(Ordering::Relaxed));
                 followed.store.sleepers() == 0 && unused > VIEW_TTL.as_secs()
             };
@@ -195,7 +194,7 @@ impl Disconnected {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whether the stream is broken. Attempts that fail later do not change the time.
+    /// Records whether the stream is broken. Later failed attempts do not change the time.
     fn set(&self, is_disconnected: bool) {
         let mut since = self.since();
         *since = is_disconnected.then(|| since.unwrap_or_else(Instant::now));
@@ -220,7 +219,7 @@ enum ViewError {
     Damaged(#[from] lictor_core::state::snapshot::SnapshotError),
 }
 
-/// Starts to keep `store` at what the servers of `datacenter` show of `view`, until shutdown of
+/// Starts a task that updates `store` from `view` at the servers of `datacenter`, until shutdown of
 /// `tasks`.
 pub fn start(
     tasks: &Tasks,
@@ -230,7 +229,7 @@ pub fn start(
     store: Arc<Store>,
     disconnected: Arc<Disconnected>,
 ) {
-    // The next stream begins with the whole view.
+    // After a restart the next stream begins with the whole view.
     tasks.restart_until_shutdown("views.follow", move || {
         let (forwarder, datacenter) = (forwarder.clone(), datacenter.clone());
         let (view, store, disconnected) = (view.clone(), store.clone(), disconnected.clone());
@@ -238,7 +237,7 @@ pub fn start(
     });
 }
 
-/// Follows a view for ever, over one stream after the other.
+/// Follows a view forever, over one stream after the other.
 async fn follow(
     forwarder: &Forwarder,
     datacenter: &str,
@@ -247,7 +246,7 @@ async fn follow(
     disconnected: &Disconnected,
 ) {
     let mut backoff = Backoff::new(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
-    // Started again after a panic, the view is not followed until a state arrives.
+    // After a restart the view counts as disconnected until a state arrives.
     disconnected.set(store.snapshot().index > 0);
     loop {
         let followed = follow_once(forwarder, datacenter, view, |state| {
@@ -262,7 +261,7 @@ async fn follow(
     }
 }
 
-/// Gives `replace` every state of a view that a server sends, until the stream ends.
+/// Passes every state of a view that a server sends to `replace`, until the stream ends.
 async fn follow_once(
     forwarder: &Forwarder,
     datacenter: &str,

@@ -1,8 +1,8 @@
-//! Annotations and labels under their two prefixes.
+//! Reads annotations and labels under their two prefixes.
 //!
 //! Pure. `lictor.dev/NAME` and `consul.hashicorp.com/NAME` mean the same; where both are set, the
-//! first wins key by key and [`conflicts`] names the pair. Values are read by Go's rules where
-//! Consul's users write them by Go's rules (booleans, tag lists).
+//! first wins key by key and [`conflicts`] names the pair. Values are parsed by Go's rules where
+//! Consul's are (booleans, tag lists).
 
 use std::collections::BTreeMap;
 

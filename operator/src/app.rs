@@ -1,4 +1,4 @@
-//! Wires everything together: what every replica runs, and what only the leader does.
+//! Wires everything together: what every replica runs, and what only the leader runs.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,17 +21,17 @@ use crate::{
     webhook::{certs::ServedLeaf, keeper, server::Webhook},
 };
 
-/// How long the webhook goes on after SIGTERM: the API server still sends requests here until the
-/// Service's endpoints have changed everywhere.
+/// How long the webhook serves after SIGTERM: the API server sends requests here until every node
+/// has the Service's new endpoints.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("listening on {address} for {what}")]
 pub struct BindError {
-    /// The address.
+    /// The address to listen on.
     pub address: SocketAddr,
-    /// What it is for.
+    /// What the listener is for.
     pub what: &'static str,
     /// The system's error.
     pub source: std::io::Error,
@@ -43,12 +43,12 @@ pub enum RunError {
     /// A listener could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A task is gone without which it would only look healthy.
+    /// A task failed without which the operator would only look healthy.
     #[error("the operator cannot go on")]
     Task(#[from] TaskFailed),
 }
 
-/// How long listeners and their connections may take to end.
+/// Timeout for listeners and their connections to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, BindError> {
@@ -58,7 +58,7 @@ async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, Bi
 /// Runs the operator until `stop`.
 ///
 /// # Errors
-/// A listener cannot be opened, or a task failed; everything else is retried. The lease is given up
+/// A listener cannot be opened, or a task failed; everything else is retried. The lease is released
 /// before this returns.
 pub async fn run(
     client: Client,
@@ -84,10 +84,11 @@ pub async fn run(
     Ok(led?)
 }
 
-/// Takes part in the election until `stop`, and runs the controllers while this replica leads.
+/// Runs in the election until `stop`, and calls `begin` to start the controllers whenever this
+/// replica becomes the leader.
 ///
 /// # Errors
-/// A task failed; the lease is given up already, so that another replica goes on.
+/// A task failed. The lease is already released, so that another replica can take over.
 async fn lead(
     client: &Client,
     config: &Config,
@@ -96,19 +97,20 @@ async fn lead(
     begin: impl Fn(&Tasks),
 ) -> Result<(), TaskFailed> {
     let ending = stop.child_token();
-    let mut taking_part = std::pin::pin!(take_part(client, config, tasks, &ending, begin));
+    let mut campaign = std::pin::pin!(campaign(client, config, tasks, &ending, begin));
     tokio::select! {
-        () = taking_part.as_mut() => Ok(()),
+        () = campaign.as_mut() => Ok(()),
         failed = tasks.failed() => {
             tracing::error!(task = failed.name, "giving up the lease");
             ending.cancel();
-            taking_part.await;
+            campaign.await;
             Err(failed)
         }
     }
 }
 
-async fn take_part(
+/// Runs the election and, during each term of leadership, what `begin` starts.
+async fn campaign(
     client: &Client,
     config: &Config,
     tasks: &Tasks,
@@ -128,7 +130,7 @@ async fn take_part(
             gauge!(LEADER).set(1.0);
             let term = tasks.group();
             begin(&term);
-            // An error means the same: the election has ended.
+            // An error means the same as `false`: the election has ended.
             drop(leading.wait_for(|leads| !*leads).await);
             term.end().await;
             gauge!(LEADER).set(0.0);
@@ -137,6 +139,7 @@ async fn take_part(
     tokio::join!(election, duty);
 }
 
+/// Starts the controllers; those that write to the servers wait for the mesh roots.
 fn start_controllers(tasks: &Tasks, client: &Client, config: &Arc<Config>) {
     let mut mesh_roots = roots::watch_source(tasks, client, config);
     let servers = HttpServers::new(Arc::clone(config), mesh_roots.clone());
@@ -145,7 +148,7 @@ fn start_controllers(tasks: &Tasks, client: &Client, config: &Arc<Config>) {
     coredns::start(tasks, &context);
     let later = tasks.clone();
     tasks.spawn_until_shutdown("controllers.start", async move {
-        // Without the roots, which the servers write, no server can be trusted.
+        // The servers write the roots; without them no server can be verified.
         if mesh_roots.wait_for(Option::is_some).await.is_ok() {
             pods::start(&later, &context);
             config_entries::start(&later, &context);

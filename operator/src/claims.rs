@@ -1,8 +1,8 @@
-//! Which service a pod belongs to, and whether it may use that name.
+//! Decides which service a pod belongs to, and whether it may use that name.
 //!
-//! Pure. What the caller keeps between two runs is [`Ownership`].
+//! Pure. The caller holds [`Ownership`] between two runs.
 //!
-//! **Name**, first that applies: annotation `connect-service`; annotation `kubernetes-service`;
+//! **Name**, the first that applies: annotation `connect-service`; annotation `kubernetes-service`;
 //! the Service that selects the pod; label `app.kubernetes.io/name`; the controlling workload; the
 //! pod's own name.
 //!
@@ -39,32 +39,32 @@ pub struct Name {
     pub service: String,
     /// The Kubernetes Service it was taken from, or that carries the same name.
     pub kubernetes_service: Option<String>,
-    /// The Services that could have been meant, when there were several.
+    /// All Services that select the pod, if several do.
     pub ambiguous: Vec<String>,
 }
 
 /// A pod may not use the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// Neither the ServiceAccount nor a Service stands for the name.
+    /// Neither the pod's ServiceAccount nor a Service that selects it has the name.
     #[error(
         "service name {service:?} is not this pod's: name its ServiceAccount {service:?} (it is \
          {account:?}), or let a Service {service:?} in namespace {namespace:?} select the pod"
     )]
     NotEarned {
-        /// The name asked for.
+        /// The requested name.
         service: String,
         /// The pod's ServiceAccount.
         account: String,
         /// The pod's namespace.
         namespace: String,
     },
-    /// Another namespace was first.
+    /// Another namespace owns the name.
     #[error("service name {service:?} belongs to namespace {owner:?}")]
     Taken {
-        /// The name asked for.
+        /// The requested name.
         service: String,
-        /// The namespace that has it.
+        /// The namespace that owns it.
         owner: String,
     },
 }
@@ -72,22 +72,22 @@ pub enum ClaimError {
 /// Namespaces by the service name they own.
 pub type Owners = BTreeMap<String, BTreeSet<String>>;
 
-/// How long a name without a Service stays its namespace's after its last pod.
+/// How long a namespace owns a name without a Service after its last pod.
 const OWNERSHIP_TTL: Duration = Duration::from_secs(600);
 
-/// Namespaces by service name, with the time of their last pod. It outlives the pods: otherwise a
-/// namespace could take a name over while the owner's pods restart.
+/// Namespaces by service name, with the time of their last pod. It outlives the pods: otherwise
+/// another namespace could take a name over while the owner's pods restart.
 #[derive(Debug, Default)]
 pub struct Ownership(BTreeMap<(String, String), Instant>);
 
 impl Ownership {
     /// Records that pods of `namespace` are registered as `service`.
-    pub fn saw(&mut self, service: &str, namespace: &str, now: Instant) {
+    pub fn record(&mut self, service: &str, namespace: &str, now: Instant) {
         self.0.insert((service.to_owned(), namespace.to_owned()), now);
     }
 
-    /// Returns the owners at `now`. A namespace gives a name up when it has had neither a Service
-    /// of that name nor a pod under it for [`OWNERSHIP_TTL`].
+    /// Returns the owners at `now`. A namespace loses a name once it has no Service of that name
+    /// and had no pod under it for [`OWNERSHIP_TTL`].
     pub fn owners(&mut self, services: &[Arc<Service>], now: Instant) -> Owners {
         let names: BTreeSet<_> = services
             .iter()
@@ -143,8 +143,7 @@ pub fn name(pod: &Pod, selecting: &[&Service]) -> Name {
     Name { service, kubernetes_service: None, ambiguous: Vec::new() }
 }
 
-/// Returns, of several Services, the one whose target port is the annotated one, else the first by
-/// name.
+/// Chooses among several Services the one whose target port is annotated, else the first by name.
 fn pick(pod: &Pod, selecting: &[&Service]) -> Option<String> {
     let wanted = annotations::get(pod.annotations(), SERVICE_PORT);
     let wanted = wanted.and_then(|port| resolve_port(pod, port));
@@ -161,10 +160,10 @@ fn pick(pod: &Pod, selecting: &[&Service]) -> Option<String> {
     Some(chosen.name_any())
 }
 
-/// Decides whether the pod may use `name`.
+/// Checks that the pod may use `name`.
 ///
 /// # Errors
-/// Why it may not; the text goes into the Event.
+/// [`ClaimError`]; its text is published in the Event.
 pub fn claim(
     pod: &Pod,
     name: &Name,

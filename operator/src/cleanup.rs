@@ -1,8 +1,8 @@
-//! `lictor-operator cleanup`: takes back everything that outlives the chart's own objects.
+//! `lictor-operator cleanup`: removes everything that outlives the chart's own objects.
 //!
 //! A Helm hook runs it before the release is deleted. First the running operator is ended, so that
-//! nothing is put back. What the servers hold is removed within a short timeout, because they may
-//! be gone already; what Kubernetes holds must go, or the command fails and names it.
+//! it restores nothing. State in the servers is removed within a short timeout, because they may be
+//! gone already; objects in Kubernetes must be removed, or the command fails and names them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,14 +27,14 @@ use crate::{
     servers::{Servers, ServersError, http::HttpServers},
 };
 
-/// For the running operator to end.
+/// Timeout for the running operator to end.
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(40);
-/// Between two looks whether it has ended.
+/// Pause between two checks whether it has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// For all requests to the servers together.
+/// Timeout of all requests to the servers together.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Something is left behind in Kubernetes.
+/// An object was not removed from Kubernetes.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} not removed")]
 pub struct CleanupError {
@@ -45,13 +45,13 @@ pub struct CleanupError {
 /// Removes everything.
 ///
 /// # Errors
-/// The first thing that is left behind in Kubernetes, after the others were tried.
+/// The first object that was not removed from Kubernetes, after all were tried.
 pub async fn run(client: &Client, config: &Arc<Config>) -> Result<(), CleanupError> {
     let ended = end_operator(client, config).await;
     ended.map_err(|error| failed("the running operator", error))?;
-    forget(client, config).await;
+    clear_servers(client, config).await;
     let mut result = Ok(());
-    let mut note = |step: Result<(), CleanupError>| {
+    let mut record = |step: Result<(), CleanupError>| {
         if let Err(error) = step {
             let report: &dyn std::error::Error = &error;
             tracing::error!(error = report, "left behind");
@@ -61,22 +61,22 @@ pub async fn run(client: &Client, config: &Arc<Config>) -> Result<(), CleanupErr
         }
     };
     let released = release_intentions(client).await;
-    note(released.map_err(|error| failed("finalizers of ServiceIntentions", error)));
+    record(released.map_err(|error| failed("finalizers of ServiceIntentions", error)));
     if config.coredns_manage {
         let removed = coredns::set(client, None).await;
-        note(removed.map_err(|error| failed("the block in cluster DNS", error)));
+        record(removed.map_err(|error| failed("the block in cluster DNS", error)));
     }
     let removed = remove_roots(client, config).await;
-    note(removed.map_err(|error| failed("copies of the mesh roots", error)));
+    record(removed.map_err(|error| failed("copies of the mesh roots", error)));
     let secrets = Api::<Secret>::namespaced(client.clone(), &config.namespace);
     let removed = delete(&secrets, &config.webhook_secret(), &DeleteParams::default()).await;
-    note(removed.map_err(|error| failed("the webhook's authority", error)));
-    // Running servers have read it.
+    record(removed.map_err(|error| failed("the webhook's authority", error)));
+    // Running servers have already read it.
     let removed = delete(&secrets, &config.server_keys(), &DeleteParams::default()).await;
-    note(removed.map_err(|error| failed("the servers' keys", error)));
+    record(removed.map_err(|error| failed("the servers' keys", error)));
     let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
     let removed = delete(&leases, &config.lease_name(), &DeleteParams::default()).await;
-    note(removed.map_err(|error| failed("the lease", error)));
+    record(removed.map_err(|error| failed("the lease", error)));
     result
 }
 
@@ -98,7 +98,8 @@ where
     }
 }
 
-/// Deletes the operator's Deployment in the foreground: it is gone when its pods are.
+/// Deletes the operator's Deployment in the foreground and waits until it is gone, which is after
+/// its pods.
 async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Error> {
     let api = Api::<Deployment>::namespaced(client.clone(), &config.namespace);
     let name = format!("{}-operator", config.fullname);
@@ -116,15 +117,15 @@ async fn end_operator(client: &Client, config: &Config) -> Result<(), kube::Erro
 }
 
 /// Removes this cluster's instances and config entries from the servers; a failure is logged.
-async fn forget(client: &Client, config: &Arc<Config>) {
+async fn clear_servers(client: &Client, config: &Arc<Config>) {
     let tasks = Tasks::new();
     let mut current = roots::watch_source(&tasks, client, config);
     let servers = HttpServers::new(Arc::clone(config), current.clone());
     let work = async {
         // An error would mean that the watch ended, and the requests below report that.
         drop(current.wait_for(Option::is_some).await);
-        forget_entries(&servers, config).await?;
-        forget_instances(&servers, config).await
+        delete_entries(&servers, config).await?;
+        deregister_instances(&servers, config).await
     };
     match timeout(SERVERS_TIMEOUT, work).await {
         Ok(Ok(())) => {}
@@ -137,7 +138,7 @@ async fn forget(client: &Client, config: &Arc<Config>) {
     tasks.end().await;
 }
 
-async fn forget_entries(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
+async fn delete_entries(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
     for entry in servers.all_intentions().await? {
         if config_entries::entry::is_own(&entry, config) {
             servers.delete_intentions(&entry.name).await?;
@@ -146,7 +147,7 @@ async fn forget_entries(servers: &impl Servers, config: &Config) -> Result<(), S
     Ok(())
 }
 
-async fn forget_instances(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
+async fn deregister_instances(servers: &impl Servers, config: &Config) -> Result<(), ServersError> {
     let actual = servers.actual(&config.cluster).await?;
     // No instance is desired, so none is registered.
     let Plan { register: _, deregister, remove_nodes } = plan::plan(&Instances::new(), &actual);
@@ -159,7 +160,7 @@ async fn forget_instances(servers: &impl Servers, config: &Config) -> Result<(),
     Ok(())
 }
 
-/// Takes the finalizer off every object, so that the definition can go.
+/// Removes the finalizer from every object, so that the definition can be deleted.
 async fn release_intentions(client: &Client) -> Result<(), kube::Error> {
     let api = Api::<ServiceIntentions>::all(client.clone());
     let objects = match api.list(&ListParams::default()).await {
@@ -183,7 +184,7 @@ async fn remove_roots(client: &Client, config: &Config) -> Result<(), kube::Erro
     for copy in all.list(&named).await? {
         let namespace = copy.namespace().unwrap_or_default();
         if namespace != config.namespace && roots::is_copy(&copy) {
-            roots::take(client, &namespace, &roots::Step::Remove).await?;
+            roots::apply(client, &namespace, &roots::Step::Remove).await?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What the operator is told: flags, or environment variables `LICTOR_*` (the chart sets those).
+//! The operator's settings: flags, or environment variables `LICTOR_*` (the chart sets those).
 //!
 //! Read once at start; nothing here is reloadable, a change is a rollout of the Deployment.
 
@@ -116,7 +116,7 @@ pub struct Config {
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 impl Config {
-    /// Fills what the other settings imply.
+    /// Fills empty settings from the ones that imply them.
     #[must_use]
     pub fn with_defaults(mut self) -> Self {
         let fill = |value: &mut String, text: String| {

@@ -1,4 +1,4 @@
-//! What every controller is given.
+//! The clients and settings that every controller uses.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use lictor_api::contract::OPERATOR;
 
 use crate::config::Config;
 
-/// What every controller is given.
+/// The clients and settings that every controller uses.
 pub struct Context<S> {
     /// The API server.
     pub client: Client,
@@ -30,7 +30,7 @@ impl<S> Context<S> {
         Self { recorder: Recorder::new(client.clone(), reporter), client, config, servers }
     }
 
-    /// Raises a warning Event about an object; a failure to do so is only logged.
+    /// Publishes a warning Event about an object; a failure to do so is only logged.
     pub async fn warn(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         let name = about.name.as_deref().unwrap_or_default();
         let namespace = about.namespace.as_deref().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What only the operator spells: annotations, labels, meta keys, and names inside a pod.
+//! Names that only the operator uses: annotations, labels, meta keys, and names inside a pod.
 //!
-//! Users, manifests and dashboards hold on to these, so a spelling here never changes. What a
-//! sidecar or a server spells, too, stands in [`lictor_api::contract`]. Annotations and labels are
-//! given without their prefix, which [`crate::annotations`] puts before them.
+//! Users, manifests and dashboards depend on them, so a name here never changes. Names that a
+//! sidecar or a server uses, too, are in [`lictor_api::contract`]. Annotations and labels are given
+//! without their prefix, which [`crate::annotations`] adds.
 
 use lictor_api::contract::{
     META_K8S_CLUSTER, META_K8S_NAMESPACE, META_K8S_SERVICE_NAME, META_MANAGED_BY, META_POD_NAME,
@@ -23,7 +23,7 @@ pub const SERVICE_TAGS: &str = "service-tags";
 pub const SERVICE_META: &str = "service-meta-";
 /// Stem of the sidecar's resources: `sidecar-proxy-{cpu,memory}-{request,limit}`.
 pub const SIDECAR_RESOURCE: &str = "sidecar-proxy-";
-/// A tag or meta value that stands for the pod's name.
+/// A tag or meta value that is replaced by the pod's name.
 pub const POD_NAME_VARIABLE: &str = "$POD_NAME";
 
 // === labels ===
@@ -36,7 +36,7 @@ pub const INJECT_STATUS: &str = "connect-inject-status";
 pub const INJECTED: &str = "injected";
 /// Label that the webhook sets on injected pods: the program that registers them.
 pub const INJECT_MANAGED_BY: &str = "connect-inject-managed-by";
-/// Kubernetes' label for the program that keeps an object, with its prefix.
+/// Kubernetes' label for the program that manages an object, with its prefix.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Kubernetes' label for the name of an application, with its prefix.
 pub const APP_NAME_LABEL: &str = "app.kubernetes.io/name";
@@ -54,7 +54,7 @@ pub const RESERVED_PORTS: [u16; 5] =
 
 // === catalog ===
 
-/// What a virtual node's name has behind that of its Kubernetes node.
+/// Suffix of a virtual node's name, after the name of its Kubernetes node.
 pub const VIRTUAL_NODE_SUFFIX: &str = "-virtual";
 /// Service meta that only the operator sets; an annotation cannot.
 pub const RESERVED_META: [&str; 6] = [
@@ -68,15 +68,15 @@ pub const RESERVED_META: [&str; 6] = [
 
 // === config entries ===
 
-/// Annotation of an object that adopts an entry which was made elsewhere: `true`.
+/// Annotation of an object that adopts an entry created elsewhere: `true`.
 pub const MIGRATE_ENTRY: &str = "migrate-entry";
 /// Annotation of an object that is deleted without waiting for the servers: `true`.
 pub const ABANDON: &str = "abandon";
-/// Meta of an entry: the kind of system it was made by, as Consul on Kubernetes sets it.
+/// Meta of an entry: the kind of system that created it, as Consul on Kubernetes sets it.
 pub const META_EXTERNAL_SOURCE: &str = "external-source";
 /// Value of [`META_EXTERNAL_SOURCE`].
 pub const KUBERNETES: &str = "kubernetes";
-/// Meta of an entry: the object that made it, `namespace/name`.
+/// Meta of an entry: the object it was created from, `namespace/name`.
 pub const META_RESOURCE: &str = "k8s-resource";
 /// Meta of an entry, under Consul's prefix: the servers' datacenter.
 pub const META_SOURCE_DATACENTER: &str = "source-datacenter";

@@ -1,9 +1,9 @@
-//! The managed block in CoreDNS's Corefile: the mesh's domain, forwarded to the servers' DNS.
+//! Edits the managed block in CoreDNS's Corefile, which forwards the mesh's domain to the servers.
 //!
-//! A pure editor. The block stands between two marker lines at the end of the file; everything
-//! else is kept byte for byte. CoreDNS's `reload` plugin takes the change up by itself. CoreDNS
-//! forwards to addresses only, so the block names the Service's cluster address. The cache is
-//! short: answers change within a second of a pod's readiness.
+//! Pure. The block is between two marker lines, added at the end of the file; everything else is
+//! preserved byte for byte. CoreDNS's `reload` plugin applies the change. CoreDNS forwards to
+//! addresses only, so the block has the Service's cluster address. The cache is one second, because
+//! answers must follow a pod's readiness.
 
 const BEGIN: &str = "# BEGIN lictor (managed by lictor-operator, do not edit)\n";
 const END: &str = "# END lictor\n";
@@ -14,7 +14,7 @@ pub fn block(domain: &str, address: &str) -> String {
     format!("{domain}:53 {{\n    errors\n    cache 1\n    forward . {address}\n}}\n")
 }
 
-/// Returns the Corefile with `block` as its managed block, or with none.
+/// Returns the Corefile with `block` as its managed block, or without one.
 pub fn edit(corefile: &str, block: Option<&str>) -> String {
     let (before, after) = split(corefile);
     let Some(block) = block else { return format!("{before}{after}") };
@@ -22,10 +22,10 @@ pub fn edit(corefile: &str, block: Option<&str>) -> String {
     format!("{before}{newline}{BEGIN}{block}{END}{after}")
 }
 
-/// Returns what is before and after the managed block. A block whose end marker is missing reaches
-/// to its closing brace line, so that a damaged one never swallows what follows.
+/// Returns the text before and after the managed block. A block whose end marker is missing ends at
+/// its closing brace line, so that a damaged one never includes the text after it.
 fn split(corefile: &str) -> (&str, &str) {
-    // What ends with the marker but for its newline would become one when an edit adds the newline.
+    // A begin marker without its newline would become one when an edit adds the newline.
     let Some(start) = corefile.find(BEGIN) else { return (unmarked(corefile), "") };
     let body = &corefile[start + BEGIN.len()..];
     let end = match (body.find(END), body.find("\n}\n")) {

@@ -1,9 +1,9 @@
 //! Custom resources of group `consul.hashicorp.com/v1alpha1`, one file per kind.
 //!
 //! Existing manifests of Consul on Kubernetes apply unchanged; validation is CEL in the schema, so
-//! no webhook stands between `kubectl apply` and the API server. The chart carries the output of
-//! `crdgen`. Besides tests, this is the one module that uses `serde_yaml`: the chart's file is what
-//! people review and diff, and definitions are read as YAML everywhere.
+//! `kubectl apply` needs no webhook. The chart carries the output of `crdgen`. Besides tests, this
+//! is the only module that uses `serde_yaml`: the chart's file is reviewed and compared, and
+//! definitions are read as YAML everywhere.
 
 pub mod service_intentions;
 
@@ -15,7 +15,7 @@ const HEADER: &str = "# Generated: cargo run -p lictor-operator --bin crdgen\n";
 /// Returns all definitions as YAML.
 ///
 /// # Errors
-/// A definition that YAML cannot express, which a test would have found.
+/// A definition cannot be expressed in YAML, which a test would find.
 pub fn rendered() -> Result<String, serde_yaml::Error> {
     let text = serde_yaml::to_string(&service_intentions::ServiceIntentions::crd())?;
     Ok(format!("{HEADER}{text}"))

@@ -1,4 +1,4 @@
-//! Probes and metrics: `/healthz`, `/readyz`, `/metrics` on plain HTTP.
+//! Serves probes and metrics: `/healthz`, `/readyz`, `/metrics` on plain HTTP.
 
 use std::sync::{
     Arc,
@@ -9,25 +9,25 @@ use http::StatusCode;
 use hyper::{Request, body::Incoming};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::net::{Answer, Handler, text};
+use crate::net::{Handler, HttpResponse, text};
 
 /// Whether the webhook can be called: its certificate is served and `caBundle` is set.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Sets whether it can be called.
+    /// Sets whether the webhook can be called.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// Returns whether it can be called.
+    /// Returns whether the webhook can be called.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The endpoints.
+/// The handler of the three endpoints.
 pub struct Health {
     /// Behind `/readyz`.
     pub readiness: Readiness,
@@ -36,7 +36,7 @@ pub struct Health {
 }
 
 impl Handler for Health {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn respond(&self, request: Request<Incoming>) -> HttpResponse {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if self.readiness.get() => text(StatusCode::OK, "ok\n"),

@@ -1,7 +1,7 @@
-//! Which pods get a sidecar, and how their object is changed.
+//! Decides which pods get a sidecar, and computes the patch.
 //!
-//! Pure: a pod goes in, a refusal or a patch comes out. The webhook runs both halves at admission;
-//! registration validates again what a later edit of the annotations says.
+//! Pure: takes a pod, returns a refusal or a patch. The webhook runs both halves at admission;
+//! registration validates again, because annotations may be edited later.
 
 pub mod mutate;
 pub mod validate;

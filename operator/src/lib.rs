@@ -1,17 +1,17 @@
 //! The Kubernetes operator of lictor.
 //!
 //! ```text
-//! webhook      pods that ask for it get a sidecar (every replica)
+//! webhook      injects the sidecar into pods that opt in (every replica)
 //! controllers  pods -> catalog, ServiceIntentions -> config entries, roots -> namespaces,
 //!              the mesh's domain -> CoreDNS (the leader)
 //! ```
 //!
-//! The modules stand in floor order, highest first: a module imports only modules that stand on
-//! lower floors, and only `main` imports [`app`] and [`cleanup`]. Pure cores:
+//! The modules are listed in floor order, highest first: a module imports only modules on lower
+//! floors, and only `main` imports [`app`] and [`cleanup`]. Pure cores:
 //! [`registration`], [`claims`], [`injection`], [`pod`], [`annotations`], [`plan`], [`corefile`].
-//! They know neither tokio nor the network.
+//! They use neither tokio nor the network.
 //!
-//! The operator only writes; losing it stops neither traffic nor DNS.
+//! The operator only writes: while it is down, traffic and DNS go on.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub mod cleanup;
 pub mod controllers;
 pub mod webhook;
 
-// What a duty is given: the desired catalog, the servers, the API server, probes.
+// What a duty uses: the desired catalog, the servers, the API server, probes.
 pub mod context;
 pub mod health;
 pub mod registration;

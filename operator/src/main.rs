@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is logged unless `LICTOR_LOG` says otherwise.
+/// Log filter unless `LICTOR_LOG` sets one.
 const DEFAULT_FILTER: &str = "info";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Starts the log; a filter that cannot be read is no reason not to start.
+/// Starts the log; an invalid filter falls back to [`DEFAULT_FILTER`], so that the operator starts.
 fn start_log() -> Result<LogHandle, StartError> {
     let filter = std::env::var("LICTOR_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     match log::start(&filter, Format::Text, Output::Stderr) {

@@ -1,4 +1,4 @@
-//! Every metric of the operator, declared once.
+//! Declares every metric of the operator once.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -18,7 +18,7 @@ pub const FAILURES: &str = "lictor_operator_controller_failures_total";
 /// 1 on the replica that writes.
 pub const LEADER: &str = "lictor_operator_leader";
 
-/// Upper bounds in seconds, from a quiet run to servers that hardly answer.
+/// Upper bounds in seconds, from a pass without writes to servers close to the timeout.
 const BUCKETS: [f64; 7] = [0.001, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0];
 
 /// Installs the recorder; its handle renders the Prometheus text.
@@ -38,7 +38,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// Runs `work` on a runtime of its own, and returns the metrics that it moved as Prometheus text.
+/// Runs `work` on a new runtime, and returns the metrics that it changed as Prometheus text.
 #[cfg(test)]
 pub(crate) fn moved_by(work: impl Future<Output = ()>) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();

@@ -1,7 +1,7 @@
-//! One accept loop for both of the operator's listeners: the webhook (TLS) and probes (plain).
+//! The accept loop of both of the operator's listeners: the webhook (TLS) and probes (plain).
 //!
-//! HTTP/1.1 only, which the API server, kubelet and Prometheus all speak. Connections, headers and
-//! handshakes are bounded; at shutdown, requests under way are answered.
+//! HTTP/1.1 only, which the API server, kubelet and Prometheus all use. Connections are bounded in
+//! number, handshakes and headers in time; at shutdown, requests in flight are completed.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -27,15 +27,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A response with its whole body.
-pub type Answer = Response<Full<Bytes>>;
+pub type HttpResponse = Response<Full<Bytes>>;
 
 /// Handles requests.
 pub trait Handler: Send + Sync + 'static {
     /// Returns the response to one request.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    fn respond(&self, request: Request<Incoming>) -> impl Future<Output = HttpResponse> + Send;
 }
 
-/// Serves `listener` until shutdown of `tasks`, then waits for requests under way.
+/// Serves `listener` until shutdown of `tasks`, then waits up to [`DRAIN_TIMEOUT`] for requests in
+/// flight.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -49,8 +50,8 @@ pub async fn serve<H: Handler>(
         async move {
             let Accepted { stream, slot, .. } = accepted;
             let result = match tls {
-                Some(tls) => secure(stream, &tls, handler, stop).await,
-                None => converse(stream, handler, stop).await,
+                Some(tls) => serve_tls(stream, &tls, handler, stop).await,
+                None => serve_http(stream, handler, stop).await,
             };
             if let Err(error) = result {
                 let error: &dyn std::error::Error = &*error;
@@ -65,24 +66,24 @@ pub async fn serve<H: Handler>(
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn secure<H: Handler>(
+async fn serve_tls<H: Handler>(
     stream: TcpStream,
     tls: &TlsAcceptor,
     handler: Arc<H>,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
     let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-    converse(stream, handler, stop).await
+    serve_http(stream, handler, stop).await
 }
 
-async fn converse<H: Handler>(
+async fn serve_http<H: Handler>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     handler: Arc<H>,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
     let service = service_fn(move |request| {
         let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+        async move { Ok::<_, Infallible>(handler.respond(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -97,10 +98,10 @@ async fn converse<H: Handler>(
 }
 
 /// Returns a plain-text response.
-pub fn text(status: http::StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
+pub fn text(status: http::StatusCode, body: impl Into<Bytes>) -> HttpResponse {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
     let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-    answer
+    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
 }

@@ -1,9 +1,9 @@
-//! Desired catalog minus actual catalog = writes.
+//! Computes the writes that lead from the actual catalog to the desired one.
 //!
-//! Pure. Only what carries this cluster's name ([`is_own`]) is ever in [`Actual::instances`], so
-//! nothing of another cluster, an agent or consul-k8s can be removed. A removal names the pod's UID
-//! it saw; the servers' client compares it again, because an ID is reused by the next pod of a
-//! StatefulSet.
+//! Pure. INVARIANT: only instances with this cluster's name ([`is_own`]) are in
+//! [`Actual::instances`], so nothing of another cluster, an agent or consul-k8s can be removed. A
+//! removal has the UID of its pod; the servers' client compares it again, because the next pod of a
+//! StatefulSet reuses the ID.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use lictor_api::{
     types::{catalog::NodeService, health::HealthCheck},
 };
 
-/// Where an instance stands in the catalog.
+/// Identifies an instance in the catalog.
 pub type Key = (NodeName, ServiceId);
-/// Instances by place.
+/// Instances by key.
 pub type Instances = BTreeMap<Key, Instance>;
 
 /// An instance of a pod, with its node and its one check.
@@ -33,27 +33,27 @@ pub struct Instance {
     pub check: HealthCheck,
 }
 
-/// What the catalog holds of this cluster.
+/// The catalog's content of this cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Actual {
     /// This cluster's instances.
     pub instances: Instances,
-    /// Virtual nodes of this cluster without instances that are not.
+    /// Virtual nodes of this cluster that hold only its own instances, or none.
     pub nodes: BTreeSet<NodeName>,
     /// Virtual nodes that are not this cluster's.
     pub foreign_nodes: BTreeSet<NodeName>,
 }
 
-/// The writes that lead from the actual catalog to the desired one, each kind to be carried out
-/// after the one before it. Callers take it apart field by field, so that a kind added here does
-/// not compile until each of them writes it.
+/// The writes that lead from the actual catalog to the desired one, each kind to be executed after
+/// the previous one. Callers destructure it, so that a kind added here does not compile until each
+/// of them writes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// Instances to create or replace: first, so that a pod that moves is always in some place.
+    /// Instances to create or replace: first, so that a pod that moves is always registered.
     pub register: Vec<Instance>,
     /// Instances to remove.
     pub deregister: Vec<Removal>,
-    /// Virtual nodes to remove, which hold nothing any more by then.
+    /// Virtual nodes to remove, which are empty by then.
     pub remove_nodes: Vec<NodeName>,
 }
 
@@ -75,17 +75,17 @@ pub fn is_own(service: &NodeService, cluster: &str) -> bool {
 }
 
 impl Instance {
-    /// Returns its place.
+    /// Returns its node and ID.
     pub fn key(&self) -> Key {
         (self.node.clone(), self.service.id.clone())
     }
 
-    /// Returns the UID of its pod, or an empty string.
+    /// Returns the UID of its pod, or an empty string if its meta has none.
     pub fn pod_uid(&self) -> &str {
         self.service.meta.get(META_POD_UID).map_or("", String::as_str)
     }
 
-    /// Compares everything that the operator sets; the server fills in the rest.
+    /// Compares the fields that the operator sets; the server sets the rest.
     fn same(&self, other: &Self) -> bool {
         let (a, b) = (&self.service, &other.service);
         let (c, d) = (&self.check, &other.check);

@@ -1,6 +1,6 @@
-//! What the operator reads out of a Pod.
+//! Reads the fields of a Pod that the operator uses.
 //!
-//! Pure. Admission and registration ask the same functions, so that what the webhook checked is
+//! Pure. Admission and registration call the same functions, so that what the webhook checked is
 //! what the leader registers.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -11,7 +11,7 @@ use crate::{
     contract::{SERVICE_PORT, SIDECAR},
 };
 
-/// Kubernetes' label on the pods of a ReplicaSet: what its name has behind its Deployment's.
+/// Kubernetes' label on the pods of a ReplicaSet: the suffix of its name after its Deployment's.
 const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
 
 /// Returns the application's own containers, without the sidecar of an earlier injection.
@@ -82,8 +82,8 @@ pub fn is_finished(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Returns whether the pod may get traffic. A terminating pod may not, whatever its condition
-/// says: peers stop sending at once.
+/// Returns whether the pod may receive traffic. A terminating pod may not, whatever its condition:
+/// peers stop sending at once.
 pub fn is_ready(pod: &Pod) -> bool {
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready =

@@ -1,9 +1,9 @@
-//! Injected pods to catalog instances: the desired state of the catalog.
+//! Computes the desired state of the catalog from injected pods.
 //!
 //! Pure. IDs, meta keys, node names and check fields are those of Consul on Kubernetes, so that
-//! tools keep working; `managed-by` and `k8s-cluster` are lictor's. One pod is one instance and its
-//! proxy, each with one readiness check. Pods without an address are not registered yet, finished
-//! ones no more.
+//! tools for it work; `managed-by` and `k8s-cluster` are lictor's. One pod is one instance and its
+//! proxy, each with one readiness check. Pods without an address and finished pods are not
+//! registered.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -31,7 +31,7 @@ use crate::{
     pod,
 };
 
-/// Something that the pod's owner should know.
+/// A message to the pod's owner, published as an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Reason of the Event.
@@ -45,12 +45,12 @@ pub struct Notice {
 pub struct Desired {
     /// What the catalog should hold.
     pub instances: Instances,
-    /// Events to raise.
+    /// Events to publish.
     pub notices: Vec<(Arc<Pod>, Notice)>,
 }
 
-/// Computes what the catalog should hold for these pods. `owners` are the namespaces that have a
-/// name already; `actual` says which virtual nodes belong to another cluster.
+/// Computes what the catalog should hold for these pods. `owners` are the namespaces that already
+/// own a name; `actual` lists the virtual nodes of other clusters.
 pub fn desired(
     mut pods: Vec<Arc<Pod>>,
     services: &[Arc<Service>],
@@ -58,7 +58,7 @@ pub fn desired(
     mut owners: Owners,
     cluster: &str,
 ) -> Desired {
-    // First come, first served; ties must fall the same way at every run.
+    // First come, first served; ties must be decided the same way at every run.
     pods.sort_by_key(|pod| {
         let created = pod.creation_timestamp().map(|time| time.0);
         (created, pod.namespace(), pod.name_any())
@@ -68,8 +68,8 @@ pub fn desired(
         let Some(place) = Place::of(&pod, actual, cluster) else { continue };
         let selecting = claims::selecting(&pod, services.iter().map(AsRef::as_ref));
         let name = claims::name(&pod, &selecting);
-        // Admission refuses bad values; this one came with a later edit, and the sidecar goes on
-        // with the last good one.
+        // Admission refuses invalid values; this one is from a later edit, and the sidecar still
+        // uses the last valid one.
         if let Err(refusal) = validate(&pod, true) {
             desired.notice(&pod, "InvalidAnnotation", refusal.to_string());
         }
@@ -129,7 +129,7 @@ impl Place {
         Some(Self { node, node_address, address, status })
     }
 
-    /// The instance and its proxy.
+    /// Returns the instance and its proxy.
     fn instances(&self, pod: &Pod, name: &Name, cluster: &str) -> [Instance; 2] {
         let pod_name = pod.name_any();
         let annotation = |name| annotations::get(pod.annotations(), name);
@@ -204,7 +204,7 @@ fn meta(pod: &Pod, name: &Name, cluster: &str) -> BTreeMap<String, String> {
         (META_MANAGED_BY, OPERATOR.to_owned()),
         (META_K8S_CLUSTER, cluster.to_owned()),
     ];
-    // Chained last: the operator's keys replace what an annotation might forge.
+    // Chained last: the operator's keys replace ones that an annotation might forge.
     given.chain(own.map(|(key, value)| (key.to_owned(), value))).collect()
 }
 

@@ -1,7 +1,7 @@
-//! What the operator asks of lictor's servers: a catalog and config entries.
+//! The servers as the operator uses them: a catalog and config entries.
 //!
-//! The trait is the seam where controllers are tested against servers in memory; [`http`]
-//! is the real thing.
+//! Controllers are tested against an implementation of [`Servers`] in memory; [`http`] is the real
+//! one.
 
 use lictor_api::{NodeName, types::intention::ServiceIntentions};
 
@@ -11,22 +11,22 @@ pub mod http;
 #[cfg(test)]
 pub(crate) mod memory;
 
-/// The servers failed or rejected a request. Each may be tried again; `Changed` after the catalog
+/// The servers failed or rejected a request. Each may be retried, `Changed` only after the catalog
 /// was read again.
 #[derive(Debug, thiserror::Error)]
 pub enum ServersError {
-    /// No server could be reached, or none answered in time.
+    /// No server could be reached, or none responded in time.
     #[error("servers not reachable for {what}")]
     Unreachable {
-        /// What was asked.
+        /// The request.
         what: String,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A server answered with an error.
+    /// A server responded with an error status.
     #[error("servers refused {what} with status {status}: {body}")]
     Refused {
-        /// What was asked.
+        /// The request.
         what: String,
         /// HTTP status.
         status: u16,
@@ -40,7 +40,7 @@ pub enum ServersError {
 
 /// The servers, as far as the operator uses them.
 pub trait Servers: Send + Sync + 'static {
-    /// Reads what the catalog holds of `cluster`.
+    /// Reads the instances and virtual nodes of `cluster` from the catalog.
     fn actual(&self, cluster: &str) -> impl Future<Output = Result<Actual, ServersError>> + Send;
 
     /// Creates or replaces an instance.

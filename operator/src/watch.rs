@@ -15,7 +15,8 @@ use lictor_runtime::Tasks;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-/// Keeps a copy of what `api` lists with `config`, and notifies `changed` after each change.
+/// Maintains a copy of the objects that `api` lists with `config`, and notifies `changed` after
+/// each change.
 pub fn reflect<K>(
     tasks: &Tasks,
     api: Api<K>,
@@ -37,7 +38,7 @@ where
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
-                // The objects of a first list come one by one; the store shows them all at its end.
+                // The objects of a first list arrive one by one; the store has them at its end.
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Ok(_) => changed.notify_one(),
                 Err(error) => {
@@ -50,7 +51,7 @@ where
     store
 }
 
-/// Watches the one object called `name`.
+/// Returns the configuration of a watch of the one object called `name`.
 pub fn named(name: &str) -> watcher::Config {
     watcher::Config::default().fields(&format!("metadata.name={name}"))
 }

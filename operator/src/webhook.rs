@@ -1,7 +1,7 @@
 //! The admission webhook on the network: its endpoint, its certificates, its place in the cluster.
 //!
-//! What it decides is in [`crate::injection`]. Nothing here asks the API server or the catalog
-//! while a pod waits.
+//! The decisions are made in [`crate::injection`]. Nothing here sends a request to the API server
+//! or the catalog while a pod's admission waits.
 
 pub mod certs;
 pub mod keeper;

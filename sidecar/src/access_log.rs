@@ -1,6 +1,6 @@
-//! One line and one set of counters per connection, written when it ends.
+//! Writes one log line and one set of counters per connection, when it ends.
 //!
-//! The data path touches neither: a [`Record`] is filled in as the connection proceeds.
+//! The data path updates neither: a [`Record`] is filled in as the connection proceeds.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -12,15 +12,15 @@ use crate::{
     outcome::{Class, Outcome, Side},
 };
 
-/// A connection on record.
+/// The record of one connection.
 #[derive(Debug)]
 pub(crate) struct Record {
     side: Side,
     src_addr: SocketAddr,
     started: Instant,
-    /// The destination service; our own for inbound.
+    /// The destination service; for inbound, this sidecar's own.
     pub(crate) service: String,
-    /// Whom the certificate names: the client for inbound, the instance for outbound.
+    /// The peer's identity by its certificate: the client for inbound, the instance for outbound.
     pub(crate) identity: Option<SpiffeId>,
     pub(crate) dst_addr: Option<SocketAddr>,
     pub(crate) bytes: Bytes,

@@ -1,4 +1,4 @@
-//! The two small HTTP listeners: readiness on loopback, metrics where Prometheus can reach them.
+//! The two HTTP listeners for operators: readiness on loopback, metrics where Prometheus scrapes.
 //!
 //! `GET /ready` on the admin listener, `GET /metrics` on the metrics listener, nothing else on
 //! either. At most [`MAX_CONNECTIONS`] are open on each, none longer than [`CONNECTION_TIMEOUT`],
@@ -48,7 +48,7 @@ impl Listeners {
         Ok(Self { admin, metrics })
     }
 
-    /// Serves both for as long as it is polled.
+    /// Serves both listeners; never returns.
     pub(crate) async fn run(self, handle: Handle) -> Infallible {
         let admin = async {
             match &self.admin {
@@ -75,32 +75,33 @@ impl Listeners {
     }
 }
 
-type Answers = dyn Fn(&str) -> Option<Answer> + Send + Sync;
-type Answer = (StatusCode, String);
+/// Maps a path to its page, status and body; `None` if there is none.
+type Pages = dyn Fn(&str) -> Option<Page> + Send + Sync;
+type Page = (StatusCode, String);
 
-fn ok(body: String) -> Answer {
+fn ok(body: String) -> Page {
     (StatusCode::OK, body)
 }
 
-fn readiness(path: &str, handle: &Handle) -> Option<Answer> {
+fn readiness(path: &str, handle: &Handle) -> Option<Page> {
     (path == "/ready").then(|| match handle.check() {
         Ok(()) => ok("ready\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     })
 }
 
-async fn serve(listener: &TcpListener, answers: Arc<Answers>) -> Infallible {
-    // Their own owner: the drain does not wait for a probe.
+async fn serve(listener: &TcpListener, pages: Arc<Pages>) -> Infallible {
+    // Separate from the proxied connections: the drain does not wait for a probe.
     let connections = Connections::new(&Tasks::new(), "admin.connection");
     let slots = Slots::new(MAX_CONNECTIONS, WhenFull::Wait);
-    let serve = |accepted| serve_one(accepted, Arc::clone(&answers));
+    let serve = |accepted| serve_one(accepted, Arc::clone(&pages));
     connections.accept(listener, &slots, serve).await
 }
 
-async fn serve_one(accepted: Accepted<TcpStream>, answers: Arc<Answers>) {
+async fn serve_one(accepted: Accepted<TcpStream>, pages: Arc<Pages>) {
     let Accepted { stream, slot: _slot, .. } = accepted;
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(&request, &*answers);
+        let response = respond(&request, &*pages);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection =
@@ -110,13 +111,13 @@ async fn serve_one(accepted: Accepted<TcpStream>, answers: Arc<Answers>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
-    let (status, body) = match answers(request.uri().path()) {
+fn respond(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
+    let (status, body) = match pages(request.uri().path()) {
         None => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
         Some(_) if request.method() != Method::GET => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
         }
-        Some(answer) => answer,
+        Some(page) => page,
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

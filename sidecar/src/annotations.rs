@@ -1,4 +1,4 @@
-//! The pod's annotations: the downward-API file, read again whenever kubelet changes it.
+//! Reads the pod's annotations from the downward-API file, again whenever kubelet changes it.
 //!
 //! One `key="value"` per line, values quoted as Go's `strconv.Quote` does. kubelet swaps a
 //! symbolic link, so the path's metadata is polled every few seconds rather than watched with
@@ -12,11 +12,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lictor_api::error::chain;
-use lictor_api::upstream::{self, InvalidUpstream, Upstream};
+use lictor_api::{
+    contract::{ANNOTATION_SERVICE, ANNOTATION_UPSTREAMS, CONSUL_PREFIX, LICTOR_PREFIX},
+    error::chain,
+    upstream::{self, InvalidUpstream, Upstream},
+};
 use tokio::sync::watch;
 
-const PREFIXES: [&str; 2] = ["lictor.dev/", "consul.hashicorp.com/"];
+/// A pod's own prefix wins.
+const PREFIXES: [&str; 2] = [LICTOR_PREFIX, CONSUL_PREFIX];
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +31,8 @@ enum Error {
     Upstreams(#[from] InvalidUpstream),
 }
 
-/// Returns the list at start; empty, with an error in the log, if it is invalid.
-pub(crate) fn first(path: &Path) -> Vec<Upstream> {
+/// Returns the upstreams at start; empty, with an error in the log, if the file is invalid.
+pub(crate) fn initial(path: &Path) -> Vec<Upstream> {
     read(path).unwrap_or_else(|failure| {
         let error = chain(&failure);
         tracing::error!(?path, %error, "starting without upstreams");
@@ -39,7 +43,7 @@ pub(crate) fn first(path: &Path) -> Vec<Upstream> {
 /// Returns the service that annotation `connect-service` in the file at `path` names, if any.
 pub fn service(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
-    value(&text, "connect-service").filter(|name| !name.is_empty())
+    value(&text, ANNOTATION_SERVICE).filter(|name| !name.is_empty())
 }
 
 /// Returns the value of annotation `name` in a file's `text`, under either prefix.
@@ -53,7 +57,7 @@ pub fn value(text: &str, name: &str) -> Option<String> {
     PREFIXES.iter().find_map(find)
 }
 
-/// Follows the file into `upstreams` for as long as it is polled.
+/// Polls the file every [`POLL_INTERVAL`] and updates `upstreams`; never returns.
 pub(crate) async fn follow(
     path: &Path,
     upstreams: &watch::Sender<Arc<Vec<Upstream>>>,
@@ -66,7 +70,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Reads the file into `upstreams` if its modification time is not the one `seen` last.
+/// Reads the file into `upstreams` if its modification time differs from `seen`.
 fn refresh(
     path: &Path,
     seen: &mut Option<SystemTime>,
@@ -104,10 +108,10 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 fn read(path: &Path) -> Result<Vec<Upstream>, Error> {
     let text = std::fs::read_to_string(path)?;
-    Ok(upstream::parse(&value(&text, "connect-service-upstreams").unwrap_or_default())?)
+    Ok(upstream::parse(&value(&text, ANNOTATION_UPSTREAMS).unwrap_or_default())?)
 }
 
-/// Undoes Go's `strconv.Quote`; what is not quoted that way is taken as it stands.
+/// Undoes Go's `strconv.Quote`; text that is not quoted is returned unchanged.
 fn unquote(text: &str) -> String {
     let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! Wires the parts of one sidecar together and ends them.
+//! Wires the parts of one sidecar together, runs them, and drains them at the end.
 //!
 //! Discovery, identity, supervisor, annotations and the admin server are futures of one task; if
 //! one of them fails, the sidecar ends with its error. Accept loops and connections are tracked
@@ -26,13 +26,14 @@ use crate::{
 /// Runs a sidecar until `shutdown` is canceled and its connections are drained.
 ///
 /// # Errors
-/// The server refuses it for good, or the admin or metrics port is taken.
+/// A server rejected the sidecar with a final status, the admin or metrics port is in use, or a
+/// task failed.
 pub fn run(config: Config, shutdown: CancellationToken) -> Running {
     Sidecar::new(config).0.run(shutdown)
 }
 
-/// A sidecar at work. Boxed, so that its code is made once, in this crate, and not again in every
-/// crate that polls it.
+/// A running sidecar. Boxed, so that its code is compiled once, in this crate, and not again in
+/// every crate that polls it.
 pub type Running = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A sidecar that has not started yet.
@@ -43,11 +44,11 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Returns the sidecar and a handle to watch it by.
+    /// Returns the sidecar and a handle to observe it.
     pub fn new(config: Config) -> (Self, Handle) {
         let own_upstreams = match &config.upstreams {
             Upstreams::Fixed(list) => list.clone(),
-            Upstreams::Annotations(path) => annotations::first(path),
+            Upstreams::Annotations(path) => annotations::initial(path),
         };
         let state = Arc::new(State::new(own_upstreams));
         (Self { config, state: Arc::clone(&state) }, Handle(state))

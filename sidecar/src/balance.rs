@@ -1,9 +1,9 @@
-//! Which instance gets the next connection.
+//! Chooses the instance for each connection.
 //!
 //! Two endpoints are drawn at random, by weight, and the one with fewer open connections wins
-//! (Mitzenmacher, "The Power of Two Choices"). An endpoint that failed is set aside, longer each
-//! time, and tried again when its pause is over. If all are set aside, the one that comes back
-//! soonest is tried: a guess beats a refusal.
+//! (Mitzenmacher, "The Power of Two Choices"). An endpoint that failed is set aside for a pause
+//! that doubles with each failure, from [`MIN_PAUSE`] to [`MAX_PAUSE`]. If all are set aside, the
+//! one whose pause ends first is tried: it may work, and a refusal certainly does not.
 //!
 //! A core: time and randomness are arguments. Counts survive an update of the list.
 
@@ -28,7 +28,7 @@ pub(crate) struct Balancer {
     slots: Vec<Arc<Slot>>,
 }
 
-/// One endpoint and how it has been doing.
+/// One endpoint with its open connections and its health.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) endpoint: Endpoint,
@@ -56,7 +56,7 @@ impl Balancer {
         self.slots = endpoints.iter().map(keep).collect();
     }
 
-    /// Chooses the endpoint for one attempt, none of those in `tried`.
+    /// Chooses an endpoint that is not in `tried`; `None` if there is no other.
     pub(crate) fn pick(
         &self,
         tried: &[Arc<Slot>],
@@ -112,7 +112,7 @@ impl Slot {
         pause
     }
 
-    /// Forgets earlier failures after a successful attempt, and counts the open connection.
+    /// Clears earlier failures after a successful attempt, and counts the open connection.
     pub(crate) fn succeeded(self: &Arc<Self>) -> Open {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
         self.open.fetch_add(1, Relaxed);

@@ -1,8 +1,8 @@
 //! A sidecar's configuration: typed and checked, with no options left to decide later.
 //!
-//! Built by `main.rs` from flags and environment and by the agent's `connect proxy`. Environment
-//! and files named here are read by others: [`Credential::TokenFile`] at every call (kubelet
-//! rotates it), the annotations file whenever it changes.
+//! Built by `main.rs` from flags and environment, and by the agent's `connect proxy`. Files named
+//! here are read by other modules: [`Credential::TokenFile`] at every call (kubelet rotates it),
+//! the annotations file whenever it changes.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -23,15 +23,15 @@ pub struct Config {
     pub source: Source,
     /// Upstreams beyond those of the registration.
     pub upstreams: Upstreams,
-    /// The public listener; `None` takes what the registration says.
+    /// The public listener; `None` takes the registered address.
     pub public_listener: Option<SocketAddr>,
-    /// The application; `None` takes what the registration says.
+    /// The application; `None` takes the registered address.
     pub local_app: Option<SocketAddr>,
-    /// Readiness for `probe`: `GET /ready`. Loopback only.
+    /// Listener of readiness for `probe`: `GET /ready`. Loopback only.
     pub admin: Option<SocketAddr>,
-    /// Prometheus metrics: `GET /metrics`.
+    /// Listener of Prometheus metrics: `GET /metrics`.
     pub metrics: Option<(SocketAddr, Metrics)>,
-    /// Bounds.
+    /// Timeouts and bounds.
     pub limits: Limits,
 }
 
@@ -40,7 +40,7 @@ pub struct Config {
 pub enum Source {
     /// The agent or the servers.
     Servers(Servers),
-    /// Fixed at start; no server is asked.
+    /// Fixed at start; no server is contacted.
     Static(Box<Static>),
 }
 
@@ -54,7 +54,7 @@ pub struct Servers {
     pub tls: Option<ServerTls>,
     /// Authenticates the sidecar to the servers.
     pub credential: Credential,
-    /// Which proxy to be.
+    /// The proxy to run as.
     pub subject: Subject,
 }
 
@@ -88,14 +88,14 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Which proxy to be.
+/// The proxy to run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The registered proxy with this service ID.
     ProxyId(String),
     /// The one sidecar registered for the service with this ID.
     SidecarFor(String),
-    /// A service by name, registered or not. In a pod it may be empty: the servers know the name.
+    /// A service by name, registered or not. In a pod it may be empty: the servers derive the name.
     Service(String),
 }
 
@@ -115,13 +115,13 @@ pub struct Static {
     pub leaf: Leaf,
     /// Trusted roots.
     pub roots: Roots,
-    /// Who may connect to the public listener.
+    /// The sources that may connect to the public listener.
     pub policy: Policy,
     /// Upstream listeners and their endpoints.
     pub targets: Vec<Target>,
 }
 
-/// Bounds of time and number.
+/// Timeouts and bounds.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Open connections per listener; more are refused. Default 10000.

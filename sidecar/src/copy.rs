@@ -1,10 +1,10 @@
-//! Bytes from one stream to another, both ways, until both have ended.
+//! Copies bytes between two streams, both ways, until both have ended.
 //!
-//! Correct first: an end of stream on one side (FIN, or close_notify for TLS) is forwarded after
+//! An end of stream on one side (FIN, or close_notify for TLS) is forwarded after
 //! the last byte while the other direction goes on; an abort on one side is never forwarded as a
 //! clean end. No buffer is held while a direction is idle: each worker thread has one scratch
-//! buffer of [`SCRATCH_BYTES`], filled with everything that is ready and written in one go; only
-//! what the other side does not take at once is kept, and given back when it has gone.
+//! buffer of [`SCRATCH_BYTES`], filled with everything that is ready and written at once. Only the
+//! bytes that the other side does not accept are kept, in a buffer that is freed once written.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Large enough that syscalls do not decide the throughput, small enough that cache misses do not.
 const SCRATCH_BYTES: usize = 256 * 1024;
-/// Scratches one direction may move before the other gets its turn.
+/// Scratch buffers that one direction may copy before the other is polled.
 const MAX_ROUNDS: usize = 4;
 
 /// The bytes copied each way so far.
@@ -53,15 +53,15 @@ where
     .await
 }
 
-/// One way.
+/// One direction of a copy.
 #[derive(Debug, Default)]
 struct Direction {
     phase: Phase,
-    /// Read but not yet written, from `written` on.
+    /// Bytes that were read; those from `written` on are not written yet.
     kept: Vec<u8>,
     written: usize,
     unflushed: bool,
-    /// The source broke after bytes that are still to be delivered.
+    /// The source failed after bytes that are still to be written.
     broken: Option<io::Error>,
 }
 
@@ -69,7 +69,7 @@ struct Direction {
 enum Phase {
     #[default]
     Open,
-    /// The source has ended; what is kept goes out, then the end itself.
+    /// The source has ended; the kept bytes are written, then the end is forwarded.
     Ending,
     Ended,
 }
@@ -79,6 +79,8 @@ thread_local! {
 }
 
 impl Direction {
+    /// Copies what is ready, up to [`MAX_ROUNDS`] scratch buffers; ready once the end of `from` was
+    /// forwarded to `to`.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,6 +172,7 @@ impl Direction {
         Ok(())
     }
 
+    /// Writes the kept bytes; ready once none is left.
     fn poll_write_kept<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,

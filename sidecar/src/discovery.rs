@@ -1,8 +1,8 @@
-//! The Watch stream: opened, followed, opened again for as long as the sidecar lives.
+//! Follows the Watch stream of the servers, and reopens it for as long as the sidecar runs.
 //!
-//! Every stream begins with a snapshot, so resuming is simply asking again. Between streams the
-//! last configuration stays in force: a sidecar keeps serving without its servers. A
-//! change of the own upstreams (annotations) ends the stream and asks with the new list.
+//! Every stream begins with a snapshot, so a sidecar resumes with a new request. Between streams
+//! the last configuration stays in force: a sidecar serves without its servers. When its own
+//! upstreams (annotations) change, it closes the stream and requests one with the new list.
 
 use std::{convert::Infallible, ops::ControlFlow, time::Duration};
 
@@ -27,22 +27,22 @@ pub(crate) enum Error {
     Ended,
 }
 
-/// Servers wait some seconds for a pod's registration before they answer.
+/// Longer than servers wait for a pod's registration before they respond.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Keeps `state` up to date for as long as it is polled.
+/// Updates `state` from the stream; returns only on error.
 ///
 /// # Errors
-/// Only if the server refuses for good before it has ever answered.
+/// A server sent a final status before any message was received. Later failures are retried.
 pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, error::Error> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut served = false;
     let mut warned = false;
     loop {
-        let mut answered = false;
-        let ended = follow(config, state, &mut answered, &mut warned).await;
+        let mut received = false;
+        let ended = follow(config, state, &mut received, &mut warned).await;
         metrics::server_connected(false);
-        if answered {
+        if received {
             served = true;
             backoff.reset();
         }
@@ -56,7 +56,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
         };
         metrics::stream_failed();
         let text = chain(&failure);
-        // Once per outage: a server that is gone for hours is one fact, not thousands.
+        // Once per outage: a server that is down for hours must not fill the log.
         match &failure {
             _ if warned => tracing::debug!(error = %text, "still no configuration stream"),
             Error::Status(status) if servers::is_final(status.code()) => {
@@ -69,11 +69,13 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
     }
 }
 
-/// Follows one stream. `Continue`: open the next at once, this sidecar's upstreams have changed.
+/// Follows one stream until it ends: `Break` if the server ended it, `Continue` if this sidecar's
+/// upstreams have changed and the next stream should be opened at once. Sets `received` at the
+/// first message.
 async fn follow(
     config: &Servers,
     state: &State,
-    answered: &mut bool,
+    received: &mut bool,
     warned: &mut bool,
 ) -> Result<ControlFlow<()>, Error> {
     let mut upstreams = state.own_upstreams.subscribe();
@@ -82,7 +84,9 @@ async fn follow(
     let request = servers::request(&config.credential, message).await?;
     let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.watch(request))
         .await
-        .map_err(|_| Box::new(tonic::Status::deadline_exceeded("no answer within 15s")))?
+        .map_err(|_| {
+            Box::new(tonic::Status::deadline_exceeded(format!("no answer within {OPEN_TIMEOUT:?}")))
+        })?
         .map_err(Box::new)?
         .into_inner();
     let mut snapshot = state.snapshot.borrow().as_ref().clone();
@@ -98,8 +102,8 @@ async fn follow(
             }
         };
         let Some(message) = message else { return Ok(ControlFlow::Break(())) };
-        if !*answered {
-            *answered = true;
+        if !*received {
+            *received = true;
             *warned = false;
             metrics::server_connected(true);
             tracing::info!(index = message.index, "configuration stream open");

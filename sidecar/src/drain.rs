@@ -1,4 +1,4 @@
-//! How a sidecar ends: stop accepting, let open connections finish, cut what is left.
+//! How a sidecar ends: stop accepting, let open connections finish, reset the rest.
 //!
 //! Every listener and connection is a task of [`Drain`]; none outlives [`Drain::finish`].
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use lictor_runtime::{Tasks, accept::Connections};
 use tokio_util::sync::CancellationToken;
 
-/// How long connections that were cut may take to be reset and recorded.
+/// Timeout for connections that were cut to be reset and recorded.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shared by listeners and connections.

@@ -1,18 +1,18 @@
-//! Why a sidecar ends by itself: the few failures that trying again would not mend.
+//! Why a sidecar ends by itself: the few failures that a retry would not resolve.
 
 use lictor_runtime::TaskFailed;
 
 use crate::listener::BindError;
 
-/// The sidecar cannot go on.
+/// The sidecar cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server refused for good; trying again would not help.
+    /// The server rejected the request with a final status; a retry would not help.
     #[error("the server refused {what}: {}", status.message())]
     Refused {
-        /// What was asked for.
+        /// What was requested.
         what: &'static str,
-        /// The server's answer, whose message is all there is to say.
+        /// The server's status; its message is part of the text.
         status: Box<tonic::Status>,
     },
     /// The admin or metrics listener could not be opened.
@@ -23,7 +23,7 @@ pub enum Error {
         /// Names address and port.
         source: BindError,
     },
-    /// A task is gone without which the sidecar would only look healthy.
+    /// A task failed without which the sidecar would only look healthy.
     #[error(transparent)]
     Task(#[from] TaskFailed),
 }

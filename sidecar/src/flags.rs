@@ -5,13 +5,20 @@
 
 mod standalone;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Uri;
 use lictor_api::{
     GoDuration,
+    contract::{
+        ANNOTATIONS_FILE, ENV_POD_UID, ENV_SERVER_NAME, ENV_SERVERS, POD_ADMIN_PORT, POD_FILES,
+        POD_METRICS_PORT, POD_PROXY_PORT, TOKEN_FILE,
+    },
     upstream::{self, Upstream},
 };
 use lictor_runtime::{
@@ -27,10 +34,13 @@ use lictor_sidecar::{
 
 use self::standalone::StaticFlags;
 
-const POD_FILES: &str = "/var/run/lictor";
-const ADMIN: &str = "127.0.0.1:19000";
-const POD_PUBLIC: &str = "0.0.0.0:20000";
-const POD_METRICS: &str = "0.0.0.0:20200";
+/// Where a sidecar in a pod listens for other sidecars.
+const POD_PUBLIC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), POD_PROXY_PORT);
+/// Where a sidecar in a pod shows its metrics.
+const POD_METRICS: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), POD_METRICS_PORT);
+/// Where a sidecar in a pod tells whether it is ready.
+const POD_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), POD_ADMIN_PORT);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +76,7 @@ pub(crate) enum Command {
     /// Ask a running sidecar whether it is ready: one line, exit code 0 or 1
     Probe {
         /// Its admin listener
-        #[arg(long, env = "LICTOR_ADMIN", default_value = ADMIN, value_name = "ADDR:PORT")]
+        #[arg(long, env = "LICTOR_ADMIN", default_value_t = POD_ADMIN, value_name = "ADDR:PORT")]
         admin: SocketAddr,
     },
     /// Run with certificates and endpoints from files and flags, without any server
@@ -80,14 +90,14 @@ struct ControlFlags {
     /// Agent or servers: http://HOST:8500, or https://HOST:8503 with --server-name; repeatable
     #[arg(
         long = "server",
-        env = "LICTOR_SERVERS",
+        env = ENV_SERVERS,
         value_delimiter = ',',
         value_name = "URL",
         default_value = "http://127.0.0.1:8500"
     )]
     servers: Vec<String>,
     /// Name in the servers' certificate, server.<dc>.<domain>; turns TLS on
-    #[arg(long, env = "LICTOR_SERVER_NAME", value_name = "NAME")]
+    #[arg(long, env = ENV_SERVER_NAME, value_name = "NAME")]
     server_name: Option<String>,
     /// PEM file with the roots that the servers' certificate must chain to
     #[arg(
@@ -183,13 +193,16 @@ impl LogFlags {
 }
 
 impl Flags {
-    /// Worker threads of the runtime.
+    /// Returns the number of the runtime's worker threads.
     pub(crate) fn threads(&self) -> usize {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         self.proxy.threads.map_or_else(|| cpus.min(2), usize::from)
     }
 
-    /// Checks what the parser could not.
+    /// Checks what the parser could not, and returns the configuration.
+    ///
+    /// # Errors
+    /// Names the flag or file that cannot be used.
     pub(crate) fn into_config(self) -> anyhow::Result<Config> {
         let limits = Limits {
             drain: self.proxy.drain.0,
@@ -203,9 +216,9 @@ impl Flags {
     }
 }
 
-/// The webhook sets these for every sidecar.
+/// Returns whether this is a pod's sidecar: the webhook sets `POD_UID` for every one.
 fn in_a_pod() -> bool {
-    std::env::var_os("POD_UID").is_some()
+    std::env::var_os(ENV_POD_UID).is_some()
 }
 
 fn with_servers(
@@ -214,10 +227,8 @@ fn with_servers(
     limits: Limits,
     pod: bool,
 ) -> anyhow::Result<Config> {
-    let in_pod = |address: &str| pod.then(|| address.parse().expect("the address is a literal"));
-    let annotations = proxy
-        .annotations_file
-        .or_else(|| pod.then(|| PathBuf::from(POD_FILES).join("annotations")));
+    let in_pod = |address: SocketAddr| pod.then_some(address);
+    let annotations = proxy.annotations_file.or_else(|| pod.then(|| pod_file(ANNOTATIONS_FILE)));
     let upstreams = match annotations {
         Some(path) if proxy.upstreams.is_empty() => Upstreams::Annotations(path),
         _ => {
@@ -237,10 +248,15 @@ fn with_servers(
         upstreams,
         public_listener: proxy.listen.or(in_pod(POD_PUBLIC)),
         local_app: proxy.app,
-        admin: proxy.admin.or(in_pod(ADMIN)),
+        admin: proxy.admin.or(in_pod(POD_ADMIN)),
         metrics,
         limits,
     })
+}
+
+/// Returns the path of a file that the webhook mounts.
+fn pod_file(name: &str) -> PathBuf {
+    Path::new(POD_FILES).join(name)
 }
 
 impl ControlFlags {
@@ -253,15 +269,13 @@ impl ControlFlags {
             (_, Some(id), _) => Subject::ProxyId(id),
             (_, _, Some(name)) => Subject::Service(name),
             _ if pod => {
-                let files = PathBuf::from(POD_FILES);
-                let named = annotations::service(&files.join("annotations"))
-                    .or_else(|| token::service_account(&files.join("token")));
+                let named = annotations::service(&pod_file(ANNOTATIONS_FILE))
+                    .or_else(|| token::service_account(&pod_file(TOKEN_FILE)));
                 Subject::Service(named.unwrap_or_default())
             }
             _ => bail!("which proxy? one of --sidecar-for, --proxy-id or --service is needed"),
         };
-        let token_file =
-            self.token_file.or_else(|| pod.then(|| PathBuf::from(POD_FILES).join("token")));
+        let token_file = self.token_file.or_else(|| pod.then(|| pod_file(TOKEN_FILE)));
         let roots_file = self.roots_file;
         Ok(Servers {
             uris,
@@ -272,7 +286,7 @@ impl ControlFlags {
     }
 }
 
-/// `host:port` alone is HTTPS if a server name says what to check, else HTTP.
+/// Parses a server's address; `host:port` alone is HTTPS if a server name is given, else HTTP.
 fn server_uri(text: &str, secure: bool) -> anyhow::Result<Uri> {
     let full = match (text.contains("://"), secure) {
         (true, _) => text.to_owned(),

@@ -1,5 +1,5 @@
-//! What inbound and outbound handshakes share: the buffer of a TLS session, and how a failed
-//! handshake is logged and counted. TLS itself knows no result classes.
+//! Shared by inbound and outbound handshakes: the buffer size of a TLS session, and the result
+//! class of a failed handshake. The `tls` module is independent of result classes.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::{
     tls::verify::Refused,
 };
 
-/// Room for what the application writes while records wait for the socket.
+/// Most application bytes that a TLS session buffers while the socket is not writable.
 pub(crate) const TLS_BUFFER_BYTES: usize = 512 * 1024;
 
 /// Classifies a failed handshake: `IdentityRefused` with the verifier's reason if the peer's

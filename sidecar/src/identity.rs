@@ -1,9 +1,9 @@
-//! The certificate's life: key, request, `Mesh.Sign`, renewal.
+//! Obtains and renews this sidecar's certificate: key, CSR, `Mesh.Sign`.
 //!
 //! The P-256 key is generated here, stays in memory and is never reused. Renewal happens at 70 % of
 //! a certificate's life less a little jitter, and within half a minute of a change of the roots (or
 //! a fifth of the remaining life, if that is shorter). While renewals fail the old certificate
-//! stays in use; peers refuse it once it has expired.
+//! stays in use; peers reject it once it has expired.
 
 use std::{
     convert::Infallible,
@@ -23,15 +23,17 @@ use crate::{
     tls::material::{CertificateError, Leaf, LeafSummary, Roots},
 };
 
-/// Servers wait some seconds for a pod's registration before they answer.
+/// Longer than servers wait for a pod's registration before they respond.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Share of a certificate's life after which it is renewed.
 const RENEW_AT_SHARE: f64 = 0.7;
+/// Most that [`RENEW_AT_SHARE`] is reduced by at random.
 const RENEW_JITTER: f64 = 0.05;
-/// After a change of the roots, renewals of a whole fleet are spread over this long.
+/// Window over which the renewals of all sidecars are spread after a change of the roots.
 const MAX_ROOTS_JITTER: Duration = Duration::from_secs(30);
-/// How often the wall clock is read, so that a suspended machine does not renew too late.
+/// Longest sleep before the wall clock is read again: a suspended machine must not renew too late.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// Clocks that disagree must not turn renewals into a storm.
+/// Bounds the rate of renewals if this machine's clock and the servers' disagree.
 const MIN_RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A certificate could not be obtained.
@@ -39,18 +41,18 @@ const MIN_RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) enum Error {
     #[error("making a key and a certificate request")]
     Request(#[from] rcgen::Error),
-    #[error("asking for a certificate")]
+    #[error("requesting a certificate")]
     Servers(#[from] servers::Error),
-    #[error("asking for a certificate for service {service:?}")]
+    #[error("requesting a certificate for service {service:?}")]
     Status { service: String, source: Box<tonic::Status> },
     #[error("using the certificate that the server signed")]
     Certificate(#[from] CertificateError),
 }
 
-/// Keeps a valid certificate in `state` for as long as it is polled.
+/// Maintains a valid certificate in `state`; returns only on error.
 ///
 /// # Errors
-/// Only if the very first request is refused for good.
+/// The first certificate was rejected with a final status. Later failures are retried.
 pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, error::Error> {
     // Short pauses until the first one: in a pod this waits for the operator's registration.
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
@@ -87,7 +89,7 @@ pub(crate) async fn run(config: &Servers, state: &State) -> Result<Infallible, e
     }
 }
 
-/// Logs twice per outage at most: when it begins, and when the certificate expires during it.
+/// Limits warnings to two per outage: when it begins, and when the certificate expires during it.
 #[derive(Debug, Default)]
 struct Outage {
     began: bool,
@@ -109,7 +111,8 @@ impl Outage {
     }
 }
 
-/// Returns the service to ask for; for a registered proxy, waits until the stream has sent it.
+/// Returns the service to request a certificate for; for a registered proxy, waits until the
+/// stream has sent it.
 async fn service_name(config: &Servers, state: &State) -> String {
     if let Subject::Service(name) = &config.subject {
         return name.clone();
@@ -121,7 +124,7 @@ async fn service_name(config: &Servers, state: &State) -> String {
     }
 }
 
-/// Requests a certificate for a new key; the roots come with it if the server sends them.
+/// Requests a certificate for a new key; also returns the roots if the response has them.
 async fn sign(config: &Servers, service: &str) -> Result<(Leaf, Option<Roots>), Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let csr = CertificateParams::default().serialize_request(&key)?;
@@ -136,14 +139,16 @@ async fn sign(config: &Servers, service: &str) -> Result<(Leaf, Option<Roots>), 
     };
     let mut client = servers::connect(config).await?;
     let request = servers::request(&config.credential, message).await?;
-    let answer = tokio::time::timeout(SIGN_TIMEOUT, client.sign(request))
+    let response = tokio::time::timeout(SIGN_TIMEOUT, client.sign(request))
         .await
-        .map_err(|_| status(tonic::Status::deadline_exceeded("no answer within 15s")))?
+        .map_err(|_| {
+            status(tonic::Status::deadline_exceeded(format!("no answer within {SIGN_TIMEOUT:?}")))
+        })?
         .map_err(status)?
         .into_inner();
-    let chain = answer.chain_der.into_iter().map(CertificateDer::from).collect();
+    let chain = response.chain_der.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let roots = answer.roots.map(Roots::try_from).transpose()?;
+    let roots = response.roots.map(Roots::try_from).transpose()?;
     Ok((Leaf::from_der(chain, key)?, roots))
 }
 
@@ -169,7 +174,7 @@ async fn wait_for_renewal(leaf: &LeafSummary, state: &State) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = snapshots.wait_for(|s| s.roots.is_some() && s.roots != roots), if watching => {
-                // Either the roots are new, which is acted on once, or the sidecar is ending.
+                // Either the roots are new, which is handled once, or the sidecar is ending.
                 watching = false;
                 if changed.is_ok() && roots.is_some() {
                     let left = leaf.not_after.duration_since(now).unwrap_or_default();

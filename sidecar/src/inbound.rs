@@ -1,8 +1,8 @@
-//! From the mesh to the application: client certificate, intention, local port.
+//! Proxies connections from the mesh to the application: client certificate, intention, local port.
 //!
-//! Order matters: TLS names the peer, the policy decides, and only then is the application
-//! touched. The decision is made again for every open connection whenever the policy changes; one
-//! that is no longer allowed is reset at once.
+//! INVARIANT: the application is dialed only after TLS has authenticated the peer and the policy
+//! allows it. Whenever the policy changes, every open connection is authorized again; one that is
+//! no longer allowed is reset at once.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::{
     listener::{Accepted, prepare, reset},
     outcome::{Class, Outcome, Side},
     policy::Policy,
-    state::{State, known},
+    state::{State, wait_until_set},
     tls::verify::spiffe_id,
 };
 
-/// As the Consul proxy's `local_connect_timeout_ms`.
+/// Default for connecting to the application, as of Consul's `local_connect_timeout_ms`.
 const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The public listener's connections.
@@ -37,7 +37,7 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Serves one connection from accept to the end, and records how it ended.
+    /// Serves one connection from accept to its end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let Accepted { stream, peer, slot } = accepted;
         let service =
@@ -56,6 +56,7 @@ impl Inbound {
         record.close(&outcome);
     }
 
+    /// Authenticates, authorizes and copies until both directions have ended.
     async fn proxy(&self, stream: TcpStream, record: &mut Record) -> Outcome {
         let (mut peer, id) = match Box::pin(self.handshake(stream, record)).await {
             Ok(accepted) => accepted,
@@ -88,7 +89,7 @@ impl Inbound {
         }
     }
 
-    /// Completes TLS and reads the client's SPIFFE ID, which goes on record.
+    /// Completes TLS, and records and returns the client's SPIFFE ID.
     async fn handshake(
         &self,
         stream: TcpStream,
@@ -96,7 +97,7 @@ impl Inbound {
     ) -> Result<(TlsStream<TcpStream>, SpiffeId), Outcome> {
         let limit = self.handshake_timeout();
         prepare(&stream).map_err(|error| Outcome::because(Class::Probe, error))?;
-        let Some(identity) = known(self.state.certs.current(), limit).await else {
+        let Some(identity) = wait_until_set(self.state.certs.current(), limit).await else {
             return Err(Outcome::because(Class::NotReady, "no certificate yet"));
         };
         let accept = TlsAcceptor::from(identity.server()).accept(stream);
@@ -132,7 +133,7 @@ impl Inbound {
         }
     }
 
-    /// Lets `source` in if the policy, once known, allows it.
+    /// Waits for the policy, up to the handshake timeout, and checks that it allows `source`.
     async fn admit(
         &self,
         source: &str,
@@ -148,7 +149,7 @@ impl Inbound {
         }
     }
 
-    /// Connects to the application.
+    /// Connects to the application within the local connect timeout.
     async fn dial(&self, record: &mut Record) -> Result<TcpStream, Outcome> {
         let proxy = self.state.snapshot.borrow().proxy.clone();
         if let Some(proxy) = &proxy {
@@ -199,7 +200,7 @@ impl Inbound {
 async fn denied(source: &str, policy: &mut watch::Receiver<Option<Arc<Policy>>>) {
     let allowed = |policy: &Option<Arc<Policy>>| policy.as_ref().is_some_and(|p| p.allows(source));
     if policy.wait_for(|policy| !allowed(policy)).await.is_err() {
-        // The sender is gone, so no change can come: the connection goes on.
+        // The sender was dropped, so the policy cannot change any more: the connection goes on.
         std::future::pending::<()>().await;
     }
 }

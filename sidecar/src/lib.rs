@@ -4,13 +4,13 @@
 //! [`run`] is all an embedder needs; [`Sidecar::new`] also gives a [`Handle`] to watch it by. The
 //! binary `lictor-sidecar`, the agent's `connect proxy` and `lictor demo` are the embedders.
 //!
-//! The modules below stand in floor order, from top to bottom: each imports only from floors below
-//! its own, never from its own floor or one above. Reading path: [`config`] (what it is told),
-//! `app` (how the parts meet), `discovery` and `identity` (what it asks of the servers), `outbound`
-//! and `inbound` (a connection's life), `copy` (the bytes). Layer 4 only; HTTP is not looked at.
+//! The modules below are in floor order, from top to bottom: each imports only from floors below
+//! its own, never from its own floor or one above. Reading path: [`config`] (the settings), `app`
+//! (the wiring), `discovery` and `identity` (the requests to the servers), `outbound` and `inbound`
+//! (a connection's life), `copy` (the bytes). Layer 4 only; HTTP is not parsed.
 #![forbid(unsafe_code)]
 
-// The whole: every part wired to the others, and ended.
+// The wiring: starts every part and ends it.
 mod app;
 
 // The long-lived parts: each runs for as long as the sidecar does.
@@ -20,13 +20,13 @@ mod discovery;
 mod identity;
 mod supervisor;
 
-// The two kinds of connection; what the parts above ask, and whom.
+// The two kinds of connection; readiness; the client of the servers.
 mod inbound;
 mod outbound;
 mod readiness;
 mod servers;
 
-// What is known and recorded while it runs.
+// Configuration, shared state and the access log.
 mod access_log;
 pub mod config;
 mod error;
@@ -39,7 +39,7 @@ mod listener;
 pub mod metrics;
 mod snapshot;
 
-// The ground: plain values, rules and bytes that know nothing of a sidecar.
+// The ground: plain values, rules and byte copying, independent of a sidecar.
 mod copy;
 mod drain;
 mod outcome;

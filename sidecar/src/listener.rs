@@ -13,8 +13,9 @@ use tokio_util::sync::DropGuard;
 
 use crate::drain::Drain;
 
-/// The kernel's usual cap (`somaxconn`).
-const BACKLOG: i32 = 4096;
+/// Connections that wait to be accepted: the kernel's usual cap (`somaxconn`).
+const MAX_BACKLOG: i32 = 4096;
+/// Idle time before the kernel probes whether the peer is alive.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
 
 /// A listener could not be opened.
@@ -28,16 +29,16 @@ pub enum BindError {
     Other(SocketAddr, #[source] io::Error),
 }
 
-/// Opens a listener.
+/// Opens a listener at `address`.
 ///
 /// # Errors
-/// Names the address and port.
+/// [`BindError`], which names address and port.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(MAX_BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
     open().map_err(|error: io::Error| match error.kind() {
@@ -53,8 +54,8 @@ pub(crate) struct Accepted {
     pub(crate) slot: Option<Slot>,
 }
 
-/// Starts to serve every connection in a task of its own, until the drain begins or the guard is
-/// dropped. A panic ends the one connection that it happens in.
+/// Serves every connection in a task of its own until the drain begins or the returned guard is
+/// dropped. A panic ends only the connection it happens in.
 pub(crate) fn accept<F>(
     listener: TcpListener,
     cap: usize,
@@ -70,7 +71,7 @@ where
         let slots = Slots::new(cap, WhenFull::Refuse);
         let serve = |accepted: accept::Accepted<TcpStream>| {
             let accept::Accepted { stream, address, slot } = accepted;
-            // Peers over TCP have an address.
+            // TCP peers always have an address.
             let served = address.map(|peer| serve(Accepted { stream, peer, slot }));
             async move {
                 if let Some(served) = served {
@@ -83,10 +84,11 @@ where
     close
 }
 
-/// Sets the options of every proxied socket: no delay for small writes, dead peers noticed.
+/// Sets the options of every proxied socket: TCP_NODELAY for small writes, and keepalive to detect
+/// dead peers.
 ///
 /// # Errors
-/// The socket is gone already.
+/// The socket is already closed.
 pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
@@ -95,7 +97,7 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 /// Closes a connection with a reset, so that the peer never mistakes it for the end of the data.
 pub(crate) fn reset(stream: TcpStream) {
-    // Fails only when the socket is gone, and then there is no peer left.
+    // Fails only if the socket is already closed, and then there is no peer to reset.
     drop(stream.set_zero_linger());
     drop(stream);
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flags::{Command, Flags};
 
-/// Gives memory back after a burst of connections, where the system's allocator would keep it.
+/// Returns memory to the system after a burst of connections; the default allocator keeps it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -23,25 +23,25 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     panic_hook::install();
     let outcome = match &flags.command {
-        Some(Command::Probe { admin }) => ask(*admin),
+        Some(Command::Probe { admin }) => run_probe(*admin),
         _ => start(flags),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("lictor-sidecar: {}", chain(error.as_ref())));
+            print_error(&format!("lictor-sidecar: {}", chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one line a failed start leaves")]
-fn complain(line: &str) {
+#[expect(clippy::print_stderr, reason = "the one line that a failed start prints")]
+fn print_error(line: &str) {
     eprintln!("{line}");
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a probe")]
-fn ask(admin: std::net::SocketAddr) -> anyhow::Result<ExitCode> {
+#[expect(clippy::print_stdout, reason = "the output of a probe")]
+fn run_probe(admin: std::net::SocketAddr) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(probe::probe(admin)) {
         Ok(line) => {
@@ -82,7 +82,8 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// First SIGTERM or SIGINT: drain. Second: leave at once, which is when this future ends.
+/// Cancels `shutdown` at the first SIGTERM or SIGINT; the returned future ends at the second, which
+/// exits without waiting for the drain.
 fn on_signals(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -97,7 +98,8 @@ fn on_signals(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output 
     })
 }
 
-/// Every proxied connection takes two descriptors; the usual soft limit of 1024 is soon reached.
+/// Raises the soft limit of open files to the hard limit: a proxied connection takes two
+/// descriptors, and the usual soft limit is 1024.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)

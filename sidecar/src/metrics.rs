@@ -1,8 +1,8 @@
-//! Every metric, declared once, and the only module that names the metrics crates.
+//! Declares every metric once; no other module uses the metrics crates.
 //!
 //! Labels come from bounded sets: `side`, the configured services, `Class`. Connections are
-//! counted at their ends, so the data path touches no metric. Without [`Metrics::install`] the
-//! calls do nothing; an embedder with a recorder of its own gets them there.
+//! counted when they open and close, so the data path updates no metric. Without
+//! [`Metrics::install`] the calls do nothing, unless the embedder has installed a recorder.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ const STREAM_FAILURES: &str = "lictor_sidecar_server_stream_failures_total";
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Starts counting in this process; may be called once.
+    /// Installs the recorder of this process; may be called once.
     ///
     /// # Errors
     /// A recorder is installed already.
@@ -41,7 +41,7 @@ impl Metrics {
         Ok(Self(handle))
     }
 
-    /// Returns the metrics page.
+    /// Returns the metrics in Prometheus text format.
     pub(crate) fn render(&self) -> String {
         self.0.run_upkeep();
         self.0.render()

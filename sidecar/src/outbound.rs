@@ -1,7 +1,8 @@
-//! From the application to the mesh: one listener per upstream, mutual TLS to one instance.
+//! Proxies connections from the application to the mesh: one listener per upstream, mutual TLS to
+//! one instance.
 //!
 //! A listener is open before its endpoints are known, so that applications can start at once; the
-//! first connections wait for the configuration, no longer than the connect timeout. Up to
+//! first connections wait for the configuration, at most the connect timeout. Up to
 //! [`MAX_ATTEMPTS`] endpoints are tried per connection; none of the application's data is sent
 //! before a connection is established, so a retry repeats nothing.
 
@@ -30,11 +31,12 @@ use crate::{
     listener::{Accepted, prepare, reset},
     metrics,
     outcome::{Class, Outcome, Side},
-    state::{State, known},
+    state::{State, wait_until_set},
     target::{Endpoint, Target},
     tls::certs::Identity,
 };
 
+/// Endpoints tried per connection.
 const MAX_ATTEMPTS: usize = 3;
 
 /// One upstream's connections.
@@ -76,7 +78,7 @@ impl Outbound {
         }
     }
 
-    /// Takes the servers' current endpoints; open connections stay.
+    /// Replaces the endpoints; open connections are not affected.
     pub(crate) fn update(&self, target: Option<&Arc<Target>>) {
         if *self.target.borrow() == target.cloned() {
             return;
@@ -86,7 +88,7 @@ impl Outbound {
         self.target.send_replace(target.cloned());
     }
 
-    /// Serves one connection from accept to the end, and records how it ended.
+    /// Serves one connection from accept to its end, and records how it ended.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let Accepted { mut stream, peer, slot } = accepted;
         let mut record = Record::open(Side::Outbound, &self.service, peer);
@@ -105,6 +107,7 @@ impl Outbound {
         record.close(&outcome);
     }
 
+    /// Connects to an endpoint and copies until both directions have ended.
     async fn proxy(&self, application: &mut TcpStream, record: &mut Record) -> Outcome {
         if let Err(error) = prepare(application) {
             return Outcome::because(Class::Reset, error);
@@ -125,10 +128,10 @@ impl Outbound {
     /// Connects to one of the endpoints, trying at most [`MAX_ATTEMPTS`].
     async fn establish(&self, record: &mut Record) -> Result<Established, Outcome> {
         let limit = self.limits.connect_timeout;
-        let Some(identity) = known(self.state.certs.current(), limit).await else {
+        let Some(identity) = wait_until_set(self.state.certs.current(), limit).await else {
             return Err(Outcome::because(Class::NotReady, "no certificate yet"));
         };
-        let Some(target) = known(&self.target, limit).await else {
+        let Some(target) = wait_until_set(&self.target, limit).await else {
             return Err(Outcome::because(Class::NotReady, "no endpoints known yet"));
         };
         let limit = target.connect_timeout.unwrap_or(limit);
@@ -154,8 +157,8 @@ impl Outbound {
         balancer.pick(tried, Instant::now(), &mut rand::rng())
     }
 
-    /// Keeps the endpoint out of the choice for a while, and returns what to record if it was the
-    /// last one to try.
+    /// Excludes the endpoint from the choice for a while, and returns the outcome to record if no
+    /// other is left to try.
     fn set_aside(&self, slot: &Slot, error: &AttemptError) -> Outcome {
         let pause = slot.failed(Instant::now());
         let Endpoint { host, port, .. } = &slot.endpoint;
@@ -175,7 +178,7 @@ impl Outbound {
         Outcome::because(class, format_args!("{host}:{port}: {text}"))
     }
 
-    /// Connects to one endpoint, within `limit`, and completes TLS, within the handshake timeout.
+    /// Connects to one endpoint within `limit`, then completes TLS within the handshake timeout.
     async fn attempt(
         &self,
         identity: &Identity,
@@ -192,7 +195,7 @@ impl Outbound {
         let address: SocketAddr = tcp.peer_addr().map_err(AttemptError::Connect)?;
         record.dst_addr = Some(address);
         let connector = TlsConnector::from(identity.client(&endpoint.spiffe_id));
-        // The verifier goes by the SPIFFE ID; an IP address as name keeps SNI out.
+        // The verifier checks the SPIFFE ID; with an IP address as the name no SNI is sent.
         let handshake = connector.connect(ServerName::IpAddress(address.ip().into()), tcp);
         let limit = self.limits.handshake_timeout;
         let mut stream = timeout(limit, handshake)

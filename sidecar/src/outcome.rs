@@ -1,6 +1,6 @@
-//! How a connection ends: the words that metrics and the access log share.
+//! How a connection ended, in the words that metrics and the access log share.
 //!
-//! [`Class`] is closed, because it is a metric's label and the log line's `result`.
+//! [`Class`] is a closed set: it is a metric label and the access log's `result`.
 
 use std::fmt;
 

@@ -1,12 +1,12 @@
-//! Intentions of this service, compiled: may this source open a connection?
+//! Decides by this service's intentions whether a source may connect.
 //!
-//! A core: no I/O, no clock. The list arrives highest precedence first and the first match
-//! decides; it is sorted again here so that a decision never rests on a server's ordering.
+//! A core: no I/O, no clock. The servers send the list with the highest precedence first, and the
+//! first match decides; it is sorted again here so that no decision depends on a server's order.
 //! Follows Consul "Service intentions", layer 4 only.
 
 use lictor_api::mesh::v1;
 
-/// Who may connect.
+/// Decides which sources may connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     default_allow: bool,

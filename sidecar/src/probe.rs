@@ -1,4 +1,4 @@
-//! `lictor-sidecar probe`: asks the admin listener whether the sidecar is ready.
+//! `lictor-sidecar probe`: requests the sidecar's readiness from its admin listener.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,15 +10,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-const MAX_ANSWER_BYTES: usize = 4096;
+const MAX_RESPONSE_BYTES: usize = 4096;
 
-/// Returns one line about the sidecar behind `admin`: `Ok` ready, `Err` not, or not reachable.
+/// Requests the readiness of the sidecar behind `admin`; returns one line if it is ready.
 ///
 /// # Errors
-/// Why the sidecar is not ready, or what failed when asking.
+/// Why the sidecar is not ready, or why the request failed.
 pub async fn probe(admin: SocketAddr) -> Result<String, String> {
-    let asked = tokio::time::timeout(PROBE_TIMEOUT, ask(admin)).await;
-    match asked {
+    let response = tokio::time::timeout(PROBE_TIMEOUT, get_ready(admin)).await;
+    match response {
         Ok(Ok((true, text))) => Ok(text),
         Ok(Ok((false, text))) => Err(format!("not ready: {text}")),
         Ok(Err(error)) => Err(format!("asking {admin}: {error}")),
@@ -26,7 +26,8 @@ pub async fn probe(admin: SocketAddr) -> Result<String, String> {
     }
 }
 
-async fn ask(
+/// Requests `/ready`; returns whether the status is a success, and the body.
+async fn get_ready(
     admin: SocketAddr,
 ) -> Result<(bool, String), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(admin).await?;
@@ -34,13 +35,13 @@ async fn ask(
     let request = Request::get("/ready")
         .header(header::HOST, admin.to_string())
         .body(Empty::<Bytes>::new())?;
-    let answer = async {
+    let exchange = async {
         let response = sender.send_request(request).await?;
         let ready = response.status().is_success();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await?;
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await?;
         Ok((ready, String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()))
     };
-    let (answer, connection) = tokio::join!(answer, connection);
+    let (outcome, connection) = tokio::join!(exchange, connection);
     connection?;
-    answer
+    outcome
 }

@@ -1,21 +1,21 @@
-//! Is the sidecar ready, and if not, what is it waiting for?
+//! Reports whether the sidecar is ready, and otherwise what it waits for.
 //!
-//! Ready: the configuration is known, a certificate is there and has not expired, and every
-//! listener is open. Never upstream health, or services that need each other could not start.
+//! Ready means: the configuration was received, the certificate is valid, and every listener is
+//! open. Upstream health never counts, or services that depend on each other could not start.
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{state::State, tls::material::LeafSummary};
 
-/// Watches a sidecar from outside.
+/// Observes a running sidecar.
 #[derive(Debug, Clone)]
 pub struct Handle(pub(crate) Arc<State>);
 
 impl Handle {
-    /// Returns in a few words what is missing, if anything.
+    /// Checks whether the sidecar is ready.
     ///
     /// # Errors
-    /// The sidecar is not ready.
+    /// What is missing, in a few words.
     pub fn check(&self) -> Result<(), String> {
         let Some(leaf) = self.certificate() else { return Err("waiting for a certificate".into()) };
         if leaf.not_after <= SystemTime::now() {
@@ -31,7 +31,7 @@ impl Handle {
         failed.next().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Waits until the sidecar is ready, for as long as that takes.
+    /// Waits until the sidecar is ready, without a timeout.
     pub async fn ready(&self) {
         let mut certs = self.0.certs.current().subscribe();
         let mut policy = self.0.policy.subscribe();
@@ -53,12 +53,12 @@ impl Handle {
         self.0.certs.current().borrow().as_ref().map(|identity| identity.leaf().clone())
     }
 
-    /// Returns where the public listener is bound.
+    /// Returns the address of the public listener, if it is open.
     pub fn public_address(&self) -> Option<SocketAddr> {
         self.0.listeners.borrow().public.clone()?.ok()
     }
 
-    /// Returns where the application reaches `service`.
+    /// Returns the local address of the upstream `service`, if its listener is open.
     pub fn upstream_address(&self, service: &str) -> Option<SocketAddr> {
         let listeners = self.0.listeners.borrow();
         let mut of_service = listeners.upstreams.iter().filter(|(key, _)| key.service == service);

@@ -1,8 +1,8 @@
-//! The connection to the agent or the servers: gRPC through tonic, over TCP or pinned TLS.
+//! The client of the agent or the servers: gRPC through tonic, over TCP or pinned TLS.
 //!
-//! tonic gets its bytes from [`Dialer`], because names are looked up by our own resolver (static
-//! binaries have no NSS) and trust is exactly the mesh's roots, read again at every connection. A
-//! dead peer is noticed by HTTP/2 pings within about twenty seconds.
+//! [`Dialer`] opens the byte streams for tonic, because our own resolver looks names up (static
+//! binaries have no NSS) and only the mesh's roots are trusted, read again for every connection.
+//! HTTP/2 pings detect a dead peer within [`PING_INTERVAL`] plus [`PING_TIMEOUT`].
 
 use std::{
     io,
@@ -57,7 +57,7 @@ pub(crate) enum Error {
 /// Connects to one of the servers, in random order until one accepts.
 ///
 /// # Errors
-/// The last server's reason, when none accepts.
+/// The error of the last server tried, or [`Error::NoServer`] without any.
 pub(crate) async fn connect(servers: &Servers) -> Result<MeshClient<Channel>, Error> {
     let mut uris: Vec<&Uri> = servers.uris.iter().collect();
     uris.shuffle(&mut rand::rng());
@@ -80,10 +80,10 @@ pub(crate) async fn connect(servers: &Servers) -> Result<MeshClient<Channel>, Er
     Err(last)
 }
 
-/// Returns `message` as a request with the caller's credential.
+/// Returns `message` as a request with `credential` in its metadata.
 ///
 /// # Errors
-/// The token file cannot be read, or holds what no header can carry.
+/// The token file cannot be read, or the token has bytes that a header must not hold.
 pub(crate) async fn request<T>(credential: &Credential, message: T) -> Result<Request<T>, Error> {
     let mut request = Request::new(message);
     let (key, value) = match credential {
@@ -102,7 +102,7 @@ pub(crate) async fn request<T>(credential: &Credential, message: T) -> Result<Re
     Ok(request)
 }
 
-/// Returns whether a refusal is final: trying again would get the same answer.
+/// Returns whether a status is final: a retry would get the same response.
 pub(crate) fn is_final(code: tonic::Code) -> bool {
     use tonic::Code;
     matches!(
@@ -150,7 +150,10 @@ impl tower_service::Service<Uri> for Dialer {
                 };
                 Ok(TokioIo::new(stream))
             };
-            let timed_out = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 5s");
+            let timed_out = || {
+                let reason = format!("no answer within {CONNECT_TIMEOUT:?}");
+                io::Error::new(io::ErrorKind::TimedOut, reason)
+            };
             tokio::time::timeout(CONNECT_TIMEOUT, dial).await.map_err(|_| timed_out())?
         })
     }

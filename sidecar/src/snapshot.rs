@@ -1,9 +1,9 @@
-//! The configuration as the Watch stream has sent it so far.
+//! The configuration that the Watch stream has sent so far.
 //!
 //! A core: [`Snapshot::apply`] is the whole protocol of `lictor.mesh.v1.WatchResponse`. A part
-//! that is absent from a message is unchanged; a message marked as snapshot replaces everything.
-//! What cannot be understood (a bind address, an endpoint's identity) is left out and reported,
-//! never half used.
+//! that is absent from a message is unchanged; a message marked as snapshot replaces everything but
+//! the roots. An item that does not parse (a bind address, an endpoint's identity) is skipped and
+//! reported, never used in part.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +26,13 @@ pub(crate) struct Snapshot {
     pub(crate) index: u64,
     pub(crate) roots: Option<Arc<Roots>>,
     pub(crate) proxy: Option<Arc<v1::Proxy>>,
-    /// `None` until the server has sent one; no connection is admitted before.
+    /// `None` until the server has sent one; until then no connection is allowed.
     pub(crate) policy: Option<Arc<Policy>>,
-    /// By the identifier used in the stream.
+    /// Upstreams by the ID that the stream uses.
     pub(crate) targets: BTreeMap<String, Arc<Target>>,
 }
 
-/// A part of a message that is not used.
+/// A part of a message that was skipped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejected {
     #[error("upstream {id:?}: bind address {address:?} port {port} is not an address to listen on")]
@@ -46,12 +46,12 @@ pub(crate) enum Rejected {
 }
 
 impl Snapshot {
-    /// Applies one message and returns the parts of it that were left out.
+    /// Applies one message and returns the parts of it that were skipped.
     pub(crate) fn apply(&mut self, message: v1::WatchResponse) -> Vec<Rejected> {
         let mut rejected = Vec::new();
         if message.snapshot {
             let roots = self.roots.take();
-            // Roots are kept until replaced: without them not even a renewal could be verified.
+            // The roots stay until replaced: without them not even a renewal could be verified.
             *self = Self { roots, ..Self::default() };
             self.policy = Some(Arc::new(Policy::without_rules(false)));
         }
@@ -202,10 +202,10 @@ mod tests {
         let (snapshot, rejected) = applied(vec![message]);
         assert_eq!(snapshot.targets["a"].endpoints.len(), 1);
         assert_eq!(snapshot.targets["a"].bind, "127.0.0.1:1".parse().unwrap());
-        let said: Vec<String> = rejected.iter().map(|r| lictor_api::error::chain(r)).collect();
-        assert_eq!(said.len(), 3, "{said:?}");
-        assert!(said[0].starts_with("the roots cannot be used: root 1 of 1"), "{said:?}");
-        assert!(said[1].contains("10.0.0.1:20000 has no usable identity"), "{said:?}");
-        assert!(said[2].contains("port 70000"), "{said:?}");
+        let texts: Vec<String> = rejected.iter().map(|r| lictor_api::error::chain(r)).collect();
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert!(texts[0].starts_with("the roots cannot be used: root 1 of 1"), "{texts:?}");
+        assert!(texts[1].contains("10.0.0.1:20000 has no usable identity"), "{texts:?}");
+        assert!(texts[2].contains("port 70000"), "{texts:?}");
     }
 }

@@ -1,8 +1,8 @@
-//! What the sidecar knows now, and how its parts are notified of changes.
+//! The state that the parts of a sidecar share, and how they are notified of changes.
 //!
 //! Discovery and identity write, listeners and connections read; each value is a watch, so that a
-//! reader takes the newest without waiting and can also wait for the first. Policy is apart from
-//! the snapshot because every open connection waits for its changes and for nothing else.
+//! reader takes the newest without waiting and can also wait for the first. Policy is separate from
+//! the snapshot because every open connection waits for changes of the policy and of nothing else.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ pub(crate) struct State {
     pub(crate) certs: Certs,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(crate) policy: watch::Sender<Option<Arc<Policy>>>,
-    /// From flags or annotations.
+    /// Upstreams from flags or annotations.
     pub(crate) own_upstreams: watch::Sender<Arc<Vec<Upstream>>>,
     pub(crate) listeners: watch::Sender<Listeners>,
 }
 
-/// The wanted listeners: where each is bound, or why it is not.
+/// The configured listeners: where each is bound, or why it is not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Listeners {
     pub(crate) public: Option<Result<SocketAddr, String>>,
@@ -54,8 +54,8 @@ impl State {
     }
 }
 
-/// Waits for the value; `None` after `limit`.
-pub(crate) async fn known<T: Clone>(
+/// Waits up to `limit` for the value of `watch` to be set; `None` at the timeout.
+pub(crate) async fn wait_until_set<T: Clone>(
     watch: &watch::Sender<Option<T>>,
     limit: Duration,
 ) -> Option<T> {

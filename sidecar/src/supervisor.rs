@@ -1,8 +1,8 @@
-//! Keeps the open listeners equal to the wanted ones.
+//! Opens and closes listeners as the configuration changes.
 //!
-//! Wanted are the own upstreams and those of the registration, each once, and the public listener.
-//! They are opened before their endpoints are known. A port in use is logged once, tried again
-//! every second, and keeps no other listener from serving.
+//! The configured listeners are the sidecar's own upstreams and those of its registration, each
+//! once, and the public listener. They are opened before their endpoints are known. A port in use
+//! is logged once and retried every [`BIND_RETRY_INTERVAL`]; the other listeners serve meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,23 +34,23 @@ pub(crate) struct Supervisor {
     open: BTreeMap<UpstreamKey, (Arc<Outbound>, Result<Bound, String>)>,
 }
 
-/// An accept loop, which ends when this is dropped.
+/// A bound listener with its accept loop, which ends when this is dropped.
 struct Bound {
     address: SocketAddr,
     _closed: DropGuard,
 }
 
-/// Between two attempts to bind ports that were in use.
+/// Pause between attempts to bind ports that were in use.
 const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Prepares to serve `inbound` on the public listener: at `public`, or else where the
-    /// registration says.
+    /// Creates a supervisor that serves `inbound` on the public listener: at `public`, or else at
+    /// the registered address.
     pub(crate) fn new(public: Option<SocketAddr>, inbound: Inbound) -> Self {
         Self { public, inbound: Arc::new(inbound), open_public: None, open: BTreeMap::new() }
     }
 
-    /// Opens and closes listeners as upstreams and registration change.
+    /// Opens and closes listeners as upstreams and registration change; never returns.
     pub(crate) async fn run(mut self) -> Infallible {
         let state = Arc::clone(&self.inbound.state);
         let mut snapshots = state.snapshot.subscribe();
@@ -82,7 +82,7 @@ impl Supervisor {
         }
     }
 
-    /// Opens the upstream's listener if it is not open, and hands it its current endpoints.
+    /// Opens the upstream's listener if it is not open, and updates its endpoints.
     fn open_upstream(
         &mut self,
         key: &UpstreamKey,
@@ -95,7 +95,7 @@ impl Supervisor {
                 Outbound::new(&key.service, Arc::clone(state), limits.clone(), drain.clone());
             (Arc::new(outbound), Err(String::new()))
         });
-        // Configured, but unknown to the servers: that is "no endpoints", not "wait".
+        // Configured here but unknown to the servers: fail with "no endpoints" instead of waiting.
         let unknown = || Arc::new(Target::without_endpoints(key));
         let target = target.cloned().or_else(|| configured.then(unknown));
         outbound.update(target.as_ref());

@@ -18,7 +18,7 @@ pub struct Target {
     pub service: String,
     /// Where the application connects.
     pub bind: SocketAddr,
-    /// For one endpoint; `None` takes the sidecar's `connect_timeout`.
+    /// Timeout of connecting to one endpoint; `None` takes the sidecar's `connect_timeout`.
     pub connect_timeout: Option<Duration>,
     /// Healthy instances.
     pub endpoints: Vec<Endpoint>,
@@ -38,7 +38,7 @@ pub struct Endpoint {
 }
 
 impl Target {
-    /// Returns an upstream that the servers do not know.
+    /// Returns an upstream without endpoints, for one that the servers do not list.
     pub(crate) fn without_endpoints(key: &UpstreamKey) -> Self {
         let (service, bind) = (key.service.clone(), key.bind);
         Self { service, bind, connect_timeout: None, endpoints: Vec::new() }

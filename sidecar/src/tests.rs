@@ -1,7 +1,7 @@
-//! What one proxied connection costs: the size of the future that lives as long as it does.
+//! Bounds the memory of one proxied connection: the size of the future that lives as long.
 //!
 //! Ten thousand connections per listener are allowed, so each kilobyte here is ten megabytes of a
-//! busy sidecar. Work that is over before the bytes flow (handshakes, lookups) is boxed and freed.
+//! busy sidecar. Work that ends before bytes are copied (handshakes, lookups) is boxed and freed.
 
 use std::{mem::size_of_val, net::Ipv4Addr, sync::Arc};
 

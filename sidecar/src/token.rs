@@ -1,14 +1,15 @@
-//! The ServiceAccount that a Kubernetes token names (Kubernetes "Service account tokens").
+//! Reads the ServiceAccount in a Kubernetes token (Kubernetes "Service account tokens").
 //!
-//! Read without verification, and only to choose which service to request when nothing else names
-//! one: a Job has no Service that selects it. The servers review the token and decide.
+//! The token is not verified here. It only chooses the service to request when nothing else names
+//! one: no Service selects a Job. The servers review the token and decide.
 
 use std::path::Path;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-/// Returns the name in the token's subject, `system:serviceaccount:NAMESPACE:NAME`.
+/// Returns the ServiceAccount's name from the subject of the token in the file at `path`,
+/// `system:serviceaccount:NAMESPACE:NAME`; `None` if it cannot be read.
 pub fn service_account(path: &Path) -> Option<String> {
     name(&std::fs::read_to_string(path).ok()?)
 }

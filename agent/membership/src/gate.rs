@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use lictor_api::contract::{ROLE_SERVER, TAG_ROLE};
 use serf::delegate::MergeDelegate;
 use serf::types::SmolStr;
 use tokio::sync::watch;
@@ -116,7 +117,7 @@ impl LocalMember {
                 let datacenter = tag("dc").to_owned();
                 return Err(Refused::Datacenter { name: name.to_string(), datacenter });
             }
-            Profile::Wan if !left && tag("role") != "consul" => {
+            Profile::Wan if !left && tag(TAG_ROLE) != ROLE_SERVER => {
                 return Err(Refused::NotAServer { name: name.to_string() });
             }
             _ => {}

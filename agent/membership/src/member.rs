@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use lictor_api::contract::{ROLE_SERVER, TAG_ROLE};
 use serf::types::{MemberStatus as EngineStatus, SmolStr};
 
 pub(super) type EngineMember = serf::types::Member<SmolStr, SocketAddr>;
@@ -76,7 +77,7 @@ impl Member {
 
     /// Returns whether the member is a server.
     pub fn is_server(&self) -> bool {
-        self.tag("role") == "consul"
+        self.tag(TAG_ROLE) == ROLE_SERVER
     }
 
     /// Returns whether the member answers probes.

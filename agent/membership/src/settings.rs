@@ -1,5 +1,6 @@
-//! Settings that a pool is started with. Every timing is set here: the engine's own profiles differ
-//! from Consul's (memberlist's LAN profile has probe interval and timeout the other way round).
+//! Settings that a pool is started with. Every timing of the engine is set here: its own profiles
+//! differ from Consul's (memberlist's LAN profile has probe interval and timeout the other way
+//! round).
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Gauges that are read from the agent when somebody looks, not counted all the time.
+//! Gauges that are read from the agent when metrics are collected.
 
 use std::fs;
 
@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 use super::Agent;
 use crate::{server::Server, telemetry::metrics};
 
-/// Where Linux says what memory a process has.
+/// The file in which Linux reports the memory of the process.
 const PROC_STATUS: &str = "/proc/self/status";
 
 impl Agent {
-    /// Brings every gauge to what the agent is now.
+    /// Sets every gauge to its current value.
     pub fn read_gauges(&self) {
         read_process();
         metrics::RPC_QUERIES_BLOCKING.set(self.store.sleepers() as f64);
@@ -38,7 +38,7 @@ impl Agent {
 }
 
 fn read_process() {
-    // Bytes of memory: the file tells kibibytes. Without it, elsewhere than on Linux, nothing does.
+    // The file is in KiB. On other systems than Linux it does not exist, and the gauges stay unset.
     let status = fs::read_to_string(PROC_STATUS).unwrap_or_default();
     let bytes = |key: &str| -> Option<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;

@@ -1,5 +1,5 @@
-//! This agent's pools: the agents of its datacenter (LAN) and, for servers, the servers of all
-//! datacenters (WAN); and what follows from who is in them.
+//! This agent's gossip pools: the agents of its datacenter (LAN) and, for servers, the servers of
+//! all datacenters (WAN). Their members determine the list of known servers.
 
 mod flood;
 mod lookup;
@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use lictor_api::CONSUL_VERSION;
+use lictor_api::{
+    CONSUL_VERSION,
+    contract::{ROLE_CLIENT, ROLE_SERVER, TAG_ROLE},
+};
 use lictor_config::{RuntimeConfig, runtime::JoinPool};
 use lictor_membership::{
     Keyring, KeyringError, Member, MemberStatus, NameConflict, Pool, Profile, Settings, StartError,
@@ -25,41 +28,41 @@ use tokio_util::sync::CancellationToken;
 /// Why the pools did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// The addresses, the tags or the keys are not usable.
+    /// The addresses, the tags or the keys are invalid.
     #[error("starting the {pool} pool")]
     Start {
         /// LAN or WAN.
         pool: &'static str,
-        /// Why.
+        /// The cause.
         source: StartError,
     },
-    /// The keys cannot be read or kept.
+    /// The keys cannot be read or stored.
     #[error("opening the gossip keys")]
     Keyring(#[from] KeyringError),
-    /// What to join is neither a name nor an address.
+    /// A join target is neither a name nor an address.
     #[error("{key}: {source}")]
     Target {
-        /// The key.
+        /// The configuration key.
         key: &'static str,
-        /// Why.
+        /// The cause.
         source: TargetError,
     },
 }
 
-/// The pools that are on.
+/// The enabled pools.
 pub struct Pools {
     /// The agents of this datacenter.
     pub lan: Option<Pool>,
     /// The servers of all datacenters.
     pub wan: Option<Pool>,
-    /// How names and pods to join are looked up.
+    /// Resolves the names and pods to join.
     pub resolver: Arc<dyn Resolve>,
     join_lan: join::Settings,
     join_wan: join::Settings,
 }
 
 impl Pools {
-    /// Opens the pools that the configuration has on.
+    /// Starts the pools that the configuration enables.
     ///
     /// # Errors
     /// [`PoolError`]; nothing is left running.
@@ -91,17 +94,18 @@ impl Pools {
         Ok(Self { lan, wan, resolver, join_lan, join_wan })
     }
 
-    /// Keeps this agent in its pools and `servers` at what they say, until shutdown of `tasks`. Returns
-    /// a token that is cancelled when the agent must end because it was never let in.
+    /// Joins the pools and keeps `servers` up to date from their members, until shutdown of
+    /// `tasks`. Returns a token that is cancelled when joining has failed for good and the agent
+    /// must end.
     pub fn run(&self, servers: &Arc<Servers>, tasks: &Tasks) -> CancellationToken {
         let shutdown = tasks.shutdown();
         let exhausted = CancellationToken::new();
         for (pool, settings) in [(&self.lan, &self.join_lan), (&self.wan, &self.join_wan)] {
             let Some(pool) = pool else { continue };
-            // Without targets too: whoever is left alone looks where the others last were.
+            // Without targets too: an isolated agent retries the last known addresses of its peers.
             let (pool, settings) = (pool.clone(), settings.clone());
             let (until, gave_up) = (shutdown.clone(), exhausted.clone());
-            // Looks first whether this agent is alone.
+            // A restart checks first whether this agent is alone.
             tasks.restart("gossip.join", move || {
                 let (pool, settings) = (pool.clone(), settings.clone());
                 let (until, gave_up) = (until.clone(), gave_up.clone());
@@ -116,26 +120,26 @@ impl Pools {
         }
         if let (Some(lan), Some(wan)) = (&self.lan, &self.wan) {
             let (lan, wan, until) = (lan.clone(), wan.clone(), shutdown.clone());
-            // Compares both pools anew.
+            // A restart compares both pools from scratch.
             tasks.restart("gossip.flood", move || {
                 flood::run(lan.clone(), wan.clone(), until.clone())
             });
         }
         let (lan, wan) = (self.lan.clone(), self.wan.clone());
         let (servers, until) = (servers.clone(), shutdown.clone());
-        // Begins with all members.
+        // A restart begins with all members.
         tasks.restart("gossip.servers", move || {
             follow(lan.clone(), wan.clone(), servers.clone(), until.clone())
         });
         exhausted
     }
 
-    /// The pools that are on. COMPAT: the WAN pool first, as Consul lists them.
+    /// Returns the enabled pools. COMPAT: the WAN pool first, as Consul lists them.
     pub fn all(&self) -> impl Iterator<Item = &Pool> {
         self.wan.iter().chain(&self.lan)
     }
 
-    /// The members of the LAN pool; without a pool this agent alone.
+    /// Subscribes to the members of the LAN pool; without a pool, this agent alone.
     pub fn lan_members(
         &self,
         config: &RuntimeConfig,
@@ -155,7 +159,7 @@ impl Pools {
         watch::channel(Arc::new(vec![alone])).1
     }
 
-    /// Waits until a newer agent has taken this agent's name, and returns that agent.
+    /// Waits until a newer agent has superseded this one under its name; returns the conflict.
     pub async fn superseded(&self) -> NameConflict {
         let Some(pool) = &self.lan else { return std::future::pending().await };
         let mut superseded = pool.superseded();
@@ -165,7 +169,7 @@ impl Pools {
         }
     }
 
-    /// Waits until a pool has lost a task that it cannot go on without.
+    /// Waits until a task that a pool depends on has failed.
     pub async fn failed(&self) -> TaskFailed {
         let failed = async |pool: &Option<Pool>| match pool {
             Some(pool) => pool.failed().await,
@@ -250,7 +254,7 @@ fn settings(
     })
 }
 
-/// What this agent tells others about itself. COMPAT: names and values are Consul's.
+/// Returns the gossip tags of this agent. COMPAT: names and values are Consul's.
 pub fn tags(config: &RuntimeConfig, node_id: &str) -> BTreeMap<String, String> {
     let mut tags: BTreeMap<&str, String> = BTreeMap::from([
         ("dc", config.datacenter.clone()),
@@ -264,7 +268,7 @@ pub fn tags(config: &RuntimeConfig, node_id: &str) -> BTreeMap<String, String> {
     ]);
     if config.server {
         tags.extend([
-            ("role", "consul".to_owned()),
+            (TAG_ROLE, ROLE_SERVER.to_owned()),
             ("raft_vsn", "3".to_owned()),
             ("port", config.server_port.to_string()),
             ("wan_join_port", config.serf_wan_port.to_string()),
@@ -284,12 +288,12 @@ pub fn tags(config: &RuntimeConfig, node_id: &str) -> BTreeMap<String, String> {
             }
         }
     } else {
-        tags.insert("role", "node".to_owned());
+        tags.insert(TAG_ROLE, ROLE_CLIENT.to_owned());
     }
     tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect()
 }
 
-/// The servers that both pools know to be alive; those of the own datacenter from the LAN.
+/// Returns the alive servers of both pools; those of this datacenter from the LAN pool.
 fn known_servers(lan: &[Member], wan: &[Member]) -> Vec<KnownServer> {
     let own: Vec<KnownServer> = lan.iter().filter_map(known_server).collect();
     let is_own = |server: &KnownServer| own.iter().any(|own| own.datacenter == server.datacenter);
@@ -340,7 +344,7 @@ async fn follow(
     }
 }
 
-/// Whether there will be more changes; at the next one.
+/// Waits for the next change. Returns false when there will be none.
 async fn changed(changes: &mut Option<watch::Receiver<Arc<Vec<Member>>>>) -> bool {
     match changes {
         Some(changes) => changes.changed().await.is_ok(),

@@ -1,4 +1,4 @@
-//! Binding: every address of the configuration, before anything is started.
+//! Binds every configured address before anything is started.
 
 use std::{
     io,
@@ -12,13 +12,13 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::{dns, http::server::Listener};
 
-/// Why an address cannot be listened on; names the protocol, the address and the reason.
+/// Why an address cannot be bound; names the protocol, the address and the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP or UDP address.
     #[error("listening for {protocol} on {address}: {}", reason(.cause))]
     Address {
-        /// HTTP, DNS and so on.
+        /// The protocol, such as HTTP or DNS.
         protocol: &'static str,
         /// The address.
         address: SocketAddr,
@@ -35,7 +35,7 @@ pub enum ListenError {
     },
 }
 
-/// The two usual reasons in plain words.
+/// Returns the text of the cause; the two usual causes in plain words.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".to_owned(),
@@ -98,7 +98,7 @@ async fn tcp(protocol: &'static str, address: SocketAddr) -> Result<TcpListener,
     })
 }
 
-/// A socket file that nobody listens on any more is left by an agent that was killed.
+/// Binds a Unix socket. Replaces a stale socket file, which an agent leaves when it is killed.
 fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Unix { path: path.to_owned(), cause: source };
     match UnixListener::bind(path) {

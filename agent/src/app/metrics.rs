@@ -1,4 +1,4 @@
-//! What counts and sends metrics beside the requests: windows close, members come and go.
+//! Background tasks of metrics: one closes and sends the windows, one counts membership changes.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -12,7 +12,8 @@ use crate::{
     telemetry::metrics::{self, REGISTRY, Receivers},
 };
 
-/// Closes every window when it is over, and sends what was counted to the configured servers.
+/// Closes every window at its end and sends its metrics to the configured servers, until
+/// `shutdown`.
 pub(super) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     let mut receivers = Receivers::new(&agent.config.load().telemetry);
     REGISTRY.close_window(SystemTime::now());
@@ -35,7 +36,7 @@ pub(super) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     }
 }
 
-/// Notes how long ago the other servers answered this one, if it leads.
+/// Records the time since each server's last response, if this server leads.
 fn observe_contact(agent: &Agent) {
     let Some(server) = agent.server().filter(|server| server.is_leader()) else { return };
     for ago in server.consensus().progress().iter().filter_map(|peer| peer.last_contact) {
@@ -59,8 +60,8 @@ pub(super) async fn count_members(
     }
 }
 
-/// Returns what is to be counted because `members` are not those that are `known`, and makes them
-/// known.
+/// Returns the counters to increment for the difference between `members` and `known`, and updates
+/// `known`.
 fn changes(
     known: &mut BTreeMap<String, MemberStatus>,
     members: &[Member],
@@ -71,7 +72,7 @@ fn changes(
         let before = known.insert(member.name.clone(), member.status);
         match member.status {
             status if before == Some(status) => {}
-            // It did not leave after all.
+            // The leave was refuted.
             MemberStatus::Alive if before == Some(MemberStatus::Leaving) => {}
             MemberStatus::Alive => counters.push(&metrics::SERF_MEMBER_JOIN),
             MemberStatus::Failed => counters.push(&metrics::SERF_MEMBER_FAILED),

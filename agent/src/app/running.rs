@@ -1,5 +1,5 @@
-//! An agent that runs, and how it stops: listeners first, then tasks, then consensus, so that
-//! everything that was answered is on disk.
+//! A running agent and its shutdown: listeners first, then tasks, then consensus, so that every
+//! acknowledged change is on disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     data_dir,
 };
 
-/// How long a stop waits for requests and tasks before it leaves them.
+/// How long a shutdown waits for requests and tasks before it abandons them.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Why a running agent must end.
@@ -22,13 +22,13 @@ pub enum Failure {
     /// Consensus failed; this server cannot continue.
     #[error(transparent)]
     Consensus(lictor_consensus::Failure),
-    /// It was not let into the cluster, and `retry_max` is reached.
+    /// It could not join the cluster within `retry_max` attempts.
     #[error("max join retry exhausted, exiting")]
     NotJoined,
-    /// A newer agent has taken this agent's name.
+    /// A newer agent has superseded this one under its name.
     #[error("node name is now used by {} at {}", .0.node_id, .0.address)]
     Superseded(NameConflict),
-    /// A task is gone without which it would only look healthy.
+    /// A task failed that the agent cannot run without.
     #[error(transparent)]
     Task(TaskFailed),
 }
@@ -37,7 +37,7 @@ pub enum Failure {
 pub struct Running {
     pub(super) agent: Arc<Agent>,
     pub(super) requests: Mutex<mpsc::Receiver<Request>>,
-    /// Cancelled when joining was limited and failed that often.
+    /// Cancelled when joining has failed `retry_max` times.
     pub(super) exhausted: CancellationToken,
     pub(super) tasks: Tasks,
     pub(super) _data_dir: Option<data_dir::Lock>,
@@ -46,17 +46,17 @@ pub struct Running {
 // === impl Running ===
 
 impl Running {
-    /// What requests are answered from.
+    /// Returns the agent that request handlers use.
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent
     }
 
-    /// The next thing an endpoint asks of the process.
+    /// Receives the next request of an endpoint to the process; `None` when there will be none.
     pub async fn request(&self) -> Option<Request> {
         self.requests.lock().await.recv().await
     }
 
-    /// Waits until this agent cannot go on; the process must then end.
+    /// Waits until this agent cannot continue; the process must then exit.
     pub async fn failed(&self) -> Failure {
         let consensus = async {
             match self.agent.server() {
@@ -65,7 +65,7 @@ impl Running {
             }
         };
         tokio::select! {
-            // The cause before what follows from it.
+            // In order of causes: a failure of consensus also fails tasks.
             biased;
             failure = consensus => Failure::Consensus(failure),
             () = self.exhausted.cancelled() => Failure::NotJoined,
@@ -75,14 +75,14 @@ impl Running {
         }
     }
 
-    /// Leaves the cluster, so that nobody waits for this agent any more, tells `left` and stops.
+    /// Leaves the cluster, so that no member waits for this agent, notifies `left` and stops.
     pub async fn leave(self, left: Option<oneshot::Sender<()>>) {
         tracing::info!(target: "agent", "Requesting graceful leave");
         self.agent.leaving.cancel();
         if let Some(server) = self.agent.server() {
             server.hand_over().await;
         }
-        // First the pools: the leader takes in again whom gossip calls alive and Raft does not know.
+        // The pools first: the leader adds an alive member that Raft does not know again.
         self.agent.pools.leave().await;
         self.drain().await;
         if let Some(server) = self.agent.server() {
@@ -94,31 +94,33 @@ impl Running {
         self.shutdown().await;
     }
 
-    /// Waits for what other agents are being answered, at most for `performance.leave_drain_time`.
-    /// Consul sleeps for all of that time; here nothing new comes in.
+    /// Waits until in-flight calls of other agents are done, at most
+    /// `performance.leave_drain_time`. Consul sleeps for all of that time; here no new calls are
+    /// accepted.
     async fn drain(&self) {
         self.agent.calls.close();
-        let patience = self.agent.config.load().performance.leave_drain_time;
+        let drain_timeout = self.agent.config.load().performance.leave_drain_time;
         if !self.agent.calls.is_empty() {
             tracing::info!(
                 target: "agent.server",
                 calls = self.agent.calls.len(),
-                drain_time = ?patience,
+                drain_time = ?drain_timeout,
                 "Waiting to drain RPC traffic"
             );
         }
-        if tokio::time::timeout(patience, self.agent.calls.wait()).await.is_err() {
+        if tokio::time::timeout(drain_timeout, self.agent.calls.wait()).await.is_err() {
             tracing::warn!(calls = self.agent.calls.len(), "some calls are cut off");
         }
     }
 
-    /// Stops in order; ends within ten seconds whatever the tasks do. A leader hands over first.
+    /// Stops the parts in order; takes at most about ten seconds. A leader transfers leadership
+    /// first.
     pub async fn shutdown(self) {
         if let Some(server) = self.agent.server() {
             server.hand_over().await;
         }
-        // A pod comes back under another address, which the others refuse while they wait for the old.
-        // Elsewhere a quick restart passes without its checks and sessions failing.
+        // A pod returns under another address, which members reject while the old one looks alive.
+        // Elsewhere, a quick restart does not fail the node's checks and sessions.
         if self.agent.kubernetes.is_some() {
             self.agent.pools.withdraw().await;
         }

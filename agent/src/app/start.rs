@@ -1,5 +1,5 @@
-//! How an agent starts: every listener is bound first (a port in use ends the start before anything
-//! happens), then consensus starts, then what rests on it.
+//! Start of an agent: every listener is bound first, so that a port in use fails the start before
+//! anything else happens; then consensus starts, then the parts that depend on it.
 
 use std::{
     net::SocketAddr,
@@ -33,23 +33,23 @@ use crate::{
     views::{self, Views},
 };
 
-/// Why an agent did not start. Nothing is left running.
+/// Why an agent failed to start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// This server was away for longer than `server_rejoin_age_max`. COMPAT: Consul's sentence.
+    /// This server was down for longer than `server_rejoin_age_max`. COMPAT: Consul's sentence.
     #[error(
         "refusing to rejoin cluster because server has been offline for more than the configured \
          server_rejoin_age_max ({}) - consider wiping your data dir",
         GoDuration(*.0)
     )]
     Away(Duration),
-    /// Certificate files cannot be used.
+    /// Certificate files are unreadable or invalid.
     #[error("configuring TLS")]
     Tls(#[from] TlsError),
     /// The Kubernetes cluster cannot be used.
@@ -61,10 +61,10 @@ pub enum StartError {
     /// Consensus cannot start.
     #[error("starting consensus")]
     Consensus(#[from] lictor_consensus::StartError),
-    /// The DNS domain is not a name.
+    /// The DNS domain is not a valid name.
     #[error(transparent)]
     Domain(#[from] dns::ZoneError),
-    /// A declared service or check is wrong.
+    /// A declared service or check is invalid.
     #[error("registering the configured services and checks")]
     Registration(#[from] RegistrationError),
 }
@@ -73,7 +73,7 @@ impl Running {
     /// Starts an agent.
     ///
     /// # Errors
-    /// [`StartError`] says what is in the way.
+    /// [`StartError`]; nothing is left running.
     pub async fn start(config: RuntimeConfig) -> Result<Self, StartError> {
         install_crypto_provider();
         let tls = Arc::new(ListenerTls::load(&config)?);
@@ -148,7 +148,7 @@ impl Running {
         beside.dns(dns);
         let listeners = http.into_iter().chain(grpc).collect();
         let routes = rpc::service(agent.clone(), tasks.shutdown().clone());
-        // An agent that takes no requests is of no use; each connection is a task of its own.
+        // An agent that accepts no requests must end. Each connection has its own task.
         let http = http::server::serve(agent.clone(), listeners, Some(routes), tasks.clone());
         tasks.spawn("http.accept", http);
         let requests = Mutex::new(received);
@@ -157,7 +157,7 @@ impl Running {
     }
 }
 
-/// Consensus, and what rests on it.
+/// Starts consensus and the parts that depend on it.
 async fn start_server(
     config: &RuntimeConfig,
     node_id: &str,
@@ -186,7 +186,7 @@ async fn start_server(
     Ok(ServerRole { server, authority })
 }
 
-/// The way to the servers.
+/// Creates the forwarder to other servers.
 fn forwarder(config: &RuntimeConfig, peers: &PeerDirectory) -> Forwarder {
     Forwarder::new(
         peers.connections.clone(),
@@ -197,8 +197,8 @@ fn forwarder(config: &RuntimeConfig, peers: &PeerDirectory) -> Forwarder {
     )
 }
 
-/// What a client agent answers from: its own node, followed for as long as it lives, and the views
-/// that questions open.
+/// Starts what a client agent reads from: the view of its own node, followed until the agent stops,
+/// and the views that requests open.
 fn follow_servers(
     forwarder: &Arc<Forwarder>,
     node: View,
@@ -207,7 +207,7 @@ fn follow_servers(
 ) -> (Arc<Store>, Arc<Views>) {
     let views = Views::new(forwarder.clone(), datacenter.to_owned(), tasks.clone());
     let store = Arc::new(Store::default());
-    let (forwarder, lost) = (forwarder.clone(), Arc::default());
-    views::start(tasks, forwarder, datacenter.to_owned(), node, store.clone(), lost);
+    let (forwarder, disconnected) = (forwarder.clone(), Arc::default());
+    views::start(tasks, forwarder, datacenter.to_owned(), node, store.clone(), disconnected);
     (store, views)
 }

@@ -1,4 +1,4 @@
-//! What runs beside the requests for as long as an agent does.
+//! Background tasks of an agent, from its start to its shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
 /// Interval of the "No cluster leader" log line while there is no leader.
 const NO_LEADER_LOG_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Starts what runs beside the requests. Each task says why it is safe to start again, or why the
+/// Starts the background tasks. A comment at each states why it is safe to restart, or why the
 /// agent ends with it.
 pub(super) struct Background {
     pub(super) agent: Arc<Agent>,
@@ -38,10 +38,11 @@ pub(super) struct Background {
 // === impl Background ===
 
 impl Background {
-    /// Which server is asked first, and this agent's own certificate where the servers give it one.
+    /// Starts the rebalancing of servers and, with `auto_encrypt`, the renewal of this agent's
+    /// certificate.
     pub(super) fn client(&self, peers: &PeerDirectory) {
         let servers = peers.servers.clone();
-        // Draws again which server is asked first.
+        // A restart draws the preferred server again.
         self.restart("servers.rebalance", move |until| {
             let servers = servers.clone();
             async move { servers.rebalance(until).await }
@@ -50,7 +51,7 @@ impl Background {
         if config.auto_encrypt.tls {
             let (connections, servers) = (peers.connections.clone(), peers.servers.clone());
             let rpc = self.agent.tls.rpc.clone();
-            // Asks for a certificate at once.
+            // A restart requests a certificate at once.
             self.restart("tls.auto_encrypt", move |until| {
                 let servers = SigningServers::new(connections.clone(), servers.clone());
                 auto_encrypt::keep(rpc.clone(), servers, config.clone(), until)
@@ -58,14 +59,14 @@ impl Background {
         }
     }
 
-    /// Starts what counts and sends metrics.
+    /// Starts the tasks that collect and send metrics.
     pub(super) fn metrics(&self) {
         let counted = self.agent.clone();
-        // Reads what it counts anew each time.
+        // Reads current values in every round.
         self.restart("metrics", move |until| metrics::run(counted.clone(), until));
         if let Some(pool) = &self.agent.pools.lan {
             let changes = pool.changes();
-            // Begins with the members of now.
+            // A restart begins with the current members.
             self.restart("metrics.members", move |until| {
                 metrics::count_members(changes.clone(), until)
             });
@@ -77,16 +78,16 @@ impl Background {
         let Self { agent, tasks } = self;
         let (server, config) = (&role.server, agent.config.load_full());
         let announced = server.clone();
-        // Says who leads now.
+        // A restart logs the current leader again.
         self.restart("raft.announce", move |until| announce_leaders(announced.clone(), until));
         if let Some(dir) = config.data_dir.clone() {
-            // Begins with writing the time.
+            // A restart begins with writing the time.
             self.restart("last_seen", move |until| last_seen::keep(dir.clone(), until));
         }
         let expect = config.bootstrap_expect;
         if expect > 1 {
             let (server, own) = (server.clone(), agent.node_id.clone());
-            // Looks first whether there is a cluster already.
+            // A restart checks first whether there is a cluster already.
             self.restart("raft.bootstrap", move |until| {
                 let (server, own) = (server.clone(), own.clone());
                 async move {
@@ -97,11 +98,11 @@ impl Background {
         }
         let duties = Duties { server: server.clone(), agent: agent.clone() };
         let leading = leader::run(server.clone(), move |term| duties.begin(term), tasks.clone());
-        // Nothing else knows which duties run: the agent ends, and another server leads.
+        // No other task can stop the running duties: the agent ends, and another server leads.
         tasks.spawn("leader", leading);
     }
 
-    /// Starts what keeps the mesh's certificates and hands out its roots.
+    /// Starts the tasks that renew the mesh's certificates and distribute its roots.
     pub(super) fn mesh(&self, role: &ServerRole) {
         let agent = &self.agent;
         let config = agent.config.load_full();
@@ -109,30 +110,30 @@ impl Background {
             return;
         }
         let (authority, settings) = (role.authority.clone(), config.connect.ca.clone());
-        // Makes the authority unless there is one.
+        // Creates the authority only if there is none.
         self.restart("connect.ca", move |until| {
             let (authority, settings) = (authority.clone(), settings.clone());
             async move { authority.run(&settings, until).await }
         });
         if config.auto_encrypt.allow_tls {
             let (rpc, store) = (agent.tls.rpc.clone(), agent.store.clone());
-            // Begins with the roots in force.
+            // A restart begins with the roots in force.
             self.restart("tls.trust_agents", move |until| {
                 auto_encrypt::trust_agents(rpc.clone(), store.clone(), until)
             });
         }
         let (tls, authority) = (agent.tls.clone(), role.authority.clone());
-        // Begins with a new certificate.
+        // A restart begins with a new certificate.
         self.restart("tls.listeners", move |until| {
             let (tls, authority, config) = (tls.clone(), authority.clone(), config.clone());
             async move {
-                tls.keep(&authority, &config, until.clone()).await;
+                tls.run(&authority, &config, until.clone()).await;
                 until.cancelled().await;
             }
         });
         if let Some(kubernetes) = agent.kubernetes.clone() {
             let server = role.server.clone();
-            // Writes the roots again.
+            // A restart writes the roots again.
             self.restart("kubernetes.roots", move |until| {
                 let (kubernetes, server) = (kubernetes.clone(), server.clone());
                 async move { publish::run(&kubernetes, &server, until).await }
@@ -140,7 +141,7 @@ impl Background {
         }
     }
 
-    /// Checks, and the catalog's view of this agent.
+    /// Starts the check runners, user events and anti-entropy.
     pub(super) fn local(&self) {
         let Self { agent, tasks } = self;
         let local = agent.local.clone();
@@ -152,42 +153,42 @@ impl Background {
             }
         };
         let (checked, checks_store, runners) = (local.clone(), agent.store.clone(), tasks.clone());
-        // Starts the runner of every registered check, once those before it were told to end.
+        // A restart starts the runner of every registered check; the previous ones were cancelled.
         tasks.restart("checks", move || {
             checks::run(checked.clone(), checks_store.clone(), runners.clone())
         });
         if let Some(pool) = agent.pools.lan.clone() {
             let (events, local) = (agent.events.clone(), local.clone());
-            // Misses the events of the pause, as of any time in which nobody reads them.
+            // A restart misses the events of the pause, like a receiver that lags.
             self.restart("events", move |until| {
                 let (events, pool, local) = (events.clone(), pool.clone(), local.clone());
                 async move { events.run(pool, local, until).await }
             });
         }
         let (registrar, store) = (Arc::new(registrar), agent.store.clone());
-        // Compares everything with the catalog at once.
+        // A restart runs a full sync at once.
         self.restart("anti_entropy", move |until| {
             anti_entropy::run(local.clone(), registrar.clone(), store.clone(), until)
         });
     }
 
-    /// Answers other agents.
+    /// Starts the server RPC listener.
     pub(super) fn server_rpc(&self, role: &ServerRole, listener: TcpListener) {
         let Self { agent, tasks } = self;
         let services = rpc::server_services(agent, &role.server, tasks.shutdown());
         let (tls, bounds) = (agent.tls.rpc.clone(), Bounds::new(&agent.config.load(), SIGN_PATH));
         let serving = listener::serve(listener, tls, services, bounds, tasks.clone());
-        // A server that no other reaches must not lead; each connection is a task of its own.
+        // A server that its peers cannot reach must not lead. Each connection has its own task.
         tasks.spawn("rpc.accept", serving);
     }
 
-    /// Answers on the DNS addresses.
+    /// Starts the DNS server.
     pub(super) fn dns(&self, listeners: dns::Listeners) {
-        // Its sockets are gone with it; the threads that answer go on after a panic.
+        // Its sockets are closed with it; its worker threads survive a panic.
         self.tasks.spawn("dns", serve_dns(self.agent.clone(), listeners, self.tasks.clone()));
     }
 
-    /// Starts a task that begins again after a panic, and ends by itself with its token.
+    /// Starts a task that restarts after a panic and ends with its token.
     fn restart<F>(
         &self,
         name: &'static str,
@@ -200,15 +201,15 @@ impl Background {
     }
 }
 
-/// What a server does while it leads.
+/// The duties of a server while it leads.
 struct Duties {
     server: Arc<Server>,
     agent: Arc<Agent>,
 }
 
 impl Duties {
-    /// Starts them for one term. All follow the published state, and begin anew with it after a
-    /// panic as after an election.
+    /// Starts the duties for one term. Each derives its work from the published state, and restarts
+    /// from it after a panic as after an election.
     fn begin(&self, term: &Tasks) {
         let Self { server, agent } = self;
         let (config, until) = (agent.config.load_full(), term.shutdown().clone());
@@ -256,7 +257,7 @@ async fn serve_dns(agent: Arc<Agent>, listeners: dns::Listeners, tasks: Tasks) {
     }
 }
 
-/// Says who leads whenever that changes. COMPAT: scripts and tutorials grep for the sentence.
+/// Logs the leader whenever it changes. COMPAT: scripts and tutorials grep for the sentence.
 async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
     let mut leader = server.consensus().leader();
     let mut announced = None;
@@ -271,10 +272,10 @@ async fn announce_leaders(server: Arc<Server>, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = leader.changed() => if changed.is_err() {
-                // Consensus ended, which it reports itself.
+                // Consensus stopped, and reports that itself.
                 return shutdown.cancelled().await;
             },
-            // COMPAT: tutorials look for this sentence while servers wait for each other.
+            // COMPAT: tutorials grep for this sentence while servers wait for each other.
             () = sleep(NO_LEADER_LOG_INTERVAL), if announced.is_none() => {
                 tracing::error!(target: "agent", "No cluster leader");
             }

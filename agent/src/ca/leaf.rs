@@ -1,8 +1,8 @@
-//! Leaves that the agent keeps for HTTP clients, key included: `GET /v1/agent/connect/ca/leaf`.
+//! Leaves that the agent caches for HTTP clients, key included: `GET /v1/agent/connect/ca/leaf`.
 //!
-//! One leaf per service, renewed by whoever asks or waits for it: at about 70% of its life, or when
-//! the active root changes. While renewal fails the old leaf is answered for as long as it lives.
-//! INVARIANT: a service's index only grows, so that a blocked client never misses a renewal.
+//! One leaf per service, renewed by the request that reads or waits for it: at about 70% of its
+//! lifetime, or when the active root changes. While renewal fails, the old leaf is returned until
+//! it expires. INVARIANT: a service's index only grows, so a blocked client never misses a renewal.
 
 use std::{
     collections::HashMap,
@@ -18,21 +18,21 @@ use tokio::time::Instant;
 
 use super::{Authority, CaError, roots, sign};
 
-/// Services that leaves are kept for; more drop those that nobody waits for.
+/// Services with a cached leaf; beyond that, leaves that no request is using are dropped.
 const MAX_LEAVES: usize = 4096;
-/// How long after a failed renewal the next one is tried.
-const RETRY: Duration = Duration::from_secs(5);
+/// Pause after a failed renewal.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The kept leaves by service.
+/// The cached leaves by service.
 #[derive(Default)]
 pub(super) struct Leaves(Mutex<HashMap<String, Arc<Slot>>>);
 
-/// One service's leaf; the lock is held while it is renewed, so that it is renewed once.
+/// One service's leaf; its lock is held during a renewal, so that concurrent requests share it.
 #[derive(Default)]
-struct Slot(tokio::sync::Mutex<Option<Kept>>);
+struct Slot(tokio::sync::Mutex<Option<CachedLeaf>>);
 
 #[derive(Clone)]
-struct Kept {
+struct CachedLeaf {
     leaf: Arc<LeafCert>,
     root_id: String,
     renew_at: Instant,
@@ -40,7 +40,7 @@ struct Kept {
 }
 
 impl Leaves {
-    /// See [`Authority::leaf`].
+    /// Returns a leaf as described at [`Authority::leaf`].
     pub(super) async fn get(
         &self,
         authority: &Authority,
@@ -52,27 +52,27 @@ impl Leaves {
         let slot = self.slot(service);
         let deadline = Instant::now() + wait;
         loop {
-            let kept = slot.fresh(authority, service).await?;
-            if index == 0 || kept.leaf.modify_index != index || Instant::now() >= deadline {
-                return Ok((*kept.leaf).clone());
+            let cached = slot.get_or_renew(authority, service).await?;
+            if index == 0 || cached.leaf.modify_index != index || Instant::now() >= deadline {
+                return Ok((*cached.leaf).clone());
             }
             let store = authority.server.store();
             let other_root = store.wait_for(|state: &State, topics: &mut WatchSet| {
                 topics.add(Topic::Roots);
                 let active = state.ca.as_ref()?.active_root()?;
-                (active.id != kept.root_id).then_some(())
+                (active.id != cached.root_id).then_some(())
             });
-            // A root whose leaf could not be signed is tried again at `renew_at`, not at once.
-            let failed = kept.renew_at <= Instant::now() + RETRY;
+            // After a failed renewal for a new root the next attempt is at `renew_at`, not at once.
+            let failed = cached.renew_at <= Instant::now() + RETRY_INTERVAL;
             tokio::select! {
-                () = tokio::time::sleep_until(kept.renew_at.min(deadline)) => {}
+                () = tokio::time::sleep_until(cached.renew_at.min(deadline)) => {}
                 () = other_root, if !failed => {}
             }
         }
     }
 
     fn slot(&self, service: &str) -> Arc<Slot> {
-        // Single inserts and removes: a poisoned lock is as good as any.
+        // Inserts and removes are single steps, so a poisoned lock is safe to use.
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(service) {
             return slot.clone();
@@ -85,11 +85,15 @@ impl Leaves {
 }
 
 impl Slot {
-    /// The leaf, renewed first if it is time.
-    async fn fresh(&self, authority: &Authority, service: &str) -> Result<Kept, CaError> {
+    /// Returns the leaf, renewed first if that is due.
+    async fn get_or_renew(
+        &self,
+        authority: &Authority,
+        service: &str,
+    ) -> Result<CachedLeaf, CaError> {
         let mut slot = self.0.lock().await;
         let now = Instant::now();
-        if let Some(kept) = &*slot {
+        if let Some(cached) = &*slot {
             let active = authority
                 .server
                 .store()
@@ -97,18 +101,18 @@ impl Slot {
                 .ca
                 .as_ref()
                 .and_then(|ca| ca.active_root().map(|root| root.id.clone()));
-            if now < kept.renew_at && active.is_none_or(|id| id == kept.root_id) {
-                return Ok(kept.clone());
+            if now < cached.renew_at && active.is_none_or(|id| id == cached.root_id) {
+                return Ok(cached.clone());
             }
         }
-        let previous = slot.as_ref().map_or(0, |kept| kept.leaf.modify_index);
+        let previous = slot.as_ref().map_or(0, |cached| cached.leaf.modify_index);
         match issue(authority, service, previous).await {
-            Ok(kept) => Ok(slot.insert(kept).clone()),
+            Ok(cached) => Ok(slot.insert(cached).clone()),
             Err(error) => match &mut *slot {
-                Some(kept) if now < kept.expires_at => {
+                Some(cached) if now < cached.expires_at => {
                     tracing::warn!(service, %error, "certificate not renewed, trying again");
-                    kept.renew_at = now + RETRY;
-                    Ok(kept.clone())
+                    cached.renew_at = now + RETRY_INTERVAL;
+                    Ok(cached.clone())
                 }
                 _ => Err(error),
             },
@@ -116,7 +120,7 @@ impl Slot {
     }
 }
 
-async fn issue(authority: &Authority, service: &str, previous: u64) -> Result<Kept, CaError> {
+async fn issue(authority: &Authority, service: &str, previous: u64) -> Result<CachedLeaf, CaError> {
     let key = KeyPair::generate().map_err(CaError::certificate("generating a leaf's key"))?;
     let request = rcgen::CertificateParams::default()
         .serialize_request(&key)
@@ -128,7 +132,7 @@ async fn issue(authority: &Authority, service: &str, previous: u64) -> Result<Ke
     let left = Duration::from_secs(issued.not_after.max(0).cast_unsigned())
         .saturating_sub(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     let renew_in = left.mul_f64(rand::random_range(0.65..0.75));
-    Ok(Kept {
+    Ok(CachedLeaf {
         leaf: Arc::new(LeafCert {
             serial_number: roots::colon_hex(&issued.serial),
             cert_pem: chain_pem(&issued.chain),

@@ -1,6 +1,6 @@
-//! The ConfigMap that hands out the mesh's roots, written by the leader whenever they change.
+//! The ConfigMap that distributes the mesh's roots, written by the leader whenever they change.
 //!
-//! Writing it again now and then heals whatever was done to it.
+//! It is rewritten periodically, which reverts foreign edits.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{kubernetes::Kubernetes, server::Server};
 
 /// Pause after a failed write.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
-/// How often it is written again although nothing changed.
+/// How often it is rewritten without a change.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What the ConfigMap says.
+/// The content of the ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Published {
     roots: String,
@@ -32,7 +32,7 @@ impl Published {
     }
 }
 
-/// Keeps the roots ConfigMap as the state says, while this server leads, until `shutdown`.
+/// Writes the state's roots to the ConfigMap while this server leads, until `shutdown`.
 pub async fn run(kubernetes: &Kubernetes, server: &Server, shutdown: CancellationToken) {
     let name = kubernetes.roots_config_map().to_owned();
     let mut leader = server.consensus().leader();

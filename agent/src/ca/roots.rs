@@ -1,10 +1,10 @@
-//! The authority's roots: making one, cross-signing it at a rotation, showing them.
+//! The authority's roots: creating one, cross-signing it at a rotation, describing them.
 //!
-//! INVARIANT: pure but for key generation; the caller gives the time and replicates the result. A
-//! root's key is P-256 and appears nowhere but in [`NewRoot::key`].
+//! INVARIANT: pure except for key generation and random serial numbers; the caller passes the time
+//! and replicates the result. A generated root key is P-256 and appears only in [`NewRoot::key`].
 //!
-//! Source: Consul "Connect certificate authority", built-in provider. Keys that a Consul operator
-//! brings along may be any that rcgen signs with.
+//! Source: Consul "Connect certificate authority", built-in provider. Keys that an operator
+//! supplies may be of any type that rcgen signs with.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,23 +20,23 @@ use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension};
 
 use super::CaError;
 
-/// Clocks of others may be behind by this much.
+/// How far certificates are backdated, for peers whose clocks are behind.
 pub(super) const BACKDATE: Duration = Duration::from_secs(60);
-/// How long a cross-signed root is valid: leaves of the old root are renewed by then.
-const CROSS_SIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Lifetime of a cross-signed root: leaves of the old root are renewed within it.
+const CROSS_SIGNED_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A root to be replicated, with its key.
 pub struct NewRoot {
-    /// As it is shown.
+    /// The root as the API returns it.
     pub root: CaRoot,
-    /// PKCS #8.
+    /// Its private key, PKCS #8.
     pub key: PrivateKeyPem,
 }
 
-/// Makes a root for `cluster_id` with a new P-256 key, or with the PEM key given.
+/// Creates a root for `cluster_id` with a new P-256 key, or with the given PEM key.
 ///
 /// # Errors
-/// [`CaError::Certificate`]: the given key is not usable.
+/// [`CaError::Certificate`]: the given key is unusable.
 pub fn create(
     cluster_id: &str,
     config: &BuiltinCaConfig,
@@ -56,11 +56,10 @@ pub fn create(
     Ok(NewRoot { root, key: PrivateKeyPem::new(key.serialize_pem()) })
 }
 
-/// Takes a root and key that an operator made. The certificate must be an authority's and belong
-/// to the key.
+/// Adopts an operator's root and key. The certificate must be an authority's and match the key.
 ///
 /// # Errors
-/// [`CaError::Config`] says what does not fit.
+/// [`CaError::Config`] states the mismatch.
 pub fn adopt(cluster_id: &str, root_pem: &str, key_pem: &str) -> Result<NewRoot, CaError> {
     let key = KeyPair::from_pem(key_pem).map_err(CaError::certificate("reading the key"))?;
     let root = describe(cluster_id, root_pem)?;
@@ -75,11 +74,11 @@ pub fn adopt(cluster_id: &str, root_pem: &str, key_pem: &str) -> Result<NewRoot,
     Ok(NewRoot { root, key: PrivateKeyPem::new(key.serialize_pem()) })
 }
 
-/// The old root's signature on the new root, as PEM: with it, those who trust only the old root
+/// Signs the new root with the old one and returns PEM: with it, peers that trust only the old root
 /// accept leaves of the new one.
 ///
 /// # Errors
-/// [`CaError::Certificate`].
+/// [`CaError::Certificate`]; [`CaError::Config`] for a root that cannot be cross-signed.
 pub fn cross_sign(
     old: &CertificateAuthority,
     new: &NewRoot,
@@ -92,7 +91,7 @@ pub fn cross_sign(
     let new_der = certificate_der(&new.root.root_cert)?;
     let (_, parsed) =
         x509_parser::parse_x509_certificate(&new_der).map_err(|_| CaError::BadRoot)?;
-    let mut params = params(&old.trust_domain(), serial, now, now + CROSS_SIGNED)?;
+    let mut params = params(&old.trust_domain(), serial, now, now + CROSS_SIGNED_TTL)?;
     if let Some(name) = parsed.subject().iter_common_name().next().and_then(|n| n.as_str().ok()) {
         params.distinguished_name.push(DnType::CommonName, name);
     }
@@ -103,7 +102,7 @@ pub fn cross_sign(
     let certificate = params
         .signed_by(&key, &signer)
         .map_err(CaError::certificate("cross-signing the new root"))?;
-    // Leaves name their issuer to the byte.
+    // Leaves name their issuer byte for byte.
     let (_, signed) =
         x509_parser::parse_x509_certificate(certificate.der()).map_err(|_| CaError::BadRoot)?;
     if signed.subject().as_raw() != parsed.subject().as_raw() {
@@ -116,7 +115,7 @@ pub fn cross_sign(
     Ok(certificate.pem())
 }
 
-/// The active root as something that signs.
+/// Returns the active root as an issuer.
 ///
 /// # Errors
 /// [`CaError::NotInitialized`] without an active root.
@@ -128,17 +127,17 @@ pub(super) fn issuer(ca: &CertificateAuthority) -> Result<Issuer<'static, KeyPai
         .map_err(CaError::certificate("reading the active root"))
 }
 
-/// The first certificate in a PEM text.
+/// Parses the first certificate of a PEM text.
 pub(super) fn certificate_der(pem: &str) -> Result<CertificateDer<'static>, CaError> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CaError::BadRoot)
 }
 
-/// Bytes as Consul prints fingerprints and serial numbers: `0a:1b`.
+/// Formats bytes as Consul prints fingerprints and serial numbers: `0a:1b`.
 pub fn colon_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
-/// A time as the API prints it, in whole seconds like the certificates themselves.
+/// Formats Unix seconds as the API prints times, in whole seconds as in certificates.
 pub(super) fn rfc3339(unix_seconds: i64) -> String {
     jiff::Timestamp::from_second(unix_seconds).map(|time| time.to_string()).unwrap_or_default()
 }
@@ -168,7 +167,7 @@ fn params(
     Ok(params)
 }
 
-/// `pri-<8 base 36>.consul.ca.<first 8 of the trust domain>.consul`.
+/// Returns `pri-<8 base 36>.consul.ca.<first 8 of the trust domain>.consul`.
 fn common_name(trust_domain: &str) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let random: String =
@@ -177,7 +176,7 @@ fn common_name(trust_domain: &str) -> String {
     format!("pri-{random}.consul.ca.{short}.consul")
 }
 
-/// What the API says about a root.
+/// Returns the API's description of a root.
 fn describe(cluster_id: &str, root_pem: &str) -> Result<CaRoot, CaError> {
     let der = certificate_der(root_pem)?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|_| CaError::BadRoot)?;
@@ -187,7 +186,7 @@ fn describe(cluster_id: &str, root_pem: &str) -> Result<CaRoot, CaError> {
     Ok(CaRoot {
         id: colon_hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der).as_ref()),
         name: "Consul CA Primary Cert".to_owned(),
-        // A foreign root's serial may be longer than the field; its last eight bytes then name it.
+        // A foreign root's serial may be longer than the field, which then has its last 8 bytes.
         serial_number: serial.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
         signing_key_id: colon_hex(subject_key_id(&parsed).unwrap_or_default()),
         external_trust_domain: cluster_id.to_owned(),

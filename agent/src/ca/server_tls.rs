@@ -1,11 +1,11 @@
 //! TLS of the agent's own listeners: HTTPS and gRPC, and server RPC beside them.
 //!
-//! gRPC serves with a certificate of the mesh unless `tls.grpc` names another, because sidecars know
-//! the mesh's roots and nothing else. HTTPS serves with the operator's files, or with the mesh's certificate where
-//! `tls.auto` says so. The mesh's certificate is made again at about 70% of its life and whenever
-//! the active root changes; open connections keep the one they began with.
+//! gRPC serves a certificate of the mesh unless `tls.grpc` names another, because sidecars trust
+//! the mesh's roots only. HTTPS serves the operator's files, or the mesh's certificate if
+//! `tls.auto` is set. The mesh's certificate is renewed at about 70% of its lifetime and whenever
+//! the active root changes; open connections keep theirs.
 //!
-//! Listeners open before there is a certificate; until then handshakes fail.
+//! Listeners open before there is a certificate; handshakes fail until then.
 
 use std::{
     sync::Arc,
@@ -30,8 +30,8 @@ use super::{
     sign::{self, Identity},
 };
 
-/// Pause after a certificate could not be made.
-const RETRY: Duration = Duration::from_secs(3);
+/// Pause after a failed renewal.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The TLS settings of all listeners, swapped while they serve.
 #[derive(Default)]
@@ -42,11 +42,11 @@ pub struct ListenerTls {
     pub grpc: TlsConfig,
     /// Server RPC, both directions.
     pub rpc: Arc<InternalRpc>,
-    /// Whose client certificates HTTPS asks for when it serves with the mesh's.
+    /// Roots of the client certificates that HTTPS requires when it serves the mesh's certificate.
     clients: ArcSwapOption<RootCertStore>,
 }
 
-/// What the configuration says about listeners, loaded and not yet in force.
+/// The configured TLS files of the listeners, loaded and not yet in force.
 pub(crate) struct ListenerFiles {
     https: Option<ServerConfig>,
     grpc: Option<ServerConfig>,
@@ -55,7 +55,7 @@ pub(crate) struct ListenerFiles {
 }
 
 impl ListenerFiles {
-    /// Reads and checks the operator's files.
+    /// Loads and validates the operator's files.
     pub(crate) fn load(config: &RuntimeConfig) -> Result<Self, TlsError> {
         let tls = &config.tls;
         Ok(Self {
@@ -67,7 +67,7 @@ impl ListenerFiles {
     }
 }
 
-/// The settings of a listener with the operator's certificate, if it has one.
+/// Builds a listener's settings from the operator's certificate; `None` without one.
 fn from_files(
     protocol: &'static str,
     files: &TlsProtocol,
@@ -81,7 +81,7 @@ fn from_files(
         .map_err(|source| TlsError::Certificate { path: path.clone(), source })
 }
 
-/// Prepared files, which cannot fail any more.
+/// Validated files, whose commit cannot fail.
 pub(crate) struct Staged<'a> {
     tls: &'a ListenerTls,
     rpc: StagedRpc<'a>,
@@ -104,7 +104,7 @@ impl Staged<'_> {
 }
 
 impl ListenerTls {
-    /// Loads the operator's files, if there are any.
+    /// Loads the operator's files, if there are any, and puts them in force.
     ///
     /// # Errors
     /// [`TlsError`] names the file.
@@ -117,8 +117,8 @@ impl ListenerTls {
         Ok(this)
     }
 
-    /// Prepares loaded files, which serve new connections after [`Staged::commit`]. A listener
-    /// without files keeps what it has.
+    /// Validates loaded files, which serve new connections after [`Staged::commit`]. A listener
+    /// without files keeps its current settings.
     ///
     /// # Errors
     /// [`TlsError`]; nothing is changed.
@@ -127,8 +127,8 @@ impl ListenerTls {
         Ok(Staged { tls: self, rpc: self.rpc.stage(rpc)?, https, grpc, clients })
     }
 
-    /// Keeps the mesh's certificate on the listeners that use it, until `shutdown`.
-    pub async fn keep(
+    /// Renews the mesh's certificate of the listeners that use it, until `shutdown`.
+    pub async fn run(
         &self,
         authority: &Authority,
         config: &RuntimeConfig,
@@ -144,21 +144,28 @@ impl ListenerTls {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.serve_one(authority, &names, https, grpc) => {}
+                () = self.serve_certificate(authority, &names, https, grpc) => {}
             }
         }
     }
 
-    /// Makes a certificate, serves with it, and returns when it is time for another.
-    async fn serve_one(&self, authority: &Authority, names: &[String], https: bool, grpc: bool) {
-        let made = match authority.server_certificate(names).await {
-            Ok(made) => made,
+    /// Issues a certificate, serves it, and returns when it is due for renewal.
+    async fn serve_certificate(
+        &self,
+        authority: &Authority,
+        names: &[String],
+        https: bool,
+        grpc: bool,
+    ) {
+        let certificate = match authority.server_certificate(names).await {
+            Ok(certificate) => certificate,
             Err(error) => {
                 tracing::warn!(%error, "no certificate for the listeners yet, trying again");
-                return tokio::time::sleep(RETRY).await;
+                return tokio::time::sleep(RETRY_INTERVAL).await;
             }
         };
-        match (made.server_config(None), made.server_config(self.clients.load_full())) {
+        let for_clients = certificate.server_config(self.clients.load_full());
+        match (certificate.server_config(None), for_clients) {
             (Ok(for_grpc), Ok(for_https)) => {
                 if grpc {
                     self.grpc.store(Some(Arc::new(for_grpc)));
@@ -166,25 +173,25 @@ impl ListenerTls {
                 if https {
                     self.https.store(Some(Arc::new(for_https)));
                 }
-                authority.wait_until_old(&made).await;
+                authority.wait_until_due(&certificate).await;
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "listeners cannot use the mesh's certificate");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }
 }
 
 /// A certificate for this server's listeners, with its key.
-struct Made {
+struct ListenerCertificate {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
     root_id: String,
     renew_in: Duration,
 }
 
-impl Made {
+impl ListenerCertificate {
     fn server_config(
         &self,
         clients: Option<Arc<RootCertStore>>,
@@ -196,7 +203,7 @@ impl Made {
 }
 
 impl Authority {
-    async fn server_certificate(&self, names: &[String]) -> Result<Made, CaError> {
+    async fn server_certificate(&self, names: &[String]) -> Result<ListenerCertificate, CaError> {
         let ca = self.current().await?;
         let key =
             KeyPair::generate().map_err(CaError::certificate("generating a listener's key"))?;
@@ -204,24 +211,24 @@ impl Authority {
         let end = UNIX_EPOCH + Duration::from_secs(issued.not_after.max(0).cast_unsigned());
         let left = end.duration_since(SystemTime::now()).unwrap_or_default();
         let renew_in = left.mul_f64(rand::random_range(0.65..0.75));
-        Ok(Made { chain: issued.chain, key, root_id: issued.root_id, renew_in })
+        Ok(ListenerCertificate { chain: issued.chain, key, root_id: issued.root_id, renew_in })
     }
 
-    /// Returns when a certificate should be made again.
-    async fn wait_until_old(&self, made: &Made) {
+    /// Waits until a certificate is due for renewal.
+    async fn wait_until_due(&self, certificate: &ListenerCertificate) {
         let other_root = self.server.store().wait_for(|state: &State, topics: &mut WatchSet| {
             topics.add(Topic::Roots);
             let active = state.ca.as_ref()?.active_root()?;
-            (active.id != made.root_id).then_some(())
+            (active.id != certificate.root_id).then_some(())
         });
         tokio::select! {
             () = other_root => {}
-            () = tokio::time::sleep(made.renew_in) => {}
+            () = tokio::time::sleep(certificate.renew_in) => {}
         }
     }
 }
 
-/// What clients may call this server.
+/// Returns the names by which clients address this server.
 fn names(config: &RuntimeConfig) -> Vec<String> {
     let mut names = vec![
         server_name(&config.datacenter, &config.domain),

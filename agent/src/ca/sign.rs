@@ -1,7 +1,7 @@
-//! Signing: a public key and an identity in, a certificate out.
+//! Signing: turns a public key and an identity into a certificate.
 //!
-//! INVARIANT: of a certificate request nothing is used but its public key and the proof that the
-//! sender holds the private one. The identity comes from the server, lifetimes from the authority's
+//! INVARIANT: of a certificate request only the public key is used, and the proof that the sender
+//! holds the private key. The identity comes from the server, lifetimes from the authority's
 //! settings, and no leaf outlives its root.
 //!
 //! Sources: RFC 2986 (PKCS #10), RFC 5280, SPIFFE X509-SVID, Consul "Connect certificates".
@@ -30,9 +30,9 @@ use super::{
 /// The largest request that is parsed; a P-256 request has about 300 bytes.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// The longest service name.
-const MAX_SERVICE_NAME: usize = 128;
+const MAX_SERVICE_NAME_BYTES: usize = 128;
 
-/// Who a certificate is for.
+/// The subject of a certificate.
 #[derive(Debug, Clone, Copy)]
 pub enum Identity<'a> {
     /// A service of the mesh.
@@ -58,7 +58,7 @@ pub enum Identity<'a> {
     },
 }
 
-/// A certificate with what is said about it.
+/// A signed certificate with its metadata.
 #[derive(Debug, Clone)]
 pub struct Issued {
     /// The leaf, then intermediates.
@@ -67,13 +67,13 @@ pub struct Issued {
     pub root_id: String,
     /// Serial number, big-endian.
     pub serial: Vec<u8>,
-    /// Unix seconds.
+    /// Start of validity, Unix seconds.
     pub not_before: i64,
-    /// Unix seconds.
+    /// End of validity, Unix seconds.
     pub not_after: i64,
 }
 
-/// Why a certificate request is refused; the sender's fault.
+/// Why a certificate request is rejected; the client's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Not PKCS #10.
@@ -82,31 +82,31 @@ pub enum RequestError {
     /// Proof of possession failed.
     #[error("the certificate request's signature does not match its key")]
     Signature,
-    /// The key is of a kind that leaves do not have.
+    /// The key has a type that is not accepted.
     #[error("the certificate request's key is not ECDSA P-256 or P-384")]
     Key,
     /// CVE-2022-40716: one identity per certificate.
     #[error("the certificate request has {0} URIs, at most one is allowed")]
     Uris(usize),
-    /// It asks for somebody else's identity.
+    /// It requests an identity other than the caller's.
     #[error("the certificate request is for {0:?}, not for service {1:?}")]
     OtherIdentity(String, String),
 }
 
-/// Checks that a name can stand in a SPIFFE ID: 1 to 128 letters, digits, `-`, `_`, `.`.
+/// Validates a service name for a SPIFFE ID: 1 to 128 letters, digits, `-`, `_`, `.`.
 ///
 /// # Errors
 /// [`CaError::ServiceName`].
 pub fn check_service_name(name: &str) -> Result<(), CaError> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > MAX_SERVICE_NAME || !name.bytes().all(legal) {
+    if name.is_empty() || name.len() > MAX_SERVICE_NAME_BYTES || !name.bytes().all(legal) {
         return Err(CaError::ServiceName(name.to_owned()));
     }
     Ok(())
 }
 
-/// Checks what a client agent asks to stand in its certificate: a node name as a service's may be,
-/// and DNS names that no server has.
+/// Validates the names that a client agent requests: a node name under the rules of service names,
+/// and DNS names that are not a server's.
 ///
 /// # Errors
 /// [`CaError::AgentName`].
@@ -122,10 +122,10 @@ pub fn check_agent_names(node: &str, dns_names: &[String]) -> Result<(), CaError
     Ok(())
 }
 
-/// Checks a request for `expected` and takes its public key.
+/// Validates a request for the identity `expected` and returns its public key.
 ///
 /// # Errors
-/// [`RequestError`].
+/// [`RequestError`] states why it is rejected.
 pub fn public_key(
     csr_der: &[u8],
     expected: &SpiffeId,

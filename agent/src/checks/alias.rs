@@ -1,4 +1,4 @@
-//! Alias checks: as bad as the worst check of another instance, local or on another node.
+//! Alias checks: mirror the worst check of another instance, local or on another node.
 
 use lictor_api::{
     ServiceId,
@@ -10,7 +10,7 @@ use lictor_store::Store;
 use super::Outcome;
 use crate::local::{LocalCheck, LocalState};
 
-/// Follows the other instance until dropped.
+/// Follows the aliased instance until dropped.
 pub(super) async fn run(local: &LocalState, store: &Store, check: &LocalCheck) {
     let node = &check.definition.alias_node;
     let own = local.node();
@@ -72,7 +72,7 @@ fn missing(service: &ServiceId, node: &str) -> Outcome {
     Outcome::critical(format!("Service {service} could not be found on node {node}"))
 }
 
-/// The node's own checks count for every instance on it.
+/// Returns the worst result of the instance's checks and of the node's own checks.
 fn worst(service: &ServiceId, checks: &[&HealthCheck]) -> Outcome {
     let relevant = |check: &&&HealthCheck| {
         check.service_id.is_empty() || (!service.is_empty() && check.service_id == *service)

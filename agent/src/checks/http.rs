@@ -1,8 +1,8 @@
-//! HTTP checks: 2xx passes, 429 warns, anything else is critical; the beginning of the body is
-//! shown.
+//! HTTP checks: 2xx passes, 429 warns, anything else is critical; the output shows the beginning of
+//! the body.
 //!
-//! One connection per run. Redirects are followed, at most ten, as Consul follows them, unless the
-//! check says `disable_redirects`. At most the kept bytes of a body are read.
+//! One connection per request. Up to ten redirects are followed, as Consul follows them, unless the
+//! check sets `disable_redirects`. No more of a body is read than the output may hold.
 
 use std::{pin::pin, time::Duration};
 
@@ -26,21 +26,21 @@ use lictor_api::names::{join_host_port, prefix};
 use super::Outcome;
 use crate::dial::Dialer;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-const REDIRECTS_MAX: usize = 10;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_REDIRECTS: usize = 10;
 
-/// What came back.
-struct Answer {
+/// A response with the beginning of its body.
+struct Fetched {
     status: StatusCode,
     reason: String,
     location: Option<String>,
-    /// Its beginning.
+    /// The beginning of the body.
     body: Vec<u8>,
 }
 
-/// Fetches the check's URL once.
+/// Requests the check's URL once.
 pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcome {
-    let limit = if definition.timeout.is_zero() { TIMEOUT } else { definition.timeout.0 };
+    let limit = if definition.timeout.is_zero() { DEFAULT_TIMEOUT } else { definition.timeout.0 };
     let method = match definition.method.as_str() {
         "" => "GET",
         method => method,
@@ -66,14 +66,14 @@ async fn fetch(
     let mut verb = Method::from_bytes(method.as_bytes())
         .map_err(|_| format!("net/http: invalid method {method:?}"))?;
     let mut body = definition.body.clone();
-    for _ in 0..=REDIRECTS_MAX {
-        let answer = send(definition, &verb, &url, &body, dialer).await?;
-        let Some(next) = redirect(definition, &url, &answer) else {
-            return Ok(judge(definition, method, &answer));
+    for _ in 0..=MAX_REDIRECTS {
+        let response = send(definition, &verb, &url, &body, dialer).await?;
+        let Some(next) = redirect(definition, &url, &response) else {
+            return Ok(outcome_of(definition, method, &response));
         };
         url = next;
         let repeats = matches!(
-            answer.status,
+            response.status,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         );
         if !repeats {
@@ -83,15 +83,15 @@ async fn fetch(
             }
         }
     }
-    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+    Err(format!("stopped after {MAX_REDIRECTS} redirects"))
 }
 
-fn redirect(definition: &CheckDefinition, url: &Url, answer: &Answer) -> Option<Url> {
-    let moved = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+fn redirect(definition: &CheckDefinition, url: &Url, response: &Fetched) -> Option<Url> {
+    let moved = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     if definition.disable_redirects || !moved {
         return None;
     }
-    url.join(answer.location.as_deref()?).ok()
+    url.join(response.location.as_deref()?).ok()
 }
 
 async fn send(
@@ -100,7 +100,7 @@ async fn send(
     url: &Url,
     body: &str,
     dialer: &Dialer,
-) -> Result<Answer, String> {
+) -> Result<Fetched, String> {
     let request = request(definition, method, url, body)?;
     let limit = definition.output_max_size as usize;
     let host = url.host_str().ok_or("http: no Host in request URL")?;
@@ -150,15 +150,15 @@ fn request(
     Ok(request)
 }
 
-/// Sends one request and reads the beginning of the answer; then the connection is closed.
+/// Sends one request and reads the beginning of the response; then the connection is closed.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
     limit: usize,
-) -> Result<Answer, String> {
+) -> Result<Fetched, String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
-    let answer = async {
+    let response = async {
         let (head, body) =
             sender.send_request(request).await.map_err(|error| failure(&error))?.into_parts();
         let reason = match head.extensions.get::<ReasonPhrase>() {
@@ -166,18 +166,18 @@ async fn exchange(
             None => head.status.canonical_reason().unwrap_or_default().to_owned(),
         };
         let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        Ok(Answer {
+        Ok(Fetched {
             status: head.status,
             reason,
             location: location.map(str::to_owned),
             body: beginning(body, limit).await,
         })
     };
-    let (mut connection, mut answer) = (pin!(connection), pin!(answer));
+    let (mut connection, mut response) = (pin!(connection), pin!(response));
     tokio::select! {
-        answered = &mut answer => answered,
+        received = &mut response => received,
         // What was received before the connection ended can still be read.
-        _ = &mut connection => answer.await,
+        _ = &mut connection => response.await,
     }
 }
 
@@ -189,24 +189,24 @@ fn failure(error: &hyper::Error) -> String {
     }
 }
 
-fn judge(definition: &CheckDefinition, method: &str, answer: &Answer) -> Outcome {
-    let status = match answer.status {
+fn outcome_of(definition: &CheckDefinition, method: &str, response: &Fetched) -> Outcome {
+    let status = match response.status {
         code if code.is_success() => CheckStatus::Passing,
         StatusCode::TOO_MANY_REQUESTS => CheckStatus::Warning,
         _ => CheckStatus::Critical,
     };
-    let text = String::from_utf8_lossy(&answer.body);
+    let text = String::from_utf8_lossy(&response.body);
     let output = format!(
         "HTTP {method} {}: {} {} Output: {}",
         definition.http,
-        answer.status.as_u16(),
-        answer.reason,
+        response.status.as_u16(),
+        response.reason,
         prefix(&text, definition.output_max_size as usize)
     );
     Outcome { status, output }
 }
 
-/// At most `limit` bytes of a body; a body that breaks off is as long as it got.
+/// Reads at most `limit` bytes of a body. Returns what was received of a body that breaks off.
 async fn beginning(mut body: Incoming, limit: usize) -> Vec<u8> {
     let mut kept = Vec::new();
     while kept.len() < limit {

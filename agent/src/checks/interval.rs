@@ -1,4 +1,4 @@
-//! Checks that the agent runs again and again: script, HTTP, TCP, UDP.
+//! Checks that the agent runs at an interval: script, HTTP, TCP, UDP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,11 @@ use super::{Outcome, http, script, tcp, udp};
 use crate::dial::Dialer;
 use crate::local::{LocalCheck, LocalState};
 
-/// The first run comes soon, so that a program that is up is not kept out for a whole interval.
-const FIRST_RUN_MAX: Duration = Duration::from_secs(1);
+/// The first run starts within this time, so that a healthy program is not kept out of service for
+/// a whole interval.
+const MAX_FIRST_RUN_DELAY: Duration = Duration::from_secs(1);
 
-/// Counts results, so that a check changes only after as many in a row as its definition asks.
+/// Counts consecutive results: a check changes only after the number that its definition requires.
 #[derive(Debug, Default)]
 struct Streak {
     successes: u32,
@@ -20,8 +21,8 @@ struct Streak {
 }
 
 impl Streak {
-    /// The state after this result; `None` when the streak is still too short.
-    fn judge(&mut self, definition: &CheckDefinition, result: CheckStatus) -> Option<CheckStatus> {
+    /// Records a result. Returns the check's new status, or `None` while the streak is too short.
+    fn record(&mut self, definition: &CheckDefinition, result: CheckStatus) -> Option<CheckStatus> {
         if result != CheckStatus::Critical {
             self.failures = 0;
             self.successes = self.successes.saturating_add(1);
@@ -49,8 +50,8 @@ pub(super) async fn run(local: &LocalState, dialer: Arc<Dialer>, check: &LocalCh
     let definition = &check.definition;
     let every = definition.interval.0;
     let mut streak = Streak::default();
-    // Checks that were registered together do not run together.
-    sleep(every.min(FIRST_RUN_MAX).mul_f64(rand::random::<f64>())).await;
+    // Spreads checks that were registered together.
+    sleep(every.min(MAX_FIRST_RUN_DELAY).mul_f64(rand::random::<f64>())).await;
     report(local, check, &mut streak, run_once(definition, &dialer).await);
     sleep(every.mul_f64(rand::random_range(0.5..1.0))).await;
     let mut ticks = tokio::time::interval(every);
@@ -75,7 +76,7 @@ fn report(local: &LocalState, check: &LocalCheck, streak: &mut Streak, outcome: 
     if outcome.status != CheckStatus::Passing {
         tracing::debug!(target: "agent", check = %id, status = %outcome.status, "check did not pass");
     }
-    if let Some(status) = streak.judge(&check.definition, outcome.status) {
+    if let Some(status) = streak.record(&check.definition, outcome.status) {
         local.update_check(id, check.generation, status, &outcome.output);
     }
 }
@@ -84,9 +85,9 @@ fn report(local: &LocalState, check: &LocalCheck, streak: &mut Streak, outcome: 
 mod tests {
     use super::*;
 
-    fn judged(definition: &CheckDefinition, results: &[CheckStatus]) -> Vec<Option<CheckStatus>> {
+    fn recorded(definition: &CheckDefinition, results: &[CheckStatus]) -> Vec<Option<CheckStatus>> {
         let mut streak = Streak::default();
-        results.iter().map(|result| streak.judge(definition, *result)).collect()
+        results.iter().map(|result| streak.record(definition, *result)).collect()
     }
 
     #[test]
@@ -99,11 +100,11 @@ mod tests {
             ..CheckDefinition::default()
         };
         assert_eq!(
-            judged(&definition, &[Passing, Passing, Critical, Critical, Critical, Passing]),
+            recorded(&definition, &[Passing, Passing, Critical, Critical, Critical, Passing]),
             [None, Some(Passing), None, Some(Warning), Some(Critical), None]
         );
         assert_eq!(
-            judged(&CheckDefinition::default(), &[Critical, Passing, Warning]),
+            recorded(&CheckDefinition::default(), &[Critical, Passing, Warning]),
             [Some(Critical), Some(Passing), Some(Warning)]
         );
     }

@@ -1,7 +1,8 @@
-//! Script checks: exit code 0 passes, 1 warns, anything else is critical; what is printed is shown.
+//! Script checks: exit code 0 passes, 1 warns, anything else is critical; the check's output is
+//! what the program prints.
 //!
-//! The program gets a process group of its own, which is killed as a whole when its time is over or
-//! when the check is removed. Standard output and error share one pipe; its last bytes are kept.
+//! The program gets its own process group, which is killed as a whole at the timeout or when the
+//! check is removed. Standard output and error share one pipe; its last bytes are kept.
 
 use std::{
     io,
@@ -21,10 +22,10 @@ use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command, time::timeout};
 
 use super::Outcome;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// What a program that has ended may still have in the pipe is read for so long; a child that it
-/// left in the background may keep the pipe open forever.
-const DRAIN: Duration = Duration::from_millis(100);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the pipe is read after the program has exited; a child that it left in the background
+/// may keep the pipe open forever.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The last bytes of a program's output.
 struct Tail {
@@ -55,7 +56,7 @@ impl Tail {
     }
 }
 
-/// Kills the process group unless the program has ended.
+/// Kills the process group on drop unless the program has exited.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -77,7 +78,7 @@ impl Drop for Group {
 /// Runs the check's program once.
 pub(super) async fn run(definition: &CheckDefinition) -> Outcome {
     let limit = match definition.timeout {
-        GoDuration(Duration::ZERO) => TIMEOUT,
+        GoDuration(Duration::ZERO) => DEFAULT_TIMEOUT,
         GoDuration(given) => given,
     };
     let mut tail = Tail::new(definition.output_max_size as usize);
@@ -95,7 +96,7 @@ pub(super) async fn run(definition: &CheckDefinition) -> Outcome {
     }
 }
 
-/// `Ok(None)`: the time was over, and nothing of the program is left.
+/// Runs a program. Returns `Ok(None)` at the timeout, after its process group was killed.
 async fn execute(
     args: &[String],
     limit: Duration,
@@ -112,7 +113,7 @@ async fn execute(
     command.args(rest).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     let mut child = command.spawn().map_err(failed)?;
-    // The command holds the pipe's other end; without it, the reader sees the end.
+    // The command holds the pipe's write end; the reader sees the end only without it.
     drop(command);
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let mut group = Group(pid);
@@ -120,7 +121,7 @@ async fn execute(
     let finished = timeout(limit, async {
         tokio::select! {
             exit = child.wait() => exit,
-            // Everything was closed: the exit is near.
+            // All write ends are closed: the program is about to exit.
             () = read_to_end(&mut output, tail) => child.wait().await,
         }
     })
@@ -128,7 +129,7 @@ async fn execute(
     match finished {
         Ok(exit) => {
             group.0 = None;
-            if timeout(DRAIN, read_to_end(&mut output, tail)).await.is_err() {
+            if timeout(DRAIN_TIMEOUT, read_to_end(&mut output, tail)).await.is_err() {
                 tracing::debug!(target: "agent", program, "script check left a process that holds its output open");
             }
             exit.map(Some).map_err(failed)
@@ -169,7 +170,7 @@ mod tests {
         use CheckStatus::{Critical, Passing, Warning};
         for (code, status) in [(0, Passing), (1, Warning), (2, Critical), (3, Critical)] {
             let line = format!("echo DISK; echo OK >&2; exit {code}");
-            let outcome = run(&script(&line, TIMEOUT)).await;
+            let outcome = run(&script(&line, DEFAULT_TIMEOUT)).await;
             assert_eq!(outcome, Outcome { status, output: "DISK\nOK\n".to_owned() }, "{code}");
         }
     }
@@ -177,10 +178,10 @@ mod tests {
     #[tokio::test]
     async fn output_is_kept_up_to_the_limit_and_its_end_beyond_it() {
         let line = |count| format!("head -c {count} /dev/zero | tr '\\0' x");
-        assert_eq!(run(&script(&line(4096), TIMEOUT)).await.output, "x".repeat(4096));
+        assert_eq!(run(&script(&line(4096), DEFAULT_TIMEOUT)).await.output, "x".repeat(4096));
         let kept = "x".repeat(4096);
         assert_eq!(
-            run(&script(&line(4097), TIMEOUT)).await.output,
+            run(&script(&line(4097), DEFAULT_TIMEOUT)).await.output,
             format!("Captured 4096 of 4097 bytes\n...\n{kept}")
         );
     }
@@ -212,8 +213,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_does_not_exist_is_named() {
-        let check =
-            CheckDefinition { args: vec!["/nonexistent/check".to_owned()], ..script("", TIMEOUT) };
+        let check = CheckDefinition {
+            args: vec!["/nonexistent/check".to_owned()],
+            ..script("", DEFAULT_TIMEOUT)
+        };
         assert_eq!(
             run(&check).await,
             Outcome::critical("fork/exec /nonexistent/check: no such file or directory")

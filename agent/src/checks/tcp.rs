@@ -1,4 +1,4 @@
-//! TCP checks: a connection, and a TLS handshake if asked for, is a success.
+//! TCP checks: a connection is a success, with a TLS handshake if the check requires it.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::time::timeout;
 use super::Outcome;
 use crate::dial::Dialer;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects once.
 pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcome {
     let address = &definition.tcp;
-    let limit = if definition.timeout.is_zero() { TIMEOUT } else { definition.timeout.0 };
+    let limit = if definition.timeout.is_zero() { DEFAULT_TIMEOUT } else { definition.timeout.0 };
     let connect = async {
         let stream = dialer.connect_tcp(address).await?;
         if definition.tcp_use_tls {

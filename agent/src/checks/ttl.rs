@@ -1,11 +1,11 @@
-//! TTL checks: the client reports; when it does not in time, the check turns critical.
+//! TTL checks: the client reports; without a report within the TTL the check turns critical.
 
 use lictor_api::types::health::CheckStatus;
 use tokio::time::{Instant, sleep_until};
 
 use crate::local::{LocalCheck, LocalState};
 
-/// Waits for the check's deadline, again and again; reports move the deadline.
+/// Turns the check critical at each deadline; every report moves the deadline.
 pub(super) async fn run(local: &LocalState, check: &LocalCheck) {
     let id = &check.check.check_id;
     let mut changes = local.changes();

@@ -1,4 +1,4 @@
-//! UDP checks: an empty datagram that nothing refuses is a success; nobody has to answer.
+//! UDP checks: an empty datagram that is not refused is a success; no response is required.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::{net::UdpSocket, time::timeout};
 use super::Outcome;
 use crate::dial::Dialer;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends one datagram and waits for an answer or a refusal.
+/// Sends one datagram and waits for a response or a refusal.
 pub(super) async fn run(definition: &CheckDefinition, dialer: &Dialer) -> Outcome {
     let address = &definition.udp;
-    let limit = if definition.timeout.is_zero() { TIMEOUT } else { definition.timeout.0 };
+    let limit = if definition.timeout.is_zero() { DEFAULT_TIMEOUT } else { definition.timeout.0 };
     let refused = |error: std::io::Error| {
         format!("read udp {address}: {}", crate::dial::refusal("", &error).trim_start())
     };

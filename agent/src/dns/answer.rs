@@ -1,8 +1,9 @@
 //! Answers: catalog rows become the sections of a message (RFC 1034 section 4.3, RFC 2308).
 //!
 //! INVARIANT: every negative answer of the domain (NXDOMAIN, and NODATA of a service or an
-//! address) carries the SOA; COMPAT: Consul leaves it out of NODATA about nodes. Records keep the order of the rows; an additional record stands with the first answer it
-//! explains, so that cutting answers off the end cuts what explains them.
+//! address) carries the SOA; COMPAT: Consul leaves it out of NODATA about nodes. Records keep the
+//! order of the rows; an additional record stands with the first answer it explains, so that
+//! cutting answers off the end cuts what explains them.
 //!
 //! Not here: sizes (see [`super::truncate`]) and names outside the domain, which are only listed
 //! in [`Answer::aliases`] for the recursors.

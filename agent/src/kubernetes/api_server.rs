@@ -1,8 +1,8 @@
-//! The way to the API server from inside of a pod.
+//! Client of the API server from inside of a pod.
 //!
-//! Addresses, roots and namespace are found by kube; requests are sent by the HTTP client that lictor
-//! has anyway. kube's own stack of them reads a `KUBECONFIG` with its YAML, templates and plugins,
-//! which no server in a pod has: a megabyte of code.
+//! kube finds addresses, roots and namespace; the HTTP client that lictor has anyway sends the
+//! requests. kube's own client also reads a `KUBECONFIG` with its YAML, templates and plugins,
+//! which a server in a pod does not have: a megabyte of code.
 
 use std::{
     path::PathBuf,
@@ -29,15 +29,15 @@ use tower_service::Service;
 
 use super::KubernetesError;
 
-/// How long a connection may take.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of the API server with the credentials of this pod, and the pod's namespace. Nothing is
-/// sent yet.
+/// Creates a client of the API server with the credentials of this pod; returns it with the pod's
+/// namespace. Sends nothing yet.
 ///
 /// # Errors
-/// [`KubernetesError::Config`] outside of a pod, [`KubernetesError::Client`] for credentials of no
-/// use.
+/// [`KubernetesError::Config`] outside of a pod, [`KubernetesError::Client`] for unusable
+/// credentials.
 pub(super) fn connect() -> Result<(kube::Client, String), KubernetesError> {
     let config =
         kube::Config::incluster().map_err(|error| KubernetesError::Config(Box::new(error)))?;
@@ -76,7 +76,8 @@ pub(super) fn connect() -> Result<(kube::Client, String), KubernetesError> {
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends what kube asks, with the pod's token: read each time, because it is replaced every hour.
+/// Sends kube's requests with the pod's token, which is read each time because it is replaced every
+/// hour.
 struct ApiServer {
     client: Client<HttpsConnector<HttpConnector>, Body>,
     scheme: Scheme,

@@ -1,4 +1,4 @@
-//! What a TokenReview says: pure, so that every refusal is tested without a cluster.
+//! Interprets a TokenReview. Pure, so that every refusal is tested without a cluster.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use k8s_openapi::api::authentication::v1::TokenReviewStatus;
 
 /// Prefix of a ServiceAccount's user name.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
-/// Keys of the pod that a bound token was made for.
+/// Keys of the pod that a bound token was issued for.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
-/// Why a token proves nothing.
+/// Why a token is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It does not look like one.
+    /// It does not have the form of a ServiceAccount token.
     #[error("the token is not a Kubernetes ServiceAccount token")]
     NotAToken,
-    /// The API server does not know it, or it has expired.
+    /// The API server rejected it, or it has expired.
     #[error("the token is not valid in this cluster")]
     NotAuthenticated,
-    /// It was made for somebody else.
+    /// It was issued for another audience.
     #[error("the token is not for audience {0:?}")]
     Audience(String),
-    /// A user or a node.
+    /// It belongs to a user or a node.
     #[error("the token does not belong to a ServiceAccount")]
     NotAServiceAccount,
 }
@@ -48,15 +48,15 @@ pub struct Pod {
 }
 
 impl Identity {
-    /// Reads the API server's answer for `audience`.
+    /// Reads the API server's response to a review for `audience`.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`Refusal`] states why the token is rejected.
     pub fn reviewed(status: TokenReviewStatus, audience: &str) -> Result<Self, Refusal> {
         if status.authenticated != Some(true) {
             return Err(Refusal::NotAuthenticated);
         }
-        // An API server that does not know audiences answers none: then the token was for it.
+        // An API server without audience support returns none: the token is for the API server.
         let audiences = status.audiences.unwrap_or_default();
         if !audiences.iter().any(|granted| granted == audience) {
             return Err(Refusal::Audience(audience.to_owned()));
@@ -74,7 +74,7 @@ impl Identity {
         })
     }
 
-    /// `namespace/name` of the ServiceAccount.
+    /// Returns `namespace/name` of the ServiceAccount.
     pub fn account(&self) -> String {
         format!("{}/{}", self.namespace, self.service_account)
     }

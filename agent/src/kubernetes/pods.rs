@@ -1,6 +1,6 @@
-//! The pods that `retry_join` finds others by: where those that run are.
+//! Addresses of running pods, which `retry_join` uses as join targets.
 //!
-//! Of a pod only the addresses are read: decoding all that a pod may hold was half a megabyte of code.
+//! Only the addresses of a pod are decoded: decoding a whole pod added half a megabyte of code.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{KubernetesError, api_server};
 
-/// What is read of a pod's status.
+/// The decoded part of a pod's status.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Status {
     phase: Option<String>,
@@ -21,20 +21,20 @@ struct Status {
     host_ip: Option<String>,
 }
 
-/// Where one running pod is.
+/// The addresses of one running pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningPod {
     /// Its own address, as text.
     pub pod_ip: Option<String>,
-    /// That of its host.
+    /// Its host's address, as text.
     pub host_ip: Option<String>,
 }
 
-/// The running pods of a namespace that both selectors choose; an empty namespace is that of the
-/// pod that asks.
+/// Lists the running pods of a namespace that match both selectors; an empty namespace means this
+/// pod's own.
 ///
 /// # Errors
-/// What the API server or the credentials say.
+/// [`KubernetesError`]: the credentials are unusable, or the request failed.
 pub async fn running(
     namespace: &str,
     label_selector: &str,

@@ -1,4 +1,4 @@
-//! A Secret that is made once.
+//! Creation of a Secret that must not be overwritten.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::{KubernetesError, api_server};
 
-/// Makes a Secret of these texts unless there is one of its name; answers its namespace, which is
-/// the pod's own if `namespace` is empty, and whether it was made.
+/// Creates a Secret of these texts unless one of this name exists. Returns its namespace, which is
+/// the pod's own if `namespace` is empty, and whether it was created.
 ///
 /// # Errors
-/// [`KubernetesError`].
+/// [`KubernetesError`]: the credentials are unusable, or the request failed.
 pub async fn create_secret(
     namespace: &str,
     name: &str,

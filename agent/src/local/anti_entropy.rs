@@ -1,10 +1,10 @@
-//! Anti-entropy: makes the catalog say about this node what local state says.
+//! Anti-entropy: makes the catalog entries of this node follow local state.
 //!
-//! [`plan`] is pure: it compares local state with the catalog and names each difference once, so
-//! that no bookkeeping of what was synced can go wrong. [`run`] carries the steps out: soon after
-//! every change what is the agent's own, and about once a minute everything, when also what others
-//! wrote about this node and is not the agent's is removed. An instance travels with its checks in
-//! one command: it is never seen without them.
+//! [`plan`] is pure: it compares local state with the catalog and returns each difference once, so
+//! no record of earlier syncs can be wrong. [`run`] applies the steps: a partial sync of the
+//! agent's own entries after each change, and a full sync about once a minute that also removes
+//! foreign entries on this node. An instance and its checks are written in one command, so it is
+//! never visible without them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,11 +31,11 @@ use super::{
 };
 use crate::server::ServerError;
 
-const DEBOUNCE: Duration = Duration::from_millis(2);
-const FULL_SYNC: Duration = Duration::from_secs(60);
+const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(2);
+const FULL_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a client agent waits for its view before it syncs without.
+/// How long a client agent waits for its view before it syncs without one.
 const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One difference between local state and the catalog.
@@ -43,26 +43,26 @@ const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Step {
     /// The node itself differs.
     Node,
-    /// An instance differs, or checks of it, or both.
+    /// An instance or some of its checks differ.
     Service(NodeService, Vec<HealthCheck>),
     /// A check differs.
     Check(HealthCheck),
-    /// An instance is not the agent's (any more).
+    /// The agent does not, or no longer, have this instance.
     DeregisterService(ServiceId),
-    /// A check is not the agent's (any more).
+    /// The agent does not, or no longer, have this check.
     DeregisterCheck(CheckId),
 }
 
 /// How much is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// What the agent has or had.
+    /// The agent's own entries, removed ones included.
     Own,
-    /// Everything on its node.
+    /// All entries of its node.
     Everything,
 }
 
-/// What to do so that the catalog follows local state.
+/// Returns the steps that make the catalog follow local state.
 pub fn plan(
     local: &Table,
     node: &Node,
@@ -111,7 +111,7 @@ fn same_node(known: &Node, wanted: &Node) -> bool {
     *known == wanted
 }
 
-/// With `EnableTagOverride` the catalog's tags win.
+/// Returns the instance to register: with `EnableTagOverride` the catalog's tags win.
 fn wanted_service(local: &NodeService, known: Option<&NodeService>) -> NodeService {
     let mut wanted = local.clone();
     if let Some(known) = known.filter(|_| local.enable_tag_override) {
@@ -139,7 +139,7 @@ fn gone_services(local: &Table, node: &Node, catalog: &Catalog, scope: Scope) ->
         .collect()
 }
 
-/// Checks of instances that go anyway go with them.
+/// Returns the checks to deregister, without those of instances that are deregistered anyway.
 fn gone_checks(
     local: &Table,
     node: &Node,
@@ -218,10 +218,10 @@ impl Step {
     }
 }
 
-/// Compares once and carries out every step. Returns when the next deferred output is due.
+/// Compares once and applies every step. Returns when the next deferred output is due.
 ///
 /// # Errors
-/// [`RegisterError`]: the rest is still to do.
+/// [`RegisterError`]; the remaining steps were not applied.
 pub async fn sync(
     local: &LocalState,
     registrar: &Registrar,
@@ -248,7 +248,7 @@ pub async fn sync(
     Ok(table.checks().filter_map(|check| check.output_sync_at).filter(|at| *at > now).min())
 }
 
-/// Returns once the catalog has what this agent registered; the caller bounds the time.
+/// Waits until the catalog has this agent's registrations; the caller sets the timeout.
 pub async fn synced(local: &LocalState, store: &Store) {
     store
         .wait_for(|state, topics| {
@@ -259,11 +259,11 @@ pub async fn synced(local: &LocalState, store: &Store) {
         .await;
 }
 
-/// Returns at once on a server; on a client agent once its view has come.
-async fn view_heard(registrar: &Registrar, store: &Store) {
+/// Waits until a client agent has received its view; returns at once on a server.
+async fn view_received(registrar: &Registrar, store: &Store) {
     if matches!(registrar, Registrar::Client(..)) {
         let heard = |state: &State, topics: &mut WatchSet| {
-            // A view is replaced whole, which wakes whoever waits for anything.
+            // A view is replaced as a whole, which wakes every waiter.
             topics.add(Topic::Nodes);
             (state.index > 0).then_some(())
         };
@@ -271,7 +271,7 @@ async fn view_heard(registrar: &Registrar, store: &Store) {
     }
 }
 
-/// Keeps the catalog in line until `shutdown`.
+/// Runs anti-entropy until `shutdown`.
 pub async fn run(
     local: Arc<LocalState>,
     registrar: Arc<Registrar>,
@@ -283,9 +283,9 @@ pub async fn run(
     let mut scope = Scope::Everything;
     tokio::select! {
         () = shutdown.cancelled() => return,
-        // A client agent's view of its node comes with its first connection to a server, and what
-        // others left there can be compared with nothing before.
-        () = view_heard(&registrar, &store) => {}
+        // A client agent receives the view of its node after its first connection to a server;
+        // without it, foreign entries cannot be detected.
+        () = view_received(&registrar, &store) => {}
         () = sleep(VIEW_TIMEOUT) => {}
     }
     let mut full_at = Instant::now();
@@ -294,7 +294,7 @@ pub async fn run(
         let now = Instant::now();
         if now >= full_at {
             scope = Scope::Everything;
-            full_at = now + FULL_SYNC.mul_f64(rand::random_range(1.0..1.25));
+            full_at = now + FULL_SYNC_INTERVAL.mul_f64(rand::random_range(1.0..1.25));
         }
         let synced = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -322,7 +322,7 @@ pub async fn run(
                 if changed.is_err() {
                     return;
                 }
-                sleep(DEBOUNCE).await;
+                sleep(DEBOUNCE_INTERVAL).await;
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Why the agent does not take a registration. The texts are Consul's, because clients print them.
+//! Why the agent rejects a registration. The texts are Consul's, because clients print them.
 
 use lictor_api::{CheckId, ServiceId};
 
 use super::persist::PersistError;
 
-/// Nothing was changed.
+/// Why a registration was rejected. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
     /// A service without a name.
@@ -13,13 +13,13 @@ pub enum RegistrationError {
     /// A check without a name.
     #[error("Missing check name")]
     MissingCheckName,
-    /// A service at an address that nobody can connect to.
+    /// A service at an unspecified address, which clients cannot connect to.
     #[error("Invalid service address")]
     InvalidServiceAddress,
-    /// A check that cannot be run as it is described.
+    /// A check whose definition cannot be run.
     #[error("Invalid check: {0}")]
     InvalidCheck(&'static str),
-    /// An initial status that is none of the three.
+    /// An initial status that is not passing, warning or critical.
     #[error("Bad check status")]
     BadCheckStatus,
     /// Weights out of bounds.
@@ -34,12 +34,12 @@ pub enum RegistrationError {
     /// A sidecar that cannot be derived.
     #[error("Invalid SidecarService: {0}")]
     InvalidSidecar(String),
-    /// A script check where none may run.
+    /// A script check while script checks are disabled.
     #[error(
         "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true"
     )]
     ScriptsDisabled,
-    /// A script check over HTTP where only those from files may run.
+    /// A script check over HTTP while only those from files are enabled.
     #[error(
         "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true"
     )]
@@ -58,7 +58,7 @@ pub enum RegistrationError {
     /// A status for a check that the agent runs itself.
     #[error("CheckID \"{0}\" does not have associated TTL")]
     NotTtl(CheckId),
-    /// The definition could not be kept on disk.
+    /// The definition could not be persisted.
     #[error(transparent)]
     Persist(#[from] PersistError),
 }

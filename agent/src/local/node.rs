@@ -1,11 +1,11 @@
-//! This agent's node as the catalog shows it.
+//! This agent's node as registered in the catalog.
 
 use std::collections::BTreeMap;
 
 use lictor_api::{CONSUL_VERSION, NodeName, types::catalog::Node};
 use lictor_config::RuntimeConfig;
 
-/// The node that the configuration describes.
+/// Builds the node from the configuration.
 pub fn from_config(config: &RuntimeConfig, node_id: &str) -> Node {
     let mut tagged_addresses = BTreeMap::new();
     for (tag, address) in [("lan", config.advertise_addr), ("wan", config.advertise_addr_wan)] {

@@ -1,13 +1,12 @@
 //! Registrations of the HTTP API on disk: `<data_dir>/services/<hash of the ID>` and
 //! `<data_dir>/checks/<hash of the ID>`, one JSON file each, like Consul's layout.
 //!
-//! INVARIANT: a file is there as a whole or not at all (written beside, synced, renamed), and a
-//! change of several files happens as a whole or not at all: its steps are written to
-//! `<data_dir>/registrations.journal` first. Once the journal is written the change is made; steps
-//! that fail then are repeated before the next change and at the next start. So an error means that
-//! nothing was changed, now and after a restart, and a crash loses nothing that was answered. (A
-//! disk that fails to sync a file it has just renamed may keep either.) Files are readable by the
-//! agent alone: they carry tokens.
+//! INVARIANT: writing a file is atomic (temporary file, fsync, rename), and so is a change of
+//! several files: its steps are written to `<data_dir>/registrations.journal` first. Writing the
+//! journal commits the change; steps that fail afterwards are retried before the next change and at
+//! the next start. So an error means that nothing was changed, now and after a restart, and a crash
+//! loses no acknowledged change. (A disk that fails to sync a file it has just renamed may keep
+//! either version.) Files are readable by the agent alone: they carry tokens.
 
 use std::{
     fs, io,
@@ -22,39 +21,39 @@ use super::state::Registration;
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{action} {path:?}")]
     Io {
         /// What was attempted.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The definition has no JSON form.
+    /// The definition cannot be encoded as JSON.
     #[error("encoding registration")]
     Encode(#[source] serde_json::Error),
-    /// The journal is not what an agent writes.
+    /// The journal is damaged or was not written by an agent.
     #[error("reading {path:?}; remove it to start with the files as they are")]
     Journal {
         /// The journal.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
-/// A step of a change on disk; repeating it changes nothing.
+/// A step of a change on disk; idempotent.
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub enum Step {
-    /// Keeps a service with its sidecar.
+    /// Writes a service with its sidecar.
     StoreService(Box<Registration>),
-    /// Forgets a service, if there is a file of it.
+    /// Removes a service's file, if there is one.
     RemoveService(ServiceId),
-    /// Keeps a check.
+    /// Writes a check.
     StoreCheck(Box<PersistedCheck>),
-    /// Forgets a check, if there is a file of it.
+    /// Removes a check's file, if there is one.
     RemoveCheck(CheckId),
 }
 
@@ -62,9 +61,9 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PersistedCheck {
-    /// Complete.
+    /// The definition, with defaults filled in.
     pub check: CheckDefinition,
-    /// Maintenance mode, not a check that is run.
+    /// Whether this is maintenance mode and not a check with a runner.
     #[serde(default)]
     pub maintenance: bool,
 }
@@ -78,7 +77,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Makes the directories and completes a change that was interrupted.
+    /// Creates the directories and completes a change that was interrupted.
     ///
     /// # Errors
     /// [`PersistError`].
@@ -95,7 +94,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Reads all registrations. A file that cannot be read is reported and left alone.
+    /// Reads all registrations. Logs and skips a file that cannot be read.
     ///
     /// # Errors
     /// [`PersistError::Io`] when a directory cannot be listed.
@@ -103,7 +102,7 @@ impl Files {
         Ok((load_all(&self.services)?, load_all(&self.checks)?))
     }
 
-    /// Makes a change of one or several files; it is on disk when this returns.
+    /// Commits a change of one or several files; it is durable when this returns.
     ///
     /// # Errors
     /// [`PersistError`]; nothing was changed.
@@ -124,7 +123,7 @@ impl Files {
         }
     }
 
-    /// Repeats the steps in the journal, if there is one, and removes it.
+    /// Replays the steps of the journal, if there is one, and removes it.
     fn complete(&self) -> Result<(), PersistError> {
         let path = &self.journal;
         let bytes = match fs::read(path) {
@@ -167,7 +166,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Pers
     move |source| PersistError::Io { action, path, source }
 }
 
-/// Returns the file of an ID, which may hold anything, slashes included.
+/// Returns the file of an ID. The name is a hash, because an ID may contain slashes.
 fn file(directory: &Path, id: &str) -> PathBuf {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, id.as_bytes());
     let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -13,41 +13,41 @@ use crate::{
     server::{Server, ServerError},
 };
 
-/// Why the catalog does not have it; the caller tries again.
+/// Why a registration failed; the caller retries.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// This server's log.
+    /// This server could not commit it.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// No server has it.
+    /// No server could be reached.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// A server refused it.
+    /// A server rejected it.
     #[error("the servers answered {status}: {body}")]
     Refused {
         /// HTTP status.
         status: StatusCode,
-        /// Their words.
+        /// The response body.
         body: String,
     },
-    /// The request cannot be written, which none is.
+    /// The request cannot be encoded; unexpected.
     #[error("encoding a registration: {0}")]
     Encode(String),
 }
 
-/// Writes registrations.
+/// Writes registrations to the catalog.
 pub enum Registrar {
-    /// A server.
+    /// On a server.
     Server(Arc<Server>),
-    /// A client agent of this datacenter.
+    /// On a client agent, with its datacenter.
     Client(Arc<Forwarder>, String),
 }
 
 impl Registrar {
-    /// Registers or deregisters.
+    /// Applies a registration or deregistration to the catalog.
     ///
     /// # Errors
-    /// [`RegisterError`].
+    /// [`RegisterError`]; the command may have been applied, and is idempotent.
     pub async fn apply(&self, command: Command) -> Result<(), RegisterError> {
         match self {
             Self::Server(server) => Ok(server.propose(command).await.map(|_| ())?),
@@ -64,7 +64,7 @@ impl Registrar {
     }
 }
 
-/// A registration as a request of the HTTP API.
+/// Encodes a registration as a request of the HTTP API.
 fn request(command: &Command) -> Result<Request, RegisterError> {
     let (path, body) = match command {
         Command::Register(request) => ("/v1/catalog/register", serde_json::to_vec(request)),

@@ -1,8 +1,8 @@
-//! What is registered: a definition is checked and every default is filled in, so that what the
-//! agent compares, persists and runs says everything by itself.
+//! Validation of registrations: a definition is checked and every default is filled in, so that
+//! the agent compares, persists and runs definitions that are complete.
 //!
 //! Pure. Source: Consul's "Register Service" and "Register Check" pages of the agent HTTP API.
-//! A name that DNS cannot carry is taken with a warning, as Consul does.
+//! A name that DNS cannot carry is accepted with a warning, as Consul does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,29 +17,29 @@ use lictor_api::{
 
 use super::error::RegistrationError;
 
-/// Bytes of output that a check keeps.
-pub const OUTPUT_MAX_BYTES: u32 = 4096;
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
-const DEREGISTER_AFTER_MIN: Duration = Duration::from_secs(60);
-const META_PAIRS_MAX: usize = 64;
-const META_KEY_MAX: usize = 128;
-const META_VALUE_MAX: usize = 512;
+/// The most bytes of output that are kept of a check.
+pub const MAX_OUTPUT_BYTES: u32 = 4096;
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_DEREGISTER_AFTER: Duration = Duration::from_secs(60);
+const MAX_META_PAIRS: usize = 64;
+const MAX_META_KEY_BYTES: usize = 128;
+const MAX_META_VALUE_BYTES: usize = 512;
 
 /// Where a definition came from: files and the HTTP API own different definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A configuration file; a reload replaces it.
     File,
-    /// The HTTP API; kept in the data directory, untouched by a reload.
+    /// The HTTP API; persisted in the data directory, untouched by a reload.
     Http,
 }
 
-/// Which script checks may run.
+/// Which script checks are permitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScriptPolicy {
-    /// Those from files.
+    /// Those from configuration files.
     pub local: bool,
-    /// Those from the HTTP API, and so those from files too.
+    /// Those from the HTTP API and from configuration files.
     pub remote: bool,
 }
 
@@ -54,11 +54,11 @@ impl ScriptPolicy {
     }
 }
 
-/// Fills in a service definition. Its checks move to `checks` with IDs and names; a sidecar stays
-/// in `connect.sidecar_service` for [`super::sidecar::expand`].
+/// Validates a service definition and fills in its defaults. Its checks move to `checks` with IDs
+/// and names; a sidecar stays in `connect.sidecar_service` for [`super::sidecar::expand`].
 ///
 /// # Errors
-/// [`RegistrationError`] names the first thing that is wrong.
+/// [`RegistrationError`] names the first invalid field.
 pub fn service(
     mut definition: ServiceDefinition,
     source: Source,
@@ -93,10 +93,10 @@ pub fn service(
     Ok(definition)
 }
 
-/// Fills in a check that is registered by itself.
+/// Validates a check that is registered by itself and fills in its defaults.
 ///
 /// # Errors
-/// [`RegistrationError`] names the first thing that is wrong.
+/// [`RegistrationError`] names the first invalid field.
 pub fn check(
     definition: CheckDefinition,
     source: Source,
@@ -109,7 +109,7 @@ pub fn check(
     complete(definition, id, String::new(), source, scripts)
 }
 
-/// The instance that a complete definition describes.
+/// Returns the catalog instance of a complete definition.
 pub fn node_service(definition: &ServiceDefinition) -> NodeService {
     NodeService {
         kind: definition.kind,
@@ -129,7 +129,7 @@ pub fn node_service(definition: &ServiceDefinition) -> NodeService {
     }
 }
 
-/// The check that a complete definition describes, before its first result.
+/// Returns the catalog check of a complete definition, before its first result.
 pub fn health_check(
     definition: &CheckDefinition,
     node: &NodeName,
@@ -151,7 +151,7 @@ pub fn health_check(
     }
 }
 
-/// The word for how a check is run.
+/// Returns Consul's name for the type of a check.
 pub fn check_type(definition: &CheckDefinition) -> &'static str {
     match definition {
         check if !check.args.is_empty() => "script",
@@ -194,17 +194,17 @@ fn complete(
     }
     validate_check(&check).map_err(RegistrationError::InvalidCheck)?;
     scripts.vet(&check, source)?;
-    raise(&mut check.interval, INTERVAL_MIN, "interval", &check.id);
+    raise(&mut check.interval, MIN_INTERVAL, "interval", &check.id);
     let after = &mut check.deregister_critical_service_after;
-    raise(after, DEREGISTER_AFTER_MIN, "deregister_critical_service_after", &check.id);
+    raise(after, MIN_DEREGISTER_AFTER, "deregister_critical_service_after", &check.id);
     check.output_max_size = match check.output_max_size {
-        0 => OUTPUT_MAX_BYTES,
-        size => size.min(OUTPUT_MAX_BYTES),
+        0 => MAX_OUTPUT_BYTES,
+        size => size.min(MAX_OUTPUT_BYTES),
     };
     Ok(check)
 }
 
-/// COMPAT: Consul raises too short times instead of refusing them.
+/// Raises a duration to its minimum. COMPAT: Consul does not reject one that is too short.
 fn raise(duration: &mut GoDuration, minimum: Duration, key: &str, check: &CheckId) {
     if !duration.is_zero() && duration.0 < minimum {
         tracing::warn!(target: "agent", %check, key, given = %duration, "check has a time below minimum, raised it");
@@ -253,9 +253,9 @@ fn validate_weights(weights: Weights) -> Result<(), RegistrationError> {
 }
 
 fn validate_meta(meta: &BTreeMap<String, String>) -> Result<(), RegistrationError> {
-    if meta.len() > META_PAIRS_MAX {
+    if meta.len() > MAX_META_PAIRS {
         return Err(RegistrationError::InvalidMeta(format!(
-            "Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
+            "Node metadata cannot contain more than {MAX_META_PAIRS} key/value pairs"
         )));
     }
     for (key, value) in meta {
@@ -264,12 +264,12 @@ fn validate_meta(meta: &BTreeMap<String, String>) -> Result<(), RegistrationErro
             "Key cannot be blank".to_owned()
         } else if !key.chars().all(plain) {
             "Key contains invalid characters".to_owned()
-        } else if key.len() > META_KEY_MAX {
-            format!("Key is too long (limit: {META_KEY_MAX} characters)")
+        } else if key.len() > MAX_META_KEY_BYTES {
+            format!("Key is too long (limit: {MAX_META_KEY_BYTES} characters)")
         } else if key.starts_with("consul-") {
             "Key prefix 'consul-' is reserved for internal use".to_owned()
-        } else if value.len() > META_VALUE_MAX {
-            format!("Value is too long (limit: {META_VALUE_MAX} characters)")
+        } else if value.len() > MAX_META_VALUE_BYTES {
+            format!("Value is too long (limit: {MAX_META_VALUE_BYTES} characters)")
         } else {
             continue;
         };

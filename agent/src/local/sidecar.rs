@@ -1,10 +1,11 @@
 //! `connect.sidecar_service`: the proxy registered along with a service, its empty fields filled in
 //! from it (Consul "Sidecar service registration").
 //!
-//! Pure: the port comes from the caller, who knows which are taken.
+//! Pure: the caller supplies the port, because it has the table of those in use.
 
 use lictor_api::{
     GoDuration, ServiceId, ServiceName,
+    contract::SIDECAR_PROXY_SUFFIX,
     types::{
         agent::{CheckDefinition, ServiceDefinition},
         catalog::ServiceKind,
@@ -15,16 +16,17 @@ use super::error::RegistrationError;
 
 const LISTENING_INTERVAL_SECONDS: u64 = 10;
 
-/// The ID of a service's sidecar.
+/// Returns the ID of a service's sidecar.
 pub fn sidecar_id(service: &ServiceId) -> ServiceId {
-    ServiceId::from(format!("{service}-sidecar-proxy"))
+    ServiceId::from(format!("{service}{SIDECAR_PROXY_SUFFIX}"))
 }
 
-/// The sidecar of `parent`, which is complete. `free_port` is asked when the definition names none.
-/// The result is to be completed like any other definition.
+/// Derives the sidecar of `parent`, whose defaults are filled in already. Calls `free_port` when
+/// the definition has no port. The result still needs its own defaults, like any other definition.
 ///
 /// # Errors
-/// [`RegistrationError::InvalidSidecar`].
+/// [`RegistrationError::InvalidSidecar`] for a definition that cannot be a sidecar, or when no port
+/// is free.
 pub fn expand(
     parent: &ServiceDefinition,
     mut sidecar: ServiceDefinition,
@@ -49,7 +51,7 @@ pub fn expand(
         sidecar.kind = ServiceKind::ConnectProxy;
     }
     if sidecar.name.is_empty() {
-        sidecar.name = ServiceName::from(format!("{}-sidecar-proxy", parent.name));
+        sidecar.name = ServiceName::from(format!("{}{SIDECAR_PROXY_SUFFIX}", parent.name));
     }
     if sidecar.address.is_empty() {
         sidecar.address.clone_from(&parent.address);

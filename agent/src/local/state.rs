@@ -1,8 +1,8 @@
-//! The table of this agent's own services and checks, and how each step changes it.
+//! The table of this agent's own services and checks, and the changes to it.
 //!
-//! Pure: time is an argument. INVARIANT: a check that names an instance is in the table only as
-//! long as that instance is; a definition that did not change keeps its status, its output and its
-//! runner (`generation`).
+//! Pure: time is an argument. INVARIANT: a check of an instance is in the table only as long as
+//! that instance is; an unchanged definition keeps its status, its output and its runner
+//! (`generation`).
 
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
@@ -27,45 +27,45 @@ use super::{
 /// One of the agent's own services.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalService {
-    /// As it goes to the catalog.
+    /// As registered in the catalog.
     pub service: NodeService,
-    /// As it was registered, completed; without its sidecar.
+    /// The definition with defaults filled in, without its sidecar.
     pub definition: ServiceDefinition,
-    /// Who registered it.
+    /// Where it was registered from.
     pub source: Source,
-    /// The service whose `sidecar_service` this is; it goes when that goes.
+    /// The service whose `sidecar_service` this is; both are removed together.
     pub sidecar_of: Option<ServiceId>,
 }
 
 /// One of the agent's own checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalCheck {
-    /// As it goes to the catalog.
+    /// As registered in the catalog.
     pub check: HealthCheck,
-    /// How it is run, completed.
+    /// The definition with defaults filled in.
     pub definition: CheckDefinition,
-    /// Who registered it.
+    /// Where it was registered from.
     pub source: Source,
-    /// Registered as part of its service's definition, not by itself.
+    /// Whether it was registered as part of its service's definition, not by itself.
     pub of_service: bool,
-    /// Changes when the definition does: a result of an older generation is dropped.
+    /// Changes with the definition: a result of an older generation is ignored.
     pub generation: u64,
-    /// Since when it has been critical without a break.
+    /// When it turned critical; `None` while it is not.
     pub critical_since: Option<Instant>,
-    /// For a TTL check: when it expires.
+    /// When a TTL check expires.
     pub ttl_deadline: Option<Instant>,
-    /// The output alone differs from what was synced; it may wait until then.
+    /// When to sync an output that alone differs from the catalog's.
     pub output_sync_at: Option<Instant>,
 }
 
 impl LocalCheck {
-    /// Maintenance mode and the like: registered, but nobody runs it.
+    /// Returns whether the check has a runner; maintenance mode has none.
     pub fn is_run(&self) -> bool {
         self.check.check_type != MAINTENANCE
     }
 }
 
-/// A service with its sidecar, both complete: what one registration means.
+/// A service with its sidecar, both complete: the outcome of one registration.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Registration {
@@ -81,7 +81,7 @@ pub const MAINTENANCE: &str = "maintenance";
 /// The check that takes the whole node out of service.
 pub const NODE_MAINTENANCE: &str = "_node_maintenance";
 
-/// The check that takes an instance out of service.
+/// Returns the ID of the check that takes an instance out of service.
 pub fn service_maintenance(id: &ServiceId) -> CheckId {
     CheckId::from(format!("_service_maintenance:{id}"))
 }
@@ -100,37 +100,37 @@ pub struct Table {
 // === impl Table: reading ===
 
 impl Table {
-    /// An empty table of the node with this name.
+    /// Returns an empty table for the node with this name.
     pub fn new(node: NodeName) -> Self {
         Self { node, ..Self::default() }
     }
 
-    /// All services, by ID.
+    /// Returns all services, by ID.
     pub fn services(&self) -> impl Iterator<Item = &Arc<LocalService>> {
         self.services.values()
     }
 
-    /// One service.
+    /// Returns the service with this ID.
     pub fn service(&self, id: &str) -> Option<&Arc<LocalService>> {
         self.services.get(id)
     }
 
-    /// All checks, by ID.
+    /// Returns all checks, by ID.
     pub fn checks(&self) -> impl Iterator<Item = &Arc<LocalCheck>> {
         self.checks.values()
     }
 
-    /// One check.
+    /// Returns the check with this ID.
     pub fn check(&self, id: &str) -> Option<&Arc<LocalCheck>> {
         self.checks.get(id)
     }
 
-    /// The checks of an instance.
+    /// Returns the checks of an instance.
     pub fn service_checks<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a Arc<LocalCheck>> {
         self.checks().filter(move |local| *local.check.service_id == *id)
     }
 
-    /// What decides whether an instance is served: its node's checks and its own.
+    /// Returns the worst status of the node's checks and the instance's own.
     pub fn aggregated_status(&self, id: &str) -> CheckStatus {
         self.checks()
             .filter(|local| local.check.service_id.is_empty() || *local.check.service_id == *id)
@@ -139,17 +139,17 @@ impl Table {
             .unwrap_or(CheckStatus::Passing)
     }
 
-    /// Instances that were deregistered here and may still be in the catalog.
+    /// Returns the instances that were deregistered here and may still be in the catalog.
     pub fn removed_services(&self) -> &BTreeSet<ServiceId> {
         &self.removed_services
     }
 
-    /// Checks that were deregistered here and may still be in the catalog.
+    /// Returns the checks that were deregistered here and may still be in the catalog.
     pub fn removed_checks(&self) -> &BTreeSet<CheckId> {
         &self.removed_checks
     }
 
-    /// A service with its sidecar and the checks registered along.
+    /// Returns a service with its sidecar and the checks registered with it.
     pub fn registration(&self, id: &str) -> Option<Registration> {
         let service = self.service(id)?.definition.clone();
         let sidecar = self.sidecar_of(id).map(|local| local.definition.clone());
@@ -178,10 +178,10 @@ impl Table {
 // === impl Table: planning ===
 
 impl Table {
-    /// Completes a service and its sidecar against what is registered now.
+    /// Validates a service and its sidecar against the table and fills in their defaults.
     ///
     /// # Errors
-    /// [`RegistrationError`].
+    /// [`RegistrationError`] names the first invalid field.
     pub fn plan_service(
         &self,
         definition: ServiceDefinition,
@@ -203,10 +203,10 @@ impl Table {
         Ok(Registration { service, sidecar })
     }
 
-    /// Completes a check that is registered by itself.
+    /// Validates a check that is registered by itself and fills in its defaults.
     ///
     /// # Errors
-    /// [`RegistrationError`].
+    /// [`RegistrationError`] names the first invalid field.
     pub fn plan_check(
         &self,
         definition: CheckDefinition,
@@ -220,7 +220,8 @@ impl Table {
         Ok(definition)
     }
 
-    /// COMPAT: a new registration leaves the instance's older checks alone unless it replaces them.
+    /// Adds the instance's older checks to a new definition. COMPAT: a registration leaves them
+    /// alone unless it replaces them.
     pub fn keep_older_checks(&self, definition: &mut ServiceDefinition) {
         let Some(old) = self.service(&definition.id) else { return };
         for check in &old.definition.checks {
@@ -234,8 +235,8 @@ impl Table {
 // === impl Table: changing ===
 
 impl Table {
-    /// Takes over a planned registration, sidecar included. Checks that belonged to the old
-    /// definition and not to the new one go.
+    /// Applies a planned registration, sidecar included. Removes checks that belonged to the old
+    /// definition and not to the new one.
     pub fn upsert(&mut self, registration: &Registration, source: Source, now: Instant) {
         let Registration { service, sidecar } = registration;
         let gone = self
@@ -279,7 +280,7 @@ impl Table {
         self.refresh_checks_of(&id);
     }
 
-    /// Takes over a planned check.
+    /// Applies a planned check.
     pub fn upsert_check(&mut self, definition: &CheckDefinition, source: Source, now: Instant) {
         self.insert_check(definition, source, false, now);
     }
@@ -324,7 +325,7 @@ impl Table {
         self.checks.insert(id, Arc::new(local));
     }
 
-    /// Checks repeat their service's name and tags.
+    /// Copies a service's name and tags to its checks.
     fn refresh_checks_of(&mut self, id: &ServiceId) {
         let Some(service) = self.services.get(id).cloned() else { return };
         let ids: Vec<CheckId> =
@@ -337,7 +338,7 @@ impl Table {
         }
     }
 
-    /// Adds or removes maintenance mode; `reason` empty means Consul's default text.
+    /// Adds or removes maintenance mode; an empty `reason` means Consul's default text.
     pub fn set_maintenance(&mut self, service: Option<&ServiceId>, reason: Option<&str>) {
         let (id, name, of) = match service {
             Some(service) => (service_maintenance(service), "Service Maintenance Mode", "service"),
@@ -382,7 +383,7 @@ impl Table {
         self.checks.insert(id, Arc::new(local));
     }
 
-    /// Removes an instance with its checks and its sidecar; false when there is none.
+    /// Removes an instance with its checks and its sidecar. Returns false when there is none.
     pub fn remove_service(&mut self, id: &ServiceId) -> bool {
         if self.services.remove(id).is_none() {
             return false;
@@ -399,7 +400,7 @@ impl Table {
         true
     }
 
-    /// Removes a check, from its service's definition too; false when there is none.
+    /// Removes a check, also from its service's definition. Returns false when there is none.
     pub fn remove_check(&mut self, id: &CheckId) -> bool {
         let Some(removed) = self.checks.remove(id) else { return false };
         self.removed_checks.insert(id.clone());
@@ -411,9 +412,9 @@ impl Table {
         true
     }
 
-    /// Takes over a result. `generation` guards against results of a replaced definition. False
-    /// when nothing changed. A change of the output alone may be synced after `defer`, the first
-    /// output excepted.
+    /// Records a result. `generation` guards against results of a replaced definition. Returns
+    /// false when nothing changed. A change of the output alone is synced after `defer`, except for
+    /// the first output.
     pub fn set_status(
         &mut self,
         id: &CheckId,
@@ -449,21 +450,21 @@ impl Table {
         true
     }
 
-    /// Gives a TTL check its full time again.
+    /// Restarts the TTL of a check.
     pub fn renew_ttl(&mut self, id: &CheckId, now: Instant) {
         self.change_check(id, |local| {
             local.ttl_deadline = Some(now + local.definition.ttl.0);
         });
     }
 
-    /// The deferred outputs were synced.
+    /// Marks the deferred outputs of these checks as synced.
     pub fn outputs_synced(&mut self, ids: &[CheckId]) {
         for id in ids {
             self.change_check(id, |local| local.output_sync_at = None);
         }
     }
 
-    /// The catalog no longer has what was removed here before `snapshot` was taken.
+    /// Forgets the removals in `snapshot`, because the catalog has applied them.
     pub fn forget_removed(&mut self, snapshot: &Self) {
         self.removed_services.retain(|id| !snapshot.removed_services.contains(id));
         self.removed_checks.retain(|id| !snapshot.removed_checks.contains(id));

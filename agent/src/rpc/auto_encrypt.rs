@@ -1,8 +1,9 @@
-//! `lictor.server.v1.AutoEncrypt`: certificates for client agents that have none yet, both sides.
+//! `lictor.server.v1.AutoEncrypt`: certificates for client agents that have none yet, client and
+//! server side.
 //!
-//! INVARIANT: this is the one thing that an agent without a certificate may call
-//! ([`SIGN_PATH`]; `listener` refuses it everything else), and what it gets makes it a client agent
-//! and never a server. Roots and signing key are replicated, so the server that is asked signs.
+//! INVARIANT: this is the only method that an agent without a certificate may call ([`SIGN_PATH`];
+//! `listener` rejects all others), and its certificate identifies a client agent, never a server.
+//! Roots and signing key are replicated, so any server signs by itself.
 
 use std::{
     io,
@@ -27,13 +28,13 @@ use tonic::{Request, Response, Status};
 use super::MAX_CONFIGURATION_BYTES;
 use crate::{agent::Agent, ca::CaError};
 
-/// The one method that is open to everybody.
+/// The one method that a client without a certificate may call.
 pub const SIGN_PATH: &str = "/lictor.server.v1.AutoEncrypt/Sign";
-/// How long one server may take; a young one waits seven seconds for its authority.
+/// Timeout of one call; a new server waits up to seven seconds for its authority.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long gossip may take to name a first server.
+/// How long to wait until gossip has discovered a server.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// More names than an agent has.
+/// The most DNS names and IP addresses in one request; more than an agent has.
 const MAX_NAMES: usize = 64;
 
 /// The service.
@@ -54,24 +55,24 @@ impl auto_encrypt_server::AutoEncrypt for AutoEncrypt {
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
         let config = self.agent.config.load_full();
-        let handing_out = self.agent.authority().filter(|_| config.auto_encrypt.allow_tls);
-        let Some(authority) = handing_out else {
+        let enabled = self.agent.authority().filter(|_| config.auto_encrypt.allow_tls);
+        let Some(authority) = enabled else {
             return Err(Status::failed_precondition(
                 "this server hands out no certificates: auto_encrypt.allow_tls is off",
             ));
         };
-        let asked = read(request.into_inner())?;
-        if asked.datacenter != config.datacenter {
+        let request = read(request.into_inner())?;
+        if request.datacenter != config.datacenter {
             return Err(Status::invalid_argument(format!(
                 "this server is of datacenter {:?}, not of {:?}",
-                config.datacenter, asked.datacenter
+                config.datacenter, request.datacenter
             )));
         }
-        let answer = authority.sign_agent(&asked).await.map_err(|error| status(&error))?;
-        tracing::info!(node = asked.node, "certificate handed out to a client agent");
+        let signed = authority.sign_agent(&request).await.map_err(|error| status(&error))?;
+        tracing::info!(node = request.node, "certificate handed out to a client agent");
         Ok(Response::new(v1::SignResponse {
-            chain: answer.chain.into_iter().map(Into::into).collect(),
-            not_after: answer.not_after,
+            chain: signed.chain.into_iter().map(Into::into).collect(),
+            not_after: signed.not_after,
         }))
     }
 }
@@ -103,13 +104,13 @@ fn status(error: &CaError) -> Status {
     }
 }
 
-/// Why no server signed. All is tried again.
+/// Why no server signed. Every error is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// Gossip names no server yet.
+    /// Gossip has not discovered a server yet.
     #[error("no server of datacenter {0:?} is known yet")]
     NoServers(String),
-    /// A server wants to see a certificate first.
+    /// A server requires a client certificate.
     #[error(
         "server {0} asks for a certificate and hands none out: set auto_encrypt.allow_tls there"
     )]
@@ -117,30 +118,30 @@ pub enum SignError {
     /// A server could not be reached.
     #[error("no server was reached")]
     Connect(#[source] ConnectError),
-    /// A server refused, or broke off.
+    /// A server rejected the request, or the call failed.
     #[error("server {server} did not sign: {reason}")]
     Refused {
         /// The server.
         server: SocketAddr,
-        /// Its words.
+        /// Its error text.
         reason: String,
     },
 }
 
-/// The servers that gossip knows, asked in turn without showing a certificate: the one that an agent
-/// has may have ended while its machine slept.
+/// The servers in the gossip pool, called in turn without a client certificate: the agent's own may
+/// have expired while its machine was suspended.
 pub struct SigningServers {
     connections: Arc<Connections>,
     servers: Arc<Servers>,
 }
 
 impl SigningServers {
-    /// Those of `servers`.
+    /// Creates an issuer that calls `servers`.
     pub fn new(connections: Arc<Connections>, servers: Arc<Servers>) -> Self {
         Self { connections, servers }
     }
 
-    async fn ask(
+    async fn request_certificate(
         &self,
         server: SocketAddr,
         request: v1::SignRequest,
@@ -156,10 +157,10 @@ impl SigningServers {
             AutoEncryptClient::new(connection).max_decoding_message_size(MAX_CONFIGURATION_BYTES);
         let refused = |reason: String| SignError::Refused { server, reason };
         match timeout(SIGN_TIMEOUT, client.sign(request)).await {
-            Ok(Ok(answer)) => {
-                let answer = answer.into_inner();
-                let chain = answer.chain.iter().map(|certificate| certificate.to_vec()).collect();
-                Ok(SignAnswer { chain, not_after: answer.not_after })
+            Ok(Ok(response)) => {
+                let response = response.into_inner();
+                let chain = response.chain.iter().map(|certificate| certificate.to_vec()).collect();
+                Ok(SignAnswer { chain, not_after: response.not_after })
             }
             Ok(Err(status)) => Err(refused(status.message().to_owned())),
             Err(_) => Err(refused("no answer in time".to_owned())),
@@ -188,7 +189,7 @@ impl Issuer for SigningServers {
             ip_san: request.ip_san.iter().map(ToString::to_string).collect(),
         };
         for server in self.servers.to_try(&message.datacenter) {
-            match self.ask(server.address, message.clone()).await {
+            match self.request_certificate(server.address, message.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = error,
             }

@@ -1,11 +1,11 @@
-//! `lictor.server.v1.Forward`: requests that other agents pass on to this server.
+//! `lictor.server.v1.Forward`: requests that other agents forward to this server.
 //!
-//! INVARIANT: a request that was passed on is answered here or refused, never passed on again
-//! within the datacenter, except once to the leader by what only the leader can answer. It comes
-//! without the sender's loopback: its caller is who its token says, unless a server of this datacenter
-//! has let it in and passes it on to the leader. FAILED_PRECONDITION, which makes
-//! the sender ask elsewhere, is answered only to what was surely not carried out: to everything new
-//! once this server is leaving, and to reads that are under way then.
+//! INVARIANT: a forwarded request is served or rejected here and never forwarded again within the
+//! datacenter, except once to the leader by handlers that need the leader. It does not count as
+//! local: its token identifies the caller, unless a server of this datacenter has authorized it and
+//! forwards it to the leader. FAILED_PRECONDITION, on which the sender tries another server, is
+//! returned only for requests that certainly had no effect: new ones while this server is leaving,
+//! and reads in progress at that time.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -49,15 +49,15 @@ impl forward_server::Forward for Forward {
         let caller = Caller::of(&request)?.clone();
         let datacenter = &self.agent.config.load().datacenter;
         let request = to_request(request.into_inner(), &caller, datacenter)?;
-        let elsewhere = || Status::failed_precondition("this server is leaving");
+        let leaving = || Status::failed_precondition("this server is leaving");
         if self.agent.leaving.is_cancelled() {
-            return Err(elsewhere());
+            return Err(leaving());
         }
-        let _under_way = self.agent.calls.token();
+        let _in_flight = self.agent.calls.token();
         let is_read = request.method() == Method::GET;
         let response = tokio::select! {
             response = Box::pin(api::answer(&self.agent, request)) => response,
-            () = self.agent.leaving.cancelled(), if is_read => return Err(elsewhere()),
+            () = self.agent.leaving.cancelled(), if is_read => return Err(leaving()),
         };
         if response.status.is_server_error() {
             metrics::RPC_REQUEST_ERROR.increment();
@@ -79,11 +79,11 @@ impl forward_server::Forward for Forward {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        use v1::watch_request::View as Asked;
+        use v1::watch_request::View as Requested;
         let view = match request.into_inner().view {
-            Some(Asked::Node(node)) => View::node(&node.into()),
-            Some(Asked::Service(service)) => View::service(&service.into()),
-            Some(Asked::Connect(service)) => View::connect(&service.into()),
+            Some(Requested::Node(node)) => View::node(&node.into()),
+            Some(Requested::Service(service)) => View::service(&service.into()),
+            Some(Requested::Connect(service)) => View::connect(&service.into()),
             None => return Err(Status::invalid_argument("a view is required")),
         };
         let server = self.agent.server().ok_or_else(|| Status::unavailable("no server"))?;
@@ -107,20 +107,20 @@ impl forward_server::Forward for Forward {
     }
 }
 
-/// One followed view.
+/// The stream of one view.
 struct Watch {
     server: Arc<Server>,
     leaving: CancellationToken,
     view: View,
-    /// The index of what was sent last.
+    /// The index of the last state sent.
     sent: Option<u64>,
 }
 
 type Step = Option<(Result<v1::WatchResponse, Status>, Option<Watch>)>;
 
-/// The next state of a view that differs from the one sent, and what comes after it. A slow reader
-/// gets fewer of them, never a queue. The first is as new as a default read: who comes from another
-/// server must not be shown what is older than it was there.
+/// Returns the next state of a view that differs from the last one sent, and the rest of the
+/// stream. A slow client receives fewer states, never a queue. The first is as fresh as a default
+/// read: a client that comes from another server must not receive an older state than it had there.
 async fn next_view(watch: Option<Watch>) -> Step {
     let mut watch = watch?;
     let leaving = watch.leaving.clone();
@@ -159,19 +159,19 @@ fn to_request(
     caller: &Caller,
     datacenter: &str,
 ) -> Result<api::Request, Status> {
-    let nonsense = |what: &str| Status::invalid_argument(format!("forwarded request: {what}"));
+    let invalid = |what: &str| Status::invalid_argument(format!("forwarded request: {what}"));
     let mut builder = http::Request::builder()
-        .method(Method::from_bytes(message.method.as_bytes()).map_err(|_| nonsense("method"))?)
-        .uri(message.uri.parse::<Uri>().map_err(|_| nonsense("uri"))?);
+        .method(Method::from_bytes(message.method.as_bytes()).map_err(|_| invalid("method"))?)
+        .uri(message.uri.parse::<Uri>().map_err(|_| invalid("uri"))?);
     for header in message.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(header.value);
         builder = builder
-            .header(name.map_err(|_| nonsense("header"))?, value.map_err(|_| nonsense("header"))?);
+            .header(name.map_err(|_| invalid("header"))?, value.map_err(|_| invalid("header"))?);
     }
-    let (head, ()) = builder.body(()).map_err(|_| nonsense("head"))?.into_parts();
+    let (head, ()) = builder.body(()).map_err(|_| invalid("head"))?.into_parts();
     let is_authorized =
         head.headers.contains_key(api::TO_LEADER) && caller.role.is_server_of(datacenter);
     let peer = api::Peer::Forwarded { address: caller.address, is_authorized };
-    api::Request::new(head, message.body, peer).map_err(|_| nonsense("encoding"))
+    api::Request::new(head, message.body, peer).map_err(|_| invalid("encoding"))
 }

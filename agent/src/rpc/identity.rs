@@ -1,8 +1,8 @@
-//! Who calls, and in which service's name a caller may speak.
+//! Identity of callers, and the service that a caller may act for.
 //!
 //! Where the servers run in Kubernetes, a caller is the pod that its token is bound to, and its
-//! service is the one that the operator registered for that pod. Elsewhere it is whatever is asked
-//! for, as far as the one gate lets it.
+//! service is the one that the operator registered for that pod. Elsewhere it is the requested
+//! service, if the authorizer permits it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,12 +24,12 @@ use crate::{
     kubernetes::{Identity, KubernetesError, Pod},
 };
 
-/// How long a pod's first call waits for its registration.
-pub(super) const REGISTRATION_WAIT: Duration = Duration::from_secs(8);
+/// How long a pod's call waits for its registration.
+pub(super) const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A caller.
+/// The authenticated caller of a mesh service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Requester {
     /// A pod, by its reviewed token.
     Pod {
         /// The token's owner.
@@ -37,22 +37,22 @@ pub(super) enum Who {
         /// The pod it is bound to.
         pod: Pod,
     },
-    /// Somebody without a credential.
+    /// A caller without a credential.
     Other(Caller),
 }
 
-/// Establishes who calls.
+/// Authenticates the caller.
 ///
 /// # Errors
 /// UNAUTHENTICATED without a valid token where one is needed; UNAVAILABLE while the token cannot be
 /// reviewed.
-pub(super) async fn who(
+pub(super) async fn identify(
     agent: &Agent,
     metadata: &MetadataMap,
     peer: Option<Peer>,
-) -> Result<Who, Status> {
+) -> Result<Requester, Status> {
     let local = peer.is_some_and(Peer::is_local);
-    let without = || Who::Other(if local { Caller::Local } else { Caller::Anonymous });
+    let without = || Requester::Other(if local { Caller::Local } else { Caller::Anonymous });
     let Some(kubernetes) = &agent.kubernetes else { return Ok(without()) };
     let token = metadata
         .get(AUTHORIZATION)
@@ -68,7 +68,7 @@ pub(super) async fn who(
     };
     match kubernetes.identify(token).await {
         Ok(identity) => match identity.pod.clone() {
-            Some(pod) => Ok(Who::Pod { identity, pod }),
+            Some(pod) => Ok(Requester::Pod { identity, pod }),
             None => Err(Status::unauthenticated("the token is not bound to a pod")),
         },
         Err(KubernetesError::Refused(refusal)) => Err(Status::unauthenticated(refusal.to_string())),
@@ -79,33 +79,46 @@ pub(super) async fn who(
     }
 }
 
-/// The service in whose name `who` may hold a certificate, given that it asks for `asked`.
+/// Returns the service for which `requester` may hold a certificate; `requested` is the service
+/// that it named.
 ///
 /// # Errors
 /// PERMISSION_DENIED, and UNAVAILABLE for a pod that is not registered yet.
-pub(super) async fn service_of(agent: &Agent, who: &Who, asked: &str) -> Result<String, Status> {
-    match who {
-        Who::Other(caller) => {
-            authorize(agent, caller, asked)?;
-            Ok(asked.to_owned())
+pub(super) async fn service_of(
+    agent: &Agent,
+    requester: &Requester,
+    requested: &str,
+) -> Result<String, Status> {
+    match requester {
+        Requester::Other(caller) => {
+            authorize(agent, caller, requested)?;
+            Ok(requested.to_owned())
         }
-        Who::Pod { identity, pod } => {
+        Requester::Pod { identity, pod } => {
             let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
                 topics.add(Topic::Services);
-                instance_of_pod(state, &pod.uid, asked)
+                instance_of_pod(state, &pod.uid, requested)
             });
-            match tokio::time::timeout(REGISTRATION_WAIT, found).await {
+            match tokio::time::timeout(REGISTRATION_TIMEOUT, found).await {
                 Ok(instance) => Ok(instance.service.to_string()),
-                Err(_) => unregistered(identity, pod, asked),
+                Err(_) => unregistered(identity, pod, requested),
             }
         }
     }
 }
 
-/// What holds for a pod that nobody has registered.
-pub(super) fn unregistered(identity: &Identity, pod: &Pod, asked: &str) -> Result<String, Status> {
-    if asked == identity.service_account {
-        return Ok(asked.to_owned());
+/// Returns the service of a pod that is not registered: the requested one, if it is named like the
+/// pod's ServiceAccount.
+///
+/// # Errors
+/// UNAVAILABLE otherwise.
+pub(super) fn unregistered(
+    identity: &Identity,
+    pod: &Pod,
+    requested: &str,
+) -> Result<String, Status> {
+    if requested == identity.service_account {
+        return Ok(requested.to_owned());
     }
     Err(Status::unavailable(format!(
         "pod {}/{} is not registered yet",
@@ -113,7 +126,10 @@ pub(super) fn unregistered(identity: &Identity, pod: &Pod, asked: &str) -> Resul
     )))
 }
 
-/// Asks the gate whether `caller` may act in the name of `service`.
+/// Checks that `caller` may act for `service`.
+///
+/// # Errors
+/// PERMISSION_DENIED.
 pub(super) fn authorize(agent: &Agent, caller: &Caller, service: &str) -> Result<(), Status> {
     agent
         .authorizer
@@ -121,7 +137,7 @@ pub(super) fn authorize(agent: &Agent, caller: &Caller, service: &str) -> Result
         .map_err(|denied| Status::permission_denied(denied.to_string()))
 }
 
-/// The pod's proxy and its node.
+/// Returns the pod's proxy and its node.
 pub(super) fn proxy_of_pod(state: &State, uid: &str) -> Option<(NodeName, Arc<NodeService>)> {
     state
         .catalog
@@ -130,13 +146,13 @@ pub(super) fn proxy_of_pod(state: &State, uid: &str) -> Option<(NodeName, Arc<No
         .map(|instance| (instance.node.name.clone(), instance.service.clone()))
 }
 
-/// The pod's instance; of several, the one of the service asked for.
-fn instance_of_pod(state: &State, uid: &str, asked: &str) -> Option<Arc<NodeService>> {
+/// Returns the pod's instance; of several, the one of the requested service, else the first.
+fn instance_of_pod(state: &State, uid: &str, requested: &str) -> Option<Arc<NodeService>> {
     let of_pod = |service: &Arc<NodeService>| is_of_pod(service, uid) && !is_proxy(service);
     let mut instances =
         state.catalog.instances().map(|instance| instance.service).filter(|s| of_pod(s));
     let first = instances.next()?;
-    let same = |service: &&Arc<NodeService>| *service.service == *asked;
+    let same = |service: &&Arc<NodeService>| *service.service == *requested;
     Some(std::iter::once(first).chain(instances).find(same).unwrap_or(first).clone())
 }
 

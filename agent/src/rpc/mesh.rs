@@ -1,8 +1,8 @@
 //! `lictor.mesh.v1`: certificates and configuration for sidecars.
 //!
-//! INVARIANT: a Watch holds one compiled snapshot and sends the difference to the next; a client
-//! that reads slowly gets fewer, larger steps, never a queue. Nothing runs for a client that is
-//! gone: the stream is polled by its connection and dropped with it.
+//! INVARIANT: a Watch holds one compiled snapshot and sends the difference to the next; a slow
+//! client receives fewer, larger updates, never a queue. A disconnected client costs nothing: the
+//! stream is polled by its connection and dropped with it.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
-    identity::{self, Who},
+    identity::{self, Requester},
     subject::{self, Target},
 };
 use crate::{
@@ -34,12 +34,12 @@ use crate::{
     http::Peer,
 };
 
-/// Streams at the same time.
+/// The most concurrent streams.
 const MAX_STREAMS: usize = 16_384;
-/// Upstreams that one proxy may ask for itself.
+/// The most upstreams in one request.
 const MAX_UPSTREAMS: usize = 1024;
-/// Changes within this time travel together.
-const COALESCE: Duration = Duration::from_millis(20);
+/// Changes within this time are sent together.
+const COALESCE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The service.
 pub(super) struct Mesh {
@@ -53,9 +53,9 @@ impl Mesh {
         Self { agent, shutdown, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 
-    async fn who<T>(&self, request: &Request<T>) -> Result<Who, Status> {
+    async fn identify<T>(&self, request: &Request<T>) -> Result<Requester, Status> {
         let peer = request.extensions().get::<Peer>().copied();
-        identity::who(&self.agent, request.metadata(), peer).await
+        identity::identify(&self.agent, request.metadata(), peer).await
     }
 }
 
@@ -64,9 +64,9 @@ impl mesh_server::Mesh for Mesh {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
-        let who = self.who(&request).await?;
+        let requester = self.identify(&request).await?;
         let request = request.into_inner();
-        let service = identity::service_of(&self.agent, &who, &request.service).await?;
+        let service = identity::service_of(&self.agent, &requester, &request.service).await?;
         let authority = self.agent.authority().ok_or_else(not_a_server)?;
         let signed = authority.sign(&request.csr_der, &service).await.map_err(status)?;
         tracing::debug!(service, spiffe_id = %signed.spiffe_id, "certificate signed");
@@ -86,10 +86,10 @@ impl mesh_server::Mesh for Mesh {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let full = |_| Status::resource_exhausted("too many streams, try again later");
         let permit = self.streams.clone().try_acquire_owned().map_err(full)?;
-        let who = self.who(&request).await?;
+        let requester = self.identify(&request).await?;
         let request = request.into_inner();
         check_upstreams(&request.upstreams)?;
-        let target = subject::find(&self.agent, &who, request.subject, &request.node).await?;
+        let target = subject::find(&self.agent, &requester, request.subject, &request.node).await?;
         let watch = Watch {
             agent: self.agent.clone(),
             shutdown: self.shutdown.clone(),
@@ -116,7 +116,7 @@ struct Watch {
 
 type Step = Option<(Result<WatchResponse, Status>, Option<Watch>)>;
 
-/// The next message, and what comes after it.
+/// Returns the next message and the rest of the stream.
 async fn watch_step(watch: Option<Watch>) -> Step {
     let mut watch = watch?;
     let shutdown = watch.shutdown.clone();
@@ -128,7 +128,7 @@ async fn watch_step(watch: Option<Watch>) -> Step {
 }
 
 impl Watch {
-    /// Waits until there is something to say.
+    /// Waits for the next change of the snapshot and returns the difference.
     async fn next(&mut self) -> WatchResponse {
         tokio::time::sleep_until(self.not_before).await;
         let config = self.agent.config.load_full();
@@ -146,7 +146,7 @@ impl Watch {
         let response = proxy::diff(self.sent.as_ref(), &compiled, index);
         self.target = target;
         self.sent = Some(compiled);
-        self.not_before = Instant::now() + COALESCE;
+        self.not_before = Instant::now() + COALESCE_INTERVAL;
         response
     }
 }
@@ -175,7 +175,7 @@ fn not_a_server() -> Status {
     Status::unavailable("this agent is not a server")
 }
 
-/// What an authority's error means to a sidecar: UNAVAILABLE and RESOURCE_EXHAUSTED mean later.
+/// Maps an authority's error to a status: UNAVAILABLE and RESOURCE_EXHAUSTED are retryable.
 fn status(error: CaError) -> Status {
     match &error {
         CaError::NotInitialized | CaError::Server(_) => Status::unavailable(error.to_string()),

@@ -1,7 +1,7 @@
-//! `lictor.server.v1.Peer`: what the servers of a datacenter ask of each other besides Raft.
+//! `lictor.server.v1.Peer`: calls between the servers of a datacenter besides Raft.
 //!
-//! INVARIANT: only servers of this datacenter are heard. A command is decoded before it is
-//! proposed, because one that cannot be read stops every server that applies it.
+//! INVARIANT: only servers of this datacenter may call. A command is decoded before it is proposed,
+//! because one that cannot be decoded stops every server that applies it.
 
 use std::sync::Arc;
 
@@ -124,7 +124,8 @@ fn voter(server: v1::Server) -> Result<Voter, Status> {
     })
 }
 
-/// FAILED_PRECONDITION: nothing was changed, ask the leader; ABORTED: unknown.
+/// Maps an error to a status. FAILED_PRECONDITION: nothing was changed, retry at the leader;
+/// ABORTED: the outcome is unknown.
 fn status(error: &ConsensusError) -> Status {
     match error {
         ConsensusError::NoLeader | ConsensusError::Refused(_) => {

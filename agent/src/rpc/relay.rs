@@ -1,7 +1,7 @@
-//! `lictor.mesh.v1` on a client agent: sidecars of its machine ask it, and it asks a server.
+//! `lictor.mesh.v1` on a client agent: forwards the calls of local sidecars to a server.
 //!
-//! Which proxy is meant is found here, where it is registered; everything else is the server's. A
-//! stream that breaks ends the sidecar's stream, which begins a new one, perhaps at another server.
+//! The proxy of a request is resolved here, where it is registered; the server does the rest. A
+//! broken stream ends the sidecar's stream, which reconnects, perhaps to another server.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -48,7 +48,7 @@ impl mesh_server::Mesh for Relay {
 
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let mut client = self.client().await?;
-        client.sign(passed_on(request)).await
+        client.sign(forwarded(request)).await
     }
 
     async fn watch(
@@ -56,19 +56,19 @@ impl mesh_server::Mesh for Relay {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let mut request = request;
-        let asked = request.get_mut();
-        if let Some(id) = subject::local_proxy(&self.agent, asked.subject.as_ref())? {
-            asked.subject = Some(Subject::ProxyId(id));
+        let message = request.get_mut();
+        if let Some(id) = subject::local_proxy(&self.agent, message.subject.as_ref())? {
+            message.subject = Some(Subject::ProxyId(id));
         }
-        asked.node = self.agent.config.load().node_name.clone();
+        message.node = self.agent.config.load().node_name.clone();
         let mut client = self.client().await?;
-        let stream = client.watch(passed_on(request)).await?.into_inner();
+        let stream = client.watch(forwarded(request)).await?.into_inner();
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
-/// The request with the caller's credentials and without what belongs to its connection.
-fn passed_on<T>(request: Request<T>) -> Request<T> {
+/// Returns the request to forward, with the caller's credentials and no other metadata.
+fn forwarded<T>(request: Request<T>) -> Request<T> {
     let (metadata, _, message) = request.into_parts();
     let mut credentials = MetadataMap::new();
     for key in [AUTHORIZATION, ACL_TOKEN] {

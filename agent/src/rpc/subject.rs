@@ -1,12 +1,12 @@
-//! Whose configuration a Watch streams: found once, then followed through changes of its
-//! registration. A registration that disappears leaves the last one in force, because the proxy of
-//! a stopping workload still serves.
+//! The subject of a Watch: the proxy whose configuration is streamed. It is found once and then
+//! follows changes of its registration. After a deregistration the last one stays in force, because
+//! the proxy of a stopping workload still serves.
 
 use std::sync::Arc;
 
 use lictor_api::{
     NodeName,
-    mesh::v1::watch_request::Subject as Asked,
+    mesh::v1::watch_request::Subject as Requested,
     types::catalog::{NodeService, ServiceKind},
 };
 use lictor_core::{
@@ -15,14 +15,14 @@ use lictor_core::{
 };
 use tonic::{Code, Status};
 
-use super::identity::{self, Who};
+use super::identity::{self, Requester};
 use crate::{
     agent::Agent,
     ca::sign::check_service_name,
     kubernetes::{Identity, Pod},
 };
 
-/// Whose configuration it is.
+/// The subject of the configuration.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     /// A registered proxy.
@@ -34,7 +34,7 @@ pub(super) enum Target {
     },
     /// A service by name.
     Service(String),
-    /// A pod that may yet be registered; until then its service by name.
+    /// A pod that is not registered yet; until then its service by name.
     Pod {
         /// The pod.
         uid: String,
@@ -44,7 +44,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Returns what the state says about it now; notes what that depends on.
+    /// Returns the subject in its current registration; adds what that depends on to `topics`.
     pub(super) fn follow(&self, state: &State, topics: &mut WatchSet) -> Self {
         match self {
             Self::Service(_) => self.clone(),
@@ -78,13 +78,13 @@ impl Target {
 /// print them.
 #[derive(Debug, thiserror::Error)]
 enum SubjectError {
-    /// The request names nothing.
+    /// The request has no subject.
     #[error("a proxy ID, a service ID or a service is required")]
     Missing,
     /// No instance of this agent has this ID.
     #[error("unknown service ID: {0}")]
     UnknownId(String),
-    /// The instance is no proxy.
+    /// The instance is not a proxy.
     #[error("service {0} is not a proxy")]
     NotAProxy(String),
     /// The instance has no sidecar.
@@ -118,32 +118,34 @@ impl From<SubjectError> for Status {
     }
 }
 
-/// Finds what `who` asks for.
+/// Resolves the requested subject and checks that `requester` may read it.
 ///
 /// # Errors
 /// [`SubjectError`] as a status; INVALID_ARGUMENT for a service's name that cannot be one;
 /// UNAVAILABLE for a pod that is not registered yet; PERMISSION_DENIED.
 pub(super) async fn find(
     agent: &Agent,
-    who: &Who,
-    asked: Option<Asked>,
+    requester: &Requester,
+    requested: Option<Requested>,
     node: &str,
 ) -> Result<Target, Status> {
-    let asked = asked.ok_or(SubjectError::Missing)?;
-    let target = match who {
-        Who::Pod { identity, pod } => return find_pod(agent, identity, pod, &asked).await,
-        Who::Other(_) => match asked {
-            Asked::Service(service) => {
+    let requested = requested.ok_or(SubjectError::Missing)?;
+    let target = match requester {
+        Requester::Pod { identity, pod } => {
+            return find_pod(agent, identity, pod, &requested).await;
+        }
+        Requester::Other(_) => match requested {
+            Requested::Service(service) => {
                 check_service_name(&service)
                     .map_err(|error| Status::invalid_argument(error.to_string()))?;
                 Target::Service(service)
             }
-            Asked::ProxyId(id) if !node.is_empty() => find_elsewhere(agent, node, &id).await?,
-            Asked::ProxyId(id) => find_proxy(agent, &id)?,
-            Asked::SidecarFor(id) => find_sidecar(agent, &id)?,
+            Requested::ProxyId(id) if !node.is_empty() => find_remote(agent, node, &id).await?,
+            Requested::ProxyId(id) => find_proxy(agent, &id)?,
+            Requested::SidecarFor(id) => find_sidecar(agent, &id)?,
         },
     };
-    if let Who::Other(caller) = who {
+    if let Requester::Other(caller) = requester {
         identity::authorize(agent, caller, target.subject().service())?;
     }
     Ok(target)
@@ -153,30 +155,34 @@ async fn find_pod(
     agent: &Agent,
     identity: &Identity,
     pod: &Pod,
-    asked: &Asked,
+    requested: &Requested,
 ) -> Result<Target, Status> {
     let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
         topics.add(Topic::Services);
         identity::proxy_of_pod(state, &pod.uid)
     });
-    if let Ok((node, registration)) = tokio::time::timeout(identity::REGISTRATION_WAIT, found).await
+    if let Ok((node, registration)) =
+        tokio::time::timeout(identity::REGISTRATION_TIMEOUT, found).await
     {
         return Ok(Target::Proxy { node, registration });
     }
-    let wish = if let Asked::Service(service) = asked { service.as_str() } else { "" };
-    let service = identity::unregistered(identity, pod, wish)?;
+    let service = if let Requested::Service(service) = requested { service.as_str() } else { "" };
+    let service = identity::unregistered(identity, pod, service)?;
     Ok(Target::Pod { uid: pod.uid.clone(), service })
 }
 
-/// Returns the ID of the proxy of this agent that is asked for; `None` for a service by name.
+/// Returns the ID of the requested proxy of this agent; `None` for a service by name.
 ///
 /// # Errors
 /// As [`find`].
-pub(super) fn local_proxy(agent: &Agent, asked: Option<&Asked>) -> Result<Option<String>, Status> {
-    let target = match asked {
-        Some(Asked::ProxyId(id)) => find_proxy(agent, id)?,
-        Some(Asked::SidecarFor(id)) => find_sidecar(agent, id)?,
-        Some(Asked::Service(_)) | None => return Ok(None),
+pub(super) fn local_proxy(
+    agent: &Agent,
+    requested: Option<&Requested>,
+) -> Result<Option<String>, Status> {
+    let target = match requested {
+        Some(Requested::ProxyId(id)) => find_proxy(agent, id)?,
+        Some(Requested::SidecarFor(id)) => find_sidecar(agent, id)?,
+        Some(Requested::Service(_)) | None => return Ok(None),
     };
     match target {
         Target::Proxy { registration, .. } => Ok(Some(registration.id.to_string())),
@@ -184,14 +190,14 @@ pub(super) fn local_proxy(agent: &Agent, asked: Option<&Asked>) -> Result<Option
     }
 }
 
-/// Finds a proxy of another agent, which has registered it or is about to.
-async fn find_elsewhere(agent: &Agent, node: &str, id: &str) -> Result<Target, SubjectError> {
+/// Waits for the registration of another agent's proxy.
+async fn find_remote(agent: &Agent, node: &str, id: &str) -> Result<Target, SubjectError> {
     let node = NodeName::from(node);
     let found = agent.store.wait_for(|state: &State, topics: &mut WatchSet| {
         topics.add(Topic::Node(fold(&node)));
         state.catalog.service(&node, id).cloned()
     });
-    match tokio::time::timeout(identity::REGISTRATION_WAIT, found).await {
+    match tokio::time::timeout(identity::REGISTRATION_TIMEOUT, found).await {
         Ok(registration) => Ok(Target::Proxy { node: node.clone(), registration }),
         Err(_) => Err(SubjectError::NotYet(id.to_owned())),
     }
@@ -225,7 +231,7 @@ fn find_sidecar(agent: &Agent, id: &str) -> Result<Target, SubjectError> {
     }
 }
 
-/// Returns a proxy of this agent; the catalog has it, or will in a moment.
+/// Returns a proxy of this agent, which anti-entropy may not have written to the catalog yet.
 fn local(agent: &Agent, proxy: &NodeService) -> Target {
     Target::Proxy {
         node: NodeName::from(agent.config.load().node_name.as_str()),

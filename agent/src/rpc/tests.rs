@@ -228,9 +228,9 @@ async fn a_request_is_signed_in_the_name_asked_for() {
     agent.stop().await;
 }
 
-fn pod() -> identity::Who {
+fn pod() -> identity::Requester {
     let pod = Pod { name: "web-0".to_owned(), uid: "u-1".to_owned() };
-    identity::Who::Pod {
+    identity::Requester::Pod {
         identity: Identity {
             namespace: "shop".to_owned(),
             service_account: "web-account".to_owned(),
@@ -265,7 +265,7 @@ async fn a_pod_gets_the_name_it_is_registered_under() {
 
 #[test]
 fn a_pod_without_registration_gets_its_service_accounts_name_or_nothing() {
-    let identity::Who::Pod { identity: owner, pod } = pod() else { unreachable!() };
+    let identity::Requester::Pod { identity: owner, pod } = pod() else { unreachable!() };
     let granted = identity::unregistered(&owner, &pod, "web-account").unwrap();
     assert_eq!(granted, "web-account");
     let error = identity::unregistered(&owner, &pod, "payments").unwrap_err();

@@ -1,8 +1,9 @@
-//! Autopilot: who takes part in consensus, decided from what gossip and replication say (Consul
+//! Autopilot: the membership of consensus, decided from gossip and replication (Consul
 //! "Autopilot").
 //!
-//! [`health`] judges each server, [`plan`] names the next change of the membership; both are pure.
-//! Changes are made one at a time, each judged anew, because each changes what the next may be.
+//! [`health`] evaluates each server, [`plan`] returns the next membership change; both are pure.
+//! Changes are applied one at a time with a new evaluation before each, because each change affects
+//! which ones are safe next.
 
 mod duty;
 pub mod health;
@@ -19,54 +20,54 @@ use lictor_membership::MemberStatus;
 pub use duty::{Cluster, run};
 use health::Health;
 
-/// What the leader's duty found last; `None` on servers that do not lead.
+/// The last report of the leader's duty; `None` on servers that do not lead.
 pub type Reports = ArcSwapOption<Report>;
 
-/// How the servers are at one moment.
+/// The health of all servers at one moment.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The leader's node ID.
     pub leader: String,
     /// The Raft term.
     pub term: u64,
-    /// When.
+    /// The time of the evaluation.
     pub at: Timestamp,
     /// Every member of Raft.
     pub servers: Vec<Health>,
 }
 
 impl Report {
-    /// Whether all servers are healthy.
+    /// Returns whether all servers are healthy.
     pub fn is_healthy(&self) -> bool {
         self.servers.iter().all(|server| server.healthy)
     }
 
-    /// How many more voters may fail without an outage.
+    /// Returns how many more voters may fail without an outage.
     pub fn failure_tolerance(&self) -> usize {
         health::failure_tolerance(&self.servers)
     }
 }
 
-/// A voter that answered the leader this recently can be counted on for a quorum. Far longer than
+/// A voter counts toward a quorum when it responded to the leader within this time. Far longer than
 /// a heartbeat: a busy machine is not a dead one.
-pub const SILENT_AFTER: Duration = Duration::from_secs(2);
+pub const CONTACT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How gossip sees a server.
+/// A server's status in gossip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Liveness {
-    /// It answers.
+    /// It acknowledges probes.
     Alive,
-    /// It does not.
+    /// It does not acknowledge probes.
     Failed,
-    /// It said that it leaves.
+    /// It announced that it leaves.
     Left,
-    /// Gossip does not know it.
+    /// It is not in the pool.
     #[default]
     Unknown,
 }
 
 impl Liveness {
-    /// Consul's word for it.
+    /// Returns Consul's name of the status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Alive => "alive",
@@ -81,14 +82,14 @@ impl From<MemberStatus> for Liveness {
     fn from(status: MemberStatus) -> Self {
         match status {
             MemberStatus::Alive => Self::Alive,
-            // Who says goodbye does not come back under the same data.
+            // A server that left does not return with the same data.
             MemberStatus::Leaving | MemberStatus::Left => Self::Left,
             MemberStatus::Failed => Self::Failed,
         }
     }
 }
 
-/// A server of this datacenter as gossip sees it.
+/// A server of this datacenter in the LAN pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Node ID.
@@ -97,25 +98,25 @@ pub struct Member {
     pub node_name: String,
     /// Server RPC address.
     pub address: SocketAddr,
-    /// Whether it answers.
+    /// Its status in gossip.
     pub liveness: Liveness,
-    /// The version it says it is.
+    /// The version that it advertises.
     pub version: String,
 }
 
-/// What the leader knows of a server's log.
+/// The replication progress of a server, as the leader last saw it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contact {
-    /// The last entry that it has; `None` if unknown.
+    /// Its match index; `None` if unknown.
     pub matched: Option<u64>,
-    /// How long ago it answered; `None`: never to this leader.
+    /// Time since its last response; `None` if it never responded to this leader.
     pub ago: Option<Duration>,
 }
 
 impl Contact {
-    /// Whether it can be counted on for a quorum.
-    pub fn answers(&self) -> bool {
-        self.ago.is_some_and(|ago| ago < SILENT_AFTER)
+    /// Returns whether it responded recently enough to count toward a quorum.
+    pub fn is_recent(&self) -> bool {
+        self.ago.is_some_and(|ago| ago < CONTACT_TIMEOUT)
     }
 }
 
@@ -132,12 +133,12 @@ pub struct View {
     pub members: Vec<Member>,
     /// The members of Raft.
     pub peers: Vec<Peer>,
-    /// What is known of each peer's log; the leader is left out.
+    /// The replication progress of each peer, without the leader.
     pub contacts: BTreeMap<String, Contact>,
 }
 
 impl View {
-    /// The peer's contact; the leader is in contact with itself.
+    /// Returns a peer's contact; the leader is always in contact with itself.
     pub fn contact(&self, node_id: &str) -> Contact {
         if node_id == self.this {
             return Contact { matched: Some(self.last_index), ago: Some(Duration::ZERO) };
@@ -145,13 +146,13 @@ impl View {
         self.contacts.get(node_id).copied().unwrap_or_default()
     }
 
-    /// What gossip says about a node ID; alive wins if it says several things.
+    /// Returns the member with a node ID; an alive one if there are several.
     pub fn member(&self, node_id: &str) -> Option<&Member> {
         let of_id = || self.members.iter().filter(|member| member.node_id == node_id);
         of_id().find(|member| member.liveness == Liveness::Alive).or_else(|| of_id().next())
     }
 
-    /// How gossip sees a node ID. Whoever judges is alive.
+    /// Returns the status of a node ID in gossip. The leader itself is always alive.
     pub fn liveness(&self, node_id: &str) -> Liveness {
         if node_id == self.this {
             return Liveness::Alive;
@@ -169,7 +170,7 @@ impl View {
     }
 }
 
-/// The servers of `datacenter` among the members of the LAN pool.
+/// Returns the servers of `datacenter` among the members of the LAN pool.
 pub fn servers(members: &[lictor_membership::Member], datacenter: &str) -> Vec<Member> {
     let server = |member: &lictor_membership::Member| {
         let is_ours = member.is_server() && member.datacenter() == datacenter;
@@ -185,7 +186,7 @@ pub fn servers(members: &[lictor_membership::Member], datacenter: &str) -> Vec<M
     members.iter().filter_map(server).collect()
 }
 
-/// Voters that a quorum of `voters` needs.
+/// Returns the size of a quorum of `voters`.
 pub fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }

@@ -1,9 +1,9 @@
-//! Founding a cluster: `bootstrap_expect` servers find each other by gossip and found it together.
+//! Bootstrap: `bootstrap_expect` servers find each other by gossip and found the cluster together.
 //!
-//! INVARIANT: no two clusters are founded from overlapping sets of servers. One server takes the
-//! initiative: of those that expect this number, the one with the lowest ID. It asks every other
-//! server of the set to found a cluster of exactly that set, which each does once, durably, and only
-//! while it has no data; it founds its own part last, after all have agreed.
+//! INVARIANT: no two clusters are founded from overlapping sets of servers. One server initiates:
+//! of those with the same `bootstrap_expect`, the one with the lowest ID. It requests every other
+//! server of the set to found a cluster of exactly that set, which each does once, durably, and
+//! only while it has no data. It founds its own part last, after all others have accepted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,21 +17,21 @@ use uuid::Uuid;
 
 use super::Server;
 
-/// Between two attempts; gossip may still be bringing others in.
-const RETRY: Duration = Duration::from_millis(500);
-/// How long a server may take to agree.
+/// Pause between two attempts; gossip may still discover servers.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Timeout of one call to another server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a server without data does next.
+/// The next step of a server without data.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Wait for others, or for somebody else to begin.
+    /// Wait for more servers, or for another server to initiate.
     Wait,
-    /// Ask all of these, this one among them.
+    /// Found the cluster with all of these, this server included.
     Found(Vec<KnownServer>),
 }
 
-/// Why founding has to wait.
+/// Why the cluster cannot be founded yet; retried.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FoundError {
     #[error("{0} cannot be reached: {1}")]
@@ -46,25 +46,25 @@ pub(super) enum FoundError {
     Founded(String),
 }
 
-/// What this server, `own` by ID, does about founding a cluster of `expect` servers.
+/// Returns the next step of this server, `own` by ID, toward a cluster of `expect` servers.
 pub fn plan(own: &str, expect: u32, known: &[KnownServer]) -> Step {
-    // Servers that expect another number mean another cluster, or a mistake.
-    let takes_part = |server: &&KnownServer| server.expect == expect || server.expect == 0;
-    let mut set: Vec<KnownServer> = known.iter().filter(takes_part).cloned().collect();
+    // A server that expects another number belongs to another cluster, or is misconfigured.
+    let is_candidate = |server: &&KnownServer| server.expect == expect || server.expect == 0;
+    let mut set: Vec<KnownServer> = known.iter().filter(is_candidate).cloned().collect();
     let first = set.iter().filter(|server| server.expect == expect).map(|server| &*server.id).min();
     if set.len() < expect as usize || first != Some(own) {
         return Step::Wait;
     }
-    // Those that expect it first, then by ID: the same choice whoever looks.
+    // Servers that expect this number first, then by ID: every server makes the same choice.
     set.sort_by(|a, b| (a.expect == 0, &a.id).cmp(&(b.expect == 0, &b.id)));
     set.truncate(expect as usize);
     Step::Found(set)
 }
 
-/// Founds the cluster once enough servers are known, unless another one takes this server in first.
+/// Founds the cluster once enough servers are known, unless another cluster adds this server first.
 pub async fn run(server: Arc<Server>, own: String, expect: u32, shutdown: CancellationToken) {
     let mut known = server.peers().servers.changes();
-    let mut told = String::new();
+    let mut last_reason = String::new();
     while !server.consensus().has_data() {
         let servers = known.borrow_and_update().clone();
         match attempt(&server, &own, expect, &servers).await {
@@ -78,21 +78,22 @@ pub async fn run(server: Arc<Server>, own: String, expect: u32, shutdown: Cancel
             }
             Err(error) => {
                 let reason = error.to_string();
-                if reason != told {
+                if reason != last_reason {
                     tracing::warn!(target: "agent.server", error = reason, "not bootstrapped yet");
-                    told = reason;
+                    last_reason = reason;
                 }
             }
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = known.changed() => {}
-            () = sleep(RETRY) => {}
+            () = sleep(RETRY_INTERVAL) => {}
         }
     }
 }
 
-/// Founds the cluster if it is this server's turn; answers whose cluster it is.
+/// Founds the cluster if this server initiates. Returns the names of its servers, or `None` when
+/// this server has to wait.
 pub(super) async fn attempt(
     server: &Server,
     own: &str,
@@ -123,12 +124,12 @@ async fn found(server: &Server, own: &str, set: &[KnownServer]) -> Result<(), Fo
     }
     let request = v1::FoundRequest { protocol_version: PROTOCOL_VERSION, servers };
     for other in set.iter().filter(|other| other.id != own) {
-        ask(server, other, request.clone()).await?;
+        request_found(server, other, request.clone()).await?;
     }
     Ok(server.consensus().found(&peers).await?)
 }
 
-/// Makes sure that no known server has data, whatever number it expects.
+/// Checks that no known server has data, whatever number it expects.
 async fn all_are_new(server: &Server, own: &str, known: &[KnownServer]) -> Result<(), FoundError> {
     for other in known.iter().filter(|other| other.id != own) {
         let standing = call(server, other, async |mut peer| {
@@ -141,7 +142,7 @@ async fn all_are_new(server: &Server, own: &str, known: &[KnownServer]) -> Resul
     Ok(())
 }
 
-async fn ask(
+async fn request_found(
     server: &Server,
     other: &KnownServer,
     request: v1::FoundRequest,

@@ -1,7 +1,8 @@
-//! A leader's duty: the network coordinates that gossip has learned become the catalog's.
+//! Leader duty: copies the network coordinates that gossip has computed to the catalog.
 //!
-//! The leader hears every member's coordinate with the answer to its probe, so clients need not send
-//! theirs. Only what has moved is written: coordinates never rest, and every write is a log entry.
+//! The leader receives every member's coordinate with the ack of its probe, so clients need not
+//! send theirs. Only moved coordinates are written: they change constantly, and every write is a
+//! log entry.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 
-/// Between two rounds.
-const PERIOD: Duration = Duration::from_secs(15);
-/// A move of less than this is not written, in seconds.
-const STILL: f64 = 0.000_1;
-/// Coordinates in one command.
-const BATCH: usize = 512;
+/// Interval of the rounds.
+const WRITE_INTERVAL: Duration = Duration::from_secs(15);
+/// A smaller move is not written, in seconds.
+const MIN_MOVE_SECONDS: f64 = 0.000_1;
+/// The most coordinates in one command.
+const MAX_BATCH: usize = 512;
 
-/// Writes coordinates until this server leads no more.
+/// Writes coordinates until `until`, which ends when this server no longer leads.
 pub async fn run(server: Arc<Server>, pool: Pool, until: CancellationToken) {
     loop {
-        for batch in moved(&server.store().snapshot(), &pool).chunks(BATCH) {
+        for batch in moved(&server.store().snapshot(), &pool).chunks(MAX_BATCH) {
             let command = Command::Coordinate(CoordinateCommand::Update(batch.to_vec()));
             if let Err(error) = server.propose(command).await {
                 tracing::debug!(%error, "coordinates are written later");
@@ -37,7 +38,7 @@ pub async fn run(server: Arc<Server>, pool: Pool, until: CancellationToken) {
         }
         tokio::select! {
             () = until.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(WRITE_INTERVAL) => {}
         }
     }
 }
@@ -64,7 +65,7 @@ fn has_moved(before: &Coordinate, after: &Coordinate) -> bool {
         (before.height - after.height).abs(),
         (before.adjustment - after.adjustment).abs(),
     ];
-    before.vec.len() != after.vec.len() || changes.iter().any(|change| *change > STILL)
+    before.vec.len() != after.vec.len() || changes.iter().any(|change| *change > MIN_MOVE_SECONDS)
 }
 
 #[cfg(test)]

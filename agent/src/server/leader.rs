@@ -1,8 +1,7 @@
-//! What only the leader does: each duty begins when this server begins to lead and ends when it
-//! stops.
+//! Leader duties: each starts when this server gains leadership and stops when it loses it.
 //!
-//! INVARIANT: duties are level-triggered and may overlap with those of a deposed leader for a
-//! moment: whatever they decide is proposed, and the log decides.
+//! INVARIANT: duties are level-triggered and may briefly overlap with those of a deposed leader:
+//! their decisions are only proposals, and the log decides.
 
 use std::sync::Arc;
 
@@ -11,20 +10,20 @@ use lictor_runtime::Tasks;
 use super::Server;
 use crate::telemetry::metrics;
 
-/// Runs `begin` whenever this server begins to lead, until shutdown of `tasks`; what it starts ends
-/// with the leadership. Duties are started so that they begin again after a panic: a leader never
-/// goes on without one of them.
+/// Runs `begin` whenever this server gains leadership, until shutdown of `tasks`; the tasks that it
+/// starts end with the leadership. Duties restart after a panic, so a leader never continues
+/// without one of them.
 pub async fn run(server: Arc<Server>, begin: impl Fn(&Tasks), tasks: Tasks) {
     let (mut leader, shutdown) = (server.consensus().leader(), tasks.shutdown().clone());
     loop {
         let elected = leader.wait_for(|now| now.as_ref().is_some_and(|now| now.is_self));
-        // Lets go of the value, which no task may hold while it waits.
+        // Releases the borrowed value, which no task may hold while it waits.
         let elected = async { elected.await.map(|now| now.as_ref().map(|now| now.term)) };
         let term = tokio::select! {
             () = shutdown.cancelled() => return,
             elected = elected => match elected {
                 Ok(term) => term,
-                // Consensus ended, which it reports itself.
+                // Consensus stopped, and reports that itself.
                 Err(_) => return shutdown.cancelled().await,
             },
         };

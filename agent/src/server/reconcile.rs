@@ -1,7 +1,7 @@
-//! Leader duty: members of the LAN pool appear in the catalog with the check `serfHealth`, servers
-//! with the service `consul`; who leaves is removed, who fails is critical.
+//! Leader duty: registers the members of the LAN pool in the catalog with the check `serfHealth`,
+//! and servers with the service `consul`. A failed member turns critical; one that left is removed.
 //!
-//! [`plan`] is pure; [`run`] carries it out while this server leads.
+//! [`plan`] is pure; [`run`] applies it while this server leads.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,20 +31,20 @@ use tokio_util::sync::CancellationToken;
 use super::{Server, ServerError};
 use crate::telemetry::metrics;
 
-const INTERVAL: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_secs(1);
-/// A node that gossip does not know is critical after this long: its agent was dead when the
-/// servers last started, and nobody has heard of it since.
-const ABSENT_CRITICAL: Duration = Duration::from_secs(60);
-/// And it is gone after this long.
-const ABSENT_GONE: Duration = Duration::from_secs(3600);
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// A node that is not in the pool turns critical after this time: its agent was dead when the
+/// servers last started, and has not joined since.
+const ABSENT_CRITICAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A node that is not in the pool is removed after this time.
+const ABSENT_REMOVAL_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What an alive and a dead agent's check say. COMPAT: the texts are Consul's.
+/// Outputs of the check of an alive and of a failed agent. COMPAT: the texts are Consul's.
 const ALIVE: &str = "Agent alive and reachable";
 const DEAD: &str = "Agent not live or unreachable";
 
-/// What the catalog lacks to say about its nodes what gossip says. `absent` tells how long this
-/// leader has not seen a node among the members.
+/// Returns the commands that make the catalog's nodes follow the members of the pool. `absent`
+/// returns how long this leader has not seen a node among the members.
 pub fn plan(
     members: &[Member],
     catalog: &Catalog,
@@ -61,9 +61,9 @@ pub fn plan(
         }
         let Some(check) = catalog.check(&node.name, SERF_CHECK_ID) else { continue };
         let absent = absent(&key);
-        if absent >= ABSENT_GONE {
+        if absent >= ABSENT_REMOVAL_TIMEOUT {
             commands.push(deregister(&node.name));
-        } else if absent >= ABSENT_CRITICAL && check.status != CheckStatus::Critical {
+        } else if absent >= ABSENT_CRITICAL_TIMEOUT && check.status != CheckStatus::Critical {
             let check = serf_check(&node.name, false);
             commands.push(Command::Register(Box::new(RegisterRequest {
                 node: node.name.clone(),
@@ -80,7 +80,7 @@ fn step(member: &Member, catalog: &Catalog) -> Option<Command> {
     let name = NodeName::from(member.name.as_str());
     match member.status {
         MemberStatus::Alive => register(member, catalog, true),
-        // Who never was in the catalog need not be there to be critical.
+        // A failed member that was never in the catalog is not registered.
         MemberStatus::Failed => {
             catalog.node(&name)?;
             register(member, catalog, false)
@@ -89,7 +89,7 @@ fn step(member: &Member, catalog: &Catalog) -> Option<Command> {
         MemberStatus::Left => {
             let node = catalog.node(&name)?;
             catalog.check(&name, SERF_CHECK_ID)?;
-            // The name may be another agent's by now.
+            // Another agent may use the name by now.
             (node.id.is_empty() || node.id == member.node_id()).then(|| deregister(&name))
         }
     }
@@ -119,7 +119,7 @@ fn register(member: &Member, catalog: &Catalog, alive: bool) -> Option<Command> 
         tagged_addresses: tagged.map(|tag| (tag, address.to_string())).into(),
         service,
         check: Some(check),
-        // The node is its agent's own to describe.
+        // The node's agent is the authority for its description.
         skip_node_update: true,
         ..RegisterRequest::default()
     })))
@@ -152,7 +152,7 @@ fn serf_check(node: &NodeName, alive: bool) -> HealthCheck {
     }
 }
 
-/// Since when this leader has not seen a node among the members.
+/// The times since which this leader has not seen a node among the members.
 #[derive(Default)]
 struct Absences(HashMap<Folded<NodeName>, Instant>);
 
@@ -173,7 +173,7 @@ impl Absences {
     }
 }
 
-/// Keeps the catalog at what `members` say, until `until`.
+/// Makes the catalog follow `members` until `until`, which ends when this server no longer leads.
 pub async fn run(
     server: Arc<Server>,
     mut members: watch::Receiver<Arc<Vec<Member>>>,
@@ -187,11 +187,11 @@ pub async fn run(
         let commands = plan(&current, &state.catalog, |node| absences.of(node));
         let work = async {
             let started = std::time::Instant::now();
-            let carried_out = carry_out(&server, commands).await;
+            let applied = apply(&server, commands).await;
             metrics::LEADER_RECONCILE.observe_since(started);
-            let pause = match carried_out {
-                Ok(()) => INTERVAL,
-                Err(_) => RETRY,
+            let pause = match applied {
+                Ok(()) => RECONCILE_INTERVAL,
+                Err(_) => RETRY_INTERVAL,
             };
             // The sender is the pool: it outlives the leader's duties.
             if let Ok(Err(_)) = timeout(pause, members.changed()).await {
@@ -205,7 +205,7 @@ pub async fn run(
     }
 }
 
-async fn carry_out(server: &Server, commands: Vec<Command>) -> Result<(), ServerError> {
+async fn apply(server: &Server, commands: Vec<Command>) -> Result<(), ServerError> {
     for command in commands {
         let (node, what) = match &command {
             Command::Register(request) => {
@@ -314,9 +314,9 @@ mod tests {
         reconciled(&mut state, &[member("c1", "node", MemberStatus::Alive)], Duration::ZERO);
         reconciled(&mut state, &[], Duration::from_secs(5));
         assert_eq!(status(&state, "c1"), Some(CheckStatus::Passing));
-        reconciled(&mut state, &[], ABSENT_CRITICAL);
+        reconciled(&mut state, &[], ABSENT_CRITICAL_TIMEOUT);
         assert_eq!(status(&state, "c1"), Some(CheckStatus::Critical));
-        reconciled(&mut state, &[], ABSENT_GONE);
+        reconciled(&mut state, &[], ABSENT_REMOVAL_TIMEOUT);
         assert!(state.catalog.node("c1").is_none());
     }
 
@@ -330,7 +330,7 @@ mod tests {
         };
         let command = Command::Register(Box::new(external));
         fsm::apply(&mut state, 1, command, &mut Touched::default());
-        assert_eq!(reconciled(&mut state, &[], ABSENT_GONE), 0);
+        assert_eq!(reconciled(&mut state, &[], ABSENT_REMOVAL_TIMEOUT), 0);
         assert!(state.catalog.node("external").is_some());
     }
 }

@@ -1,7 +1,8 @@
-//! The leader, when it is another server: proposing to it and asking how far a read must be.
+//! Calls to the leader when it is another server: proposals, read indexes, session renewals.
 //!
-//! INVARIANT: what surely changed nothing is [`ConsensusError::NoLeader`] and may be tried again;
-//! what may have changed something is [`ConsensusError::LeadershipLost`] and never is.
+//! INVARIANT: a call that certainly changed nothing fails with [`ConsensusError::NoLeader`] and may
+//! be retried; one that may have changed something fails with [`ConsensusError::LeadershipLost`]
+//! and is never retried.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,17 +17,16 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-/// How long the leader may take over a proposal. It gives up by itself after thirty seconds.
+/// Timeout of a proposal. The leader itself gives up after thirty seconds.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(31);
-/// How long it may take over a read index: an election, and it is another's turn.
+/// Timeout of a read index: within it an election may have replaced the leader.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long it may take to remove a server.
+/// Timeout of the removal of a server.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Client = PeerClient<Connection>;
 
-/// Calls to whoever leads.
+/// Calls to the current leader.
 pub(super) struct RemoteLeader {
     peers: PeerDirectory,
     default: Rounds<Result<u64, ConsensusError>>,
@@ -42,10 +42,10 @@ impl RemoteLeader {
         &self.peers
     }
 
-    /// Has the leader commit an encoded command.
+    /// Forwards an encoded command to the leader and returns its result.
     ///
     /// # Errors
-    /// [`ConsensusError`].
+    /// [`ConsensusError`]; see the module's invariant.
     pub(super) async fn propose(
         &self,
         leader: &Leader,
@@ -66,8 +66,7 @@ impl RemoteLeader {
         Ok(Committed { index: response.index, response: decoded })
     }
 
-    /// The log index that a read must have applied. Everybody who asks at the same time shares one
-    /// call.
+    /// Returns the log index that a read must have applied. Concurrent callers share one call.
     ///
     /// # Errors
     /// [`ConsensusError`]; nothing was changed.
@@ -78,10 +77,10 @@ impl RemoteLeader {
     ) -> Result<u64, ConsensusError> {
         let quorum = consistency == Consistency::Consistent;
         let rounds = if quorum { &self.consistent } else { &self.default };
-        rounds.join(|| self.ask_read_index(leader.address, quorum)).await
+        rounds.join(|| self.fetch_read_index(leader.address, quorum)).await
     }
 
-    async fn ask_read_index(
+    async fn fetch_read_index(
         &self,
         address: SocketAddr,
         quorum: bool,
@@ -101,11 +100,11 @@ impl RemoteLeader {
         }
     }
 
-    /// Has the leader start a session's TTL again; false when there is no such session. It may be
-    /// asked twice, so what fails in between counts as not done.
+    /// Forwards a session's renewal to the leader. Returns false when there is no such session.
+    /// Renewing is idempotent, so every failure may be retried.
     ///
     /// # Errors
-    /// [`ConsensusError::NoLeader`].
+    /// [`ConsensusError::NoLeader`] when the call failed.
     pub(super) async fn renew_session(
         &self,
         leader: &Leader,
@@ -127,10 +126,10 @@ impl RemoteLeader {
         }
     }
 
-    /// Has the leader take a server out.
+    /// Forwards the removal of a server to the leader.
     ///
     /// # Errors
-    /// [`ConsensusError`].
+    /// [`ConsensusError`]; see the module's invariant.
     pub(super) async fn remove(&self, leader: &Leader, server: &str) -> Result<(), ConsensusError> {
         let id = Uuid::parse_str(server);
         let id = id.map_err(|_| ConsensusError::Refused("server ID is not a UUID".to_owned()))?;

@@ -1,15 +1,15 @@
-//! Leader duty: sessions that nobody renews end, and lock-delays end.
+//! Leader duty: expires sessions whose TTL is not renewed, and lock-delays.
 //!
-//! The clocks are in the leader's memory only, run on tokio's monotonic clock, and follow the
-//! state: a session that appears gets twice its TTL, a lock-delay its length. What has run out is
-//! proposed, and ends when that is committed; nothing rests on the time of day, or on two servers
-//! agreeing about time.
+//! The clocks exist in the leader's memory only, run on tokio's monotonic clock, and follow the
+//! state: a new session gets twice its TTL, a new lock-delay its length. Expirations are proposed
+//! and take effect when committed; nothing depends on the time of day, or on two servers agreeing
+//! about time.
 //!
-//! Safe side: a new leader does not know how much of a time had passed, so it starts every clock
-//! from its full length. After a change of leader a session lives longer than it must and a lock is
-//! refused longer than it must; a session never ends early, and a lock-delay is never cut short. A
-//! lock-delay is a row of the state, so that an acquire which is in the log behind the loss of the
-//! lock meets it, whoever leads by then.
+//! Safe side: a new leader cannot know how much of a duration has passed, so it starts every clock
+//! from the full length. After a change of leader, sessions may live longer and locks may be
+//! refused longer than necessary; a session never ends early, and a lock-delay is never cut short.
+//! A lock-delay is a row of the state, so an acquire that follows the loss of the lock in the log
+//! is subject to it under any leader.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,17 +25,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Server, ServerError};
 use crate::telemetry::metrics;
 
-/// A session ends after this many TTLs without renewal; COMPAT: as in Consul, so that a client that
-/// renews once per TTL never loses it to a delay.
-const TTLS: u32 = 2;
-/// Changes of sessions are followed at most this often, so that many at once cost one pass.
-const PACE: Duration = Duration::from_millis(50);
-/// The pause after a proposal that failed.
-const RETRY: Duration = Duration::from_secs(1);
-/// The most ends in one proposal.
-const BATCH: usize = 512;
+/// A session expires after this many TTLs without renewal. COMPAT: as in Consul, so that a client
+/// that renews once per TTL never loses its session to a delay.
+const TTL_MULTIPLIER: u32 = 2;
+/// The least time between two passes, so that a burst of session changes costs one pass.
+const MIN_PASS_INTERVAL: Duration = Duration::from_millis(50);
+/// Pause after a failed proposal.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The most expired sessions, and the most expired lock-delays, in one proposal.
+const MAX_BATCH: usize = 512;
 
-/// When sessions and lock-delays end, as this leader counts it.
+/// When sessions and lock-delays expire, as measured by this leader.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     sessions: BTreeMap<String, Clock>,
@@ -49,20 +49,20 @@ struct Clock {
     /// Raft index of the session's creation.
     created: u64,
     end: Instant,
-    /// The session's end is being proposed; it can no longer be renewed.
+    /// Whether its expiration is being proposed; the session can no longer be renewed.
     ending: bool,
 }
 
 impl Clock {
-    /// The whole time of a session; `None` for one without a TTL.
+    /// Starts a session's clock at the full length; `None` for a session without a TTL.
     fn start(session: &Session, now: Instant) -> Option<Self> {
-        let end = now + session.lifetime()? * TTLS;
+        let end = now + session.lifetime()? * TTL_MULTIPLIER;
         Some(Self { created: session.create_index, end, ending: false })
     }
 }
 
 impl Clocks {
-    /// Starts the clocks of what is new and stops those of what is gone.
+    /// Starts the clocks of new sessions and lock-delays, and stops those of removed ones.
     fn follow(&mut self, state: &State, now: Instant) {
         self.sessions.retain(|id, clock| {
             state.sessions.get(id).is_some_and(|session| session.create_index == clock.created)
@@ -82,7 +82,7 @@ impl Clocks {
         }
     }
 
-    /// Starts a session's clock again; false when it has run out.
+    /// Restarts a session's clock. Returns false when the session has expired.
     pub(super) fn renew(&mut self, session: &Session, now: Instant) -> bool {
         let known = self.sessions.get(&session.id);
         if known.is_some_and(|clock| clock.ending && clock.created == session.create_index) {
@@ -94,24 +94,24 @@ impl Clocks {
         true
     }
 
-    /// What has run out, to be proposed; and when to look again for the rest.
+    /// Returns what has expired, to be proposed, and when the next clock runs out.
     fn due(&mut self, now: Instant) -> (Expired, Option<Instant>) {
         let mut expired = Expired::default();
         for (id, clock) in
-            self.sessions.iter_mut().filter(|(_, clock)| clock.end <= now).take(BATCH)
+            self.sessions.iter_mut().filter(|(_, clock)| clock.end <= now).take(MAX_BATCH)
         {
             clock.ending = true;
             expired.sessions.push((id.clone(), clock.created));
         }
-        let delays = self.delays.iter().filter(|(_, end)| **end <= now).take(BATCH);
+        let delays = self.delays.iter().filter(|(_, end)| **end <= now).take(MAX_BATCH);
         expired.delays.extend(delays.map(|((key, since), _)| (key.to_string(), *since)));
         let ends = self.sessions.values().map(|clock| clock.end);
         (expired, ends.chain(self.delays.values().copied()).min())
     }
 }
 
-/// Ends what has run out while this server leads: start it when leadership begins, which starts
-/// every clock anew, and cancel it when leadership ends.
+/// Expires sessions and lock-delays while this server leads. The caller starts it when leadership
+/// begins, which restarts every clock, and cancels it when leadership ends.
 pub async fn run(server: Arc<Server>, until: CancellationToken) {
     *server.clocks() = Clocks::default();
     tokio::select! {
@@ -144,13 +144,13 @@ async fn follow(server: &Server) {
             }
         };
         tokio::select! {
-            () = waiter.changed() => sleep(PACE).await,
+            () = waiter.changed() => sleep(MIN_PASS_INTERVAL).await,
             () = timer => {}
         }
     }
 }
 
-/// Proposes what has run out. Whether or not that succeeds, the next pass sees what is left.
+/// Proposes expirations. Whether or not that succeeds, the next pass handles the rest.
 async fn end(server: &Server, expired: Expired) {
     let (sessions, delays) = (expired.sessions.len(), expired.delays.len());
     #[cfg(test)]
@@ -164,22 +164,22 @@ async fn end(server: &Server, expired: Expired) {
         }
         Err(error) => {
             tracing::warn!(target: "agent.server", sessions, %error, "failed to end sessions, trying again");
-            sleep(RETRY).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 }
 
 impl Server {
-    /// Returns how many sessions end unless they are renewed, as this leader counts it.
+    /// Returns the number of sessions with a running TTL on this leader.
     pub fn active_ttls(&self) -> usize {
         if self.is_leader() { self.clocks().sessions.len() } else { 0 }
     }
 
-    /// Renews a session's TTL, at the leader, and nothing is written. `None` when there is no such
-    /// session, or when its time was over.
+    /// Renews a session's TTL at the leader; writes nothing to the log. Returns `None` when the
+    /// session does not exist or has expired.
     ///
     /// # Errors
-    /// [`ServerError`].
+    /// [`ServerError`]; the session may have been renewed.
     pub async fn renew_session(&self, id: &str) -> Result<Option<Arc<Session>>, ServerError> {
         let started = std::time::Instant::now();
         let renew = || async {
@@ -193,17 +193,18 @@ impl Server {
         if !renewed? {
             return Ok(None);
         }
-        // A follower may not have heard of the session yet.
+        // A follower may not have applied the session's creation yet.
         self.barrier(Consistency::Default).await?;
         Ok(self.store.snapshot().sessions.get(id).cloned())
     }
 
-    /// Renews a session's TTL on this server, which must lead; false when there is no such session.
+    /// Renews a session's TTL on this server, which must lead. Returns false when there is no such
+    /// session.
     ///
     /// # Errors
     /// [`ConsensusError::NoLeader`] when this server does not lead.
     pub(crate) async fn renew_here(&self, id: &str) -> Result<bool, ConsensusError> {
-        // A leader that others have deposed must not say that a session lives.
+        // A deposed leader must not report a session as alive.
         self.consensus.barrier(Consistency::Default).await?;
         if !self.is_leader() {
             return Err(ConsensusError::NoLeader);

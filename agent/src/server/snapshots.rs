@@ -1,8 +1,8 @@
-//! Saving the whole state as an archive, putting an archive in force, and saving on schedule.
+//! Saving the whole state as an archive, restoring an archive, and saving on schedule.
 //!
-//! A restore is verified completely before anything changes; then it goes through the log in parts
-//! that come into force together ([`lictor_core::fsm::restore`]), so all servers get it. It changes
-//! neither Raft's log and membership nor who leads.
+//! A restore is verified completely before anything changes. It is replicated through the log in
+//! parts that are applied together ([`lictor_core::fsm::restore`]), so every server receives it.
+//! Raft's log, membership and leadership stay as they are.
 
 mod schedule;
 
@@ -21,25 +21,25 @@ use super::{Server, ServerError};
 use crate::archive::{self, Archive, ArchiveError, Member};
 pub use schedule::run;
 
-/// Bytes in one log entry of a restore: small beside what one message between servers may hold.
+/// Bytes in one log entry of a restore; far below the limit of a message between servers.
 const PART_BYTES: usize = 512 << 10;
 
 /// Why a state was not saved or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The servers cannot or will not.
+    /// The servers failed or rejected the request.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The archive cannot be made or used.
+    /// The archive cannot be written or is invalid.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
 }
 
 impl Server {
-    /// Saves the replicated state, as fresh as asked, as an archive.
+    /// Saves the replicated state as an archive, as fresh as the requested consistency.
     ///
     /// # Errors
-    /// [`SnapshotError`].
+    /// [`SnapshotError`]; nothing was saved.
     pub async fn save(
         &self,
         consistency: Consistency,
@@ -55,17 +55,17 @@ impl Server {
         let servers = servers.collect();
         let (term, now) = (self.consensus().term(), unix_millis());
         let index = state.index;
-        // Encoding and compressing take a core for a second per 50 MB or so.
+        // Encoding and compressing occupy a core for about one second per 50 MB.
         let packed = task::spawn_blocking(move || archive::pack(&state, term, servers, now)).await;
         let archive = packed.map_err(|panic| ArchiveError::Read(io::Error::other(panic)))??;
         Ok((self.meta(consistency, index), archive))
     }
 
-    /// Puts the state in an archive in force on every server. When it fails, nothing has changed,
-    /// except after [`ServerError::LeadershipLost`]: the caller has to look.
+    /// Restores the state of an archive on every server.
     ///
     /// # Errors
-    /// [`SnapshotError`].
+    /// [`SnapshotError`]; nothing was changed, except after [`ServerError::LeadershipLost`]: the
+    /// caller must read the state.
     pub async fn restore(&self, archive: Bytes) -> Result<(), SnapshotError> {
         let unpacked = task::spawn_blocking(move || archive::unpack(&archive[..])).await;
         let unpacked = unpacked.map_err(|panic| ArchiveError::Read(io::Error::other(panic)))??;

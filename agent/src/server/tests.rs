@@ -108,7 +108,7 @@ impl Cluster {
         self.directory.replace(self.members.iter().map(|member| member.known.clone()).collect());
     }
 
-    /// The leader's place, once everybody agrees on it.
+    /// Waits until all servers agree on the leader and returns its place.
     async fn leader(&self) -> usize {
         let agreed = async {
             loop {

@@ -4,8 +4,7 @@
 use lictor_config::runtime::Log;
 use lictor_runtime::log::{self, Format, LogHandle, Output, StartError};
 
-/// Where the crates' lines stand in Consul's log. A crate behind its own name keeps the name that
-/// its lines have always had.
+/// The component of Consul's log for each crate's lines.
 const COMPONENTS: &[(&str, &str)] = &[
     ("lictor::", "agent."),
     ("lictor_config", "agent.config"),
@@ -19,23 +18,23 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("lictor_transport", "agent.rpc"),
 ];
 
-/// Starts logging for this process. Called once, before the agent starts. The handle is kept until
-/// the process ends.
+/// Starts logging for this process. Called once, before the agent starts. The caller holds the
+/// handle until the process exits.
 ///
 /// # Errors
-/// [`StartError`]: something in this process logs already.
+/// [`StartError`]: logging has already been started in this process.
 pub fn start(log: &Log) -> Result<LogHandle, StartError> {
     let format = if log.json { Format::FlatJson } else { Format::Component(COMPONENTS) };
     log::start(&filter(&log.level), format, Output::Stdout)
 }
 
-/// Returns what is logged at `level`: our own lines, and the libraries' only from warnings up.
+/// Returns the filter for `level`: all of our own lines, and the libraries' from warnings up.
 pub fn filter(level: &str) -> String {
     let libraries = if level == "error" { "error" } else { "warn" };
-    // A target stands for those that begin with it, too: "lictor" for each of our crates.
+    // A target also matches those that begin with it: "lictor" covers each of our crates.
     let ours = ["lictor", "agent", "connect"];
     let directives: String = ours.iter().map(|target| format!(",{target}={level}")).collect();
-    // openraft and the gossip engine report what their wrappers say once, many times over.
+    // openraft and the gossip engine repeat many times what their wrappers log once.
     let engines = if matches!(level, "debug" | "trace") { "warn" } else { "off" };
     format!(
         "{libraries},openraft=off,tower=off,serf_core={engines},memberlist_core={engines},memberlist_net={engines}{directives}"

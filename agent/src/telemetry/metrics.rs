@@ -1,11 +1,11 @@
-//! The agent's metrics: the one table of their names, and how the configuration says to show them.
+//! The agent's metrics: the one table of their names, and their configured output.
 //!
-//! Names are Consul's where its documentation has the thing (Consul "Telemetry", "Key metrics"), so
-//! that dashboards work; `lictor.` begins those that Consul does not have. To add one, add a row
-//! and count with its handle. `agent/METRICS.md` is made from the table.
+//! Names are Consul's where its documentation has the metric (Consul "Telemetry", "Key metrics"),
+//! so that dashboards work; metrics that Consul does not have begin with `lictor.`. To add one, add
+//! a row and count with its handle. `agent/METRICS.md` is generated from the table.
 //!
-//! INVARIANT: every row is counted where its meaning says; there are no rows that stay 0 for the
-//! sake of a dashboard. Labels never hold what clients choose.
+//! INVARIANT: every row is counted as its help text states; no row stays 0 for the sake of a
+//! dashboard. Labels never hold values that clients choose.
 
 mod table;
 
@@ -19,10 +19,10 @@ use lictor_runtime::metrics::{
 
 pub use self::table::*;
 
-/// The metrics of this process. Several agents of one process, as in tests, count together.
+/// The metrics of this process, shared by all of its agents (tests start several).
 pub static REGISTRY: Registry = Registry::new(TABLE);
 
-/// Returns how a configuration says to show metrics.
+/// Returns the output settings of a configuration.
 pub fn settings(config: &RuntimeConfig) -> Settings {
     let telemetry = &config.telemetry;
     let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
@@ -42,12 +42,12 @@ pub fn settings(config: &RuntimeConfig) -> Settings {
 #[derive(Debug)]
 pub struct Receivers {
     receivers: Vec<(String, Dialect)>,
-    /// When the window began that was sent last, in Unix seconds.
+    /// Start of the window that was sent last, in Unix seconds.
     sent: Option<u64>,
 }
 
 impl Receivers {
-    /// Returns those of a configuration.
+    /// Returns the receivers of a configuration.
     pub fn new(telemetry: &Telemetry) -> Self {
         let statsd = telemetry.statsd_address.clone().map(|address| (address, Dialect::Statsd));
         let tags = telemetry.dogstatsd_tags.clone();
@@ -56,13 +56,13 @@ impl Receivers {
         Self { receivers: statsd.into_iter().chain(dogstatsd).collect(), sent: None }
     }
 
-    /// Returns whether there are none.
+    /// Returns whether no receiver is configured.
     pub fn is_empty(&self) -> bool {
         self.receivers.is_empty()
     }
 
-    /// Sends each the gauges, and what was counted in the window that was closed last unless it
-    /// was sent before.
+    /// Sends the gauges to each receiver, with the readings of the last closed window unless they
+    /// were sent before.
     pub async fn send(&mut self, settings: &Settings, now: SystemTime) {
         let window = REGISTRY.close_window(now);
         let window =

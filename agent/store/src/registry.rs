@@ -1,7 +1,8 @@
-//! Waiters by topic.
+//! Registers the waiters of blocking queries by topic, and wakes them.
 //!
 //! INVARIANT: a waiter that registered before a topic was touched is woken; a wake-up is never
-//! lost. Waking costs O(length of the key) per written key, however many prefixes are watched.
+//! lost. Waking costs O(length of the key) per written key, independent of the number of watched
+//! prefixes.
 
 use std::{
     collections::HashMap,
@@ -95,7 +96,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // A panic while the table was locked cannot leave it half-changed: each step is one insert
+        // A panic while the table was locked cannot leave it inconsistent: each step is one insert
         // or remove.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +106,7 @@ impl Waiter {
     /// Waits until one of the topics is touched after registration.
     ///
     /// # Cancel safety
-    /// Cancel-safe: a wake-up that was not yet observed stays stored.
+    /// Cancel-safe: a wake-up that was not yet observed is stored.
     pub async fn changed(&self) {
         self.notify.notified().await;
     }

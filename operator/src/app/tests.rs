@@ -1,4 +1,4 @@
-//! What a panic does to an operator that leads.
+//! A leader whose task panics releases the lease and ends.
 
 use std::sync::Mutex;
 
@@ -11,8 +11,8 @@ use crate::controllers::api_server;
 
 #[tokio::test]
 async fn a_pod_controller_that_panics_gives_up_the_lease_and_ends_the_operator() {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let (leases, config) = (Arc::clone(&asked), Config::for_tests());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (leases, config) = (Arc::clone(&requests), Config::for_tests());
     let identity = config.pod_name.clone();
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
@@ -37,9 +37,9 @@ async fn a_pod_controller_that_panics_gives_up_the_lease_and_ends_the_operator()
     let led = lead(&context.client, &context.config, &tasks, &stop, begin).await;
     let failed = led.unwrap_err();
     assert_eq!(failed.to_string(), "task \"controllers.pods\" panicked: planted");
-    let asked = asked.lock().unwrap().clone();
-    assert_eq!(asked[..2], [Method::GET, Method::POST], "the lease is taken");
-    assert_eq!(asked[asked.len() - 1], Method::PUT, "and given up");
-    assert!(!stop.is_cancelled(), "nobody asked for the end");
+    let requests = requests.lock().unwrap().clone();
+    assert_eq!(requests[..2], [Method::GET, Method::POST], "the lease is acquired");
+    assert_eq!(requests[requests.len() - 1], Method::PUT, "and released");
+    assert!(!stop.is_cancelled(), "no signal requested the end");
     assert!(tasks.stop(Duration::from_secs(5)).await.is_empty());
 }

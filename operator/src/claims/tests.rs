@@ -121,11 +121,11 @@ fn a_name_from_an_annotation_alone_is_refused() {
 fn a_name_outlives_its_pods() {
     let start = Instant::now();
     let mut ownership = Ownership::default();
-    ownership.saw("web", "shop", start);
+    ownership.record("web", "shop", start);
     let services = [Arc::new(service("web", json!({})))];
     let later = start + OWNERSHIP_TTL * 100;
     assert_eq!(ownership.owners(&services, later), owned_by("shop"), "the Service is still there");
-    ownership.saw("web", "shop", later);
+    ownership.record("web", "shop", later);
     assert_eq!(ownership.owners(&[], later + OWNERSHIP_TTL / 2), owned_by("shop"));
     assert_eq!(ownership.owners(&[], later + OWNERSHIP_TTL), Owners::new());
 }

@@ -1,4 +1,4 @@
-//! An API server for tests: answers each request as a function says.
+//! An API server for tests: a function returns the response to each request.
 
 use std::sync::Arc;
 
@@ -17,24 +17,25 @@ use crate::{
     servers::memory::MemoryServers,
 };
 
-struct Answers<F>(F);
+struct Responses<F>(F);
 
-impl<F: Fn(&Request<Incoming>) -> (u16, Value) + Send + Sync + 'static> Handler for Answers<F> {
-    async fn answer(&self, request: Request<Incoming>) -> net::Answer {
+impl<F: Fn(&Request<Incoming>) -> (u16, Value) + Send + Sync + 'static> Handler for Responses<F> {
+    async fn respond(&self, request: Request<Incoming>) -> net::HttpResponse {
         let (status, body) = (self.0)(&request);
         net::text(StatusCode::from_u16(status).unwrap(), body.to_string())
     }
 }
 
-/// Starts an API server on a free port; returns what a controller is given that talks to it. The
-/// server ends with the guard.
+/// Starts an API server on a free port; returns a controller's context that uses it. The server
+/// ends with the guard.
 pub(crate) async fn context(
-    answer: impl Fn(&Request<Incoming>) -> (u16, Value) + Send + Sync + 'static,
+    respond: impl Fn(&Request<Incoming>) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Arc<Context<MemoryServers>>, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(net::serve(listener, None, Arc::new(Answers(answer)), Tasks::until(stop.clone())));
+    let handler = Arc::new(Responses(respond));
+    tokio::spawn(net::serve(listener, None, handler, Tasks::until(stop.clone())));
     let client = Client::try_from(kube::Config::new(uri)).unwrap();
     let context = Context::new(client, Arc::new(Config::for_tests()), MemoryServers::default());
     (Arc::new(context), stop.drop_guard())

@@ -1,9 +1,9 @@
-//! ServiceIntentions objects into `service-intentions` config entries.
+//! Syncs ServiceIntentions objects to `service-intentions` config entries.
 //!
-//! One destination has one owner: an entry made elsewhere is not overwritten (unless the object
-//! says `migrate-entry`), and of two objects for one destination the first keeps it; the other
-//! one's status says why. The finalizer gives up on servers that are gone, so that deleting a
-//! namespace never hangs.
+//! One destination has one owner: an entry created elsewhere is not overwritten (unless the object
+//! has annotation `migrate-entry`), and of two objects for one destination the first owns it; the
+//! status of the other states the conflict. The finalizer gives up after [`FINALIZER_TIMEOUT`], so
+//! that deleting a namespace never hangs on servers that are gone.
 
 pub mod entry;
 
@@ -29,12 +29,12 @@ use crate::{
     servers::{Servers, ServersError},
 };
 
-/// How long a deleted object waits for servers that do not remove its entry.
+/// How long a deleted object waits for the servers to remove its entry.
 const FINALIZER_TIMEOUT: Duration = Duration::from_secs(120);
-/// From a failed pass to the next one for the same object.
+/// Pause after a failed pass for the same object.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// One reconciliation did not end well; it is tried again.
+/// A pass failed; it is retried.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error("object not updated")]
@@ -43,7 +43,7 @@ enum ReconcileError {
     Servers(#[from] ServersError),
 }
 
-/// Why an object is not synced although the servers are there.
+/// Why an object is not synced although the servers responded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Conflict {
     #[error("config entry {0:?} was not made by Kubernetes; annotation migrate-entry adopts it")]
@@ -94,7 +94,7 @@ async fn reconcile<S: Servers>(
             Ok(Action::requeue(jittered(MAX_RETRY_INTERVAL)))
         }
         Err(ReconcileError::Servers(error)) => {
-            // Without its causes: a text that differs each time would be a change each time.
+            // Without its causes: a text that differs each time would cause a write each time.
             let text = error.to_string();
             report(&object, &context, ("False", "ConsulAgentError", &text), false).await?;
             Err(error.into())
@@ -130,7 +130,7 @@ async fn sync<S: Servers>(
     Ok(Ok(differs))
 }
 
-/// Removes the entry, then lets the object go; gives up on servers that stay away.
+/// Removes the entry, then the finalizer; gives up on the servers after [`FINALIZER_TIMEOUT`].
 async fn finalize<S: Servers>(
     object: &ServiceIntentions,
     context: &Context<S>,
@@ -193,7 +193,7 @@ async fn set_finalizer<S>(
     patch_finalizers(&context.client, object, finalizers).await
 }
 
-/// Replaces the finalizers; an object that is gone needs none.
+/// Replaces the finalizers; does nothing if the object no longer exists.
 ///
 /// # Errors
 /// The API server's, among them a conflict if the object changed after it was read.

@@ -1,7 +1,7 @@
-//! Cluster DNS answers for the mesh's domain: the managed block in `kube-system/coredns`.
+//! Maintains the block for the mesh's domain in the CoreDNS ConfigMap `kube-system/coredns`.
 //!
-//! Runs only when the chart's user opted in. The block is put back when it is removed, and follows
-//! the DNS Service's address.
+//! Runs only if the chart's user opted in. The block is restored when it is removed, and updated
+//! when the DNS Service's address changes.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const NAMESPACE: &str = "kube-system";
 const NAME: &str = "coredns";
 const KEY: &str = "Corefile";
 
-/// The block could not be put into place.
+/// The block could not be set or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CorednsError {
     /// The ConfigMap could not be read; nothing was changed.
@@ -30,19 +30,19 @@ pub enum CorednsError {
     /// The ConfigMap could not be replaced, perhaps because it changed after it was read.
     #[error("configmap {NAMESPACE}/{NAME} not replaced")]
     Replace(#[source] kube::Error),
-    /// Cluster DNS is no CoreDNS, or configured elsewhere.
+    /// The cluster's DNS is not CoreDNS, or is configured elsewhere.
     #[error("configmap {NAMESPACE}/{NAME} has no key {KEY}")]
     NoCorefile,
 }
 
-/// Starts the controller, if it is wanted.
+/// Starts the controller, if the settings enable it.
 pub fn start<S: Send + Sync + 'static>(tasks: &Tasks, context: &Arc<Context<S>>) {
     if !context.config.coredns_manage {
         return;
     }
     let changed = Arc::new(Notify::new());
     let (client, config) = (&context.client, &context.config);
-    // Watched only to hear of changes: the edit starts from what the API server holds.
+    // Watched only for the notification: the edit starts from what the API server holds.
     let corefiles = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
     let corefiles = reflect(tasks, corefiles, named(NAME), &changed);
     let services = Api::<Service>::namespaced(client.clone(), &config.namespace);
@@ -110,7 +110,7 @@ pub async fn set(client: &kube::Client, block: Option<&str>) -> Result<(), Cored
         return Ok(());
     }
     *corefile = edited;
-    // The resource version that was read makes a change in between a conflict.
+    // The resource version that was read turns a concurrent change into a conflict.
     let replaced = api.replace(NAME, &PostParams::default(), &found).await;
     replaced.map_err(CorednsError::Replace)?;
     tracing::info!(managed = block.is_some(), "cluster dns configured");

@@ -1,8 +1,8 @@
-//! Injected pods into the catalog, their readiness as health.
+//! Registers injected pods in the catalog, with their readiness as health.
 //!
 //! The leader holds the desired state (from its reflectors) and a copy of the actual one, and
-//! writes the difference. Nothing is removed before every reflector has seen a whole list. A write
-//! that fails is tried again and holds up no other.
+//! writes the difference. INVARIANT: nothing is removed before every reflector has received a whole
+//! list. A write that fails is retried and delays no other.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ use crate::{
     watch::reflect,
 };
 
-/// Catalog writes in flight at once.
+/// Catalog writes in flight at the same time.
 const MAX_CONCURRENT_WRITES: usize = 16;
 
 /// Starts the controller.
@@ -77,7 +77,7 @@ async fn run<S: Servers>(
 type Notices = Vec<(Arc<Pod>, Notice)>;
 type Announced = BTreeMap<(String, &'static str), String>;
 
-/// Raises each notice once, and again when its text changes or after it was gone.
+/// Publishes each notice as an Event once, and again when its text changes or after it was gone.
 async fn announce<S>(context: &Context<S>, notices: Notices, announced: &mut Announced) {
     let mut current = Announced::new();
     for (pod, notice) in notices {
@@ -91,14 +91,14 @@ async fn announce<S>(context: &Context<S>, notices: Notices, announced: &mut Ann
     *announced = current;
 }
 
-/// Brings the catalog to the desired state.
+/// Writes the desired state to the catalog.
 struct Registrar<'a, S> {
     servers: &'a S,
     cluster: &'a str,
     actual: Option<(Actual, Instant)>,
     ownership: Ownership,
     backoff: Backoff,
-    /// When the last pass failed: the pause before the next.
+    /// The pause before the next pass if the last one failed.
     retry_in: Option<Duration>,
 }
 
@@ -108,12 +108,12 @@ impl<'a, S: Servers> Registrar<'a, S> {
         Self { servers, cluster, actual: None, ownership, backoff, retry_in: None }
     }
 
-    /// Returns how long to wait when nothing changes.
+    /// Returns the pause before the next pass when nothing changes.
     fn pause(&self) -> Duration {
         self.retry_in.unwrap_or(RESYNC_INTERVAL)
     }
 
-    /// Compares once and writes the difference; returns what the pods' owners should know.
+    /// Compares once and writes the difference; returns the notices for the pods' owners.
     async fn reconcile(&mut self, pods: Vec<Arc<Pod>>, services: &[Arc<Service>]) -> Notices {
         let mut actual = match self.read().await {
             Ok(actual) => actual,
@@ -124,7 +124,7 @@ impl<'a, S: Servers> Registrar<'a, S> {
         };
         let owners = self.ownership.owners(services, Instant::now());
         let desired = registration::desired(pods, services, &actual.0, owners, self.cluster);
-        self.saw(&desired.instances);
+        self.record_owners(&desired.instances);
         gauge!(INSTANCES).set(u32::try_from(desired.instances.len()).unwrap_or(u32::MAX));
         match self.write(&desired.instances, &mut actual.0).await {
             Ok(()) => {
@@ -132,29 +132,30 @@ impl<'a, S: Servers> Registrar<'a, S> {
                 self.retry_in = None;
                 self.actual = Some(actual);
             }
-            // The write may have happened or not; only the catalog knows.
+            // The write may have been applied or not, so the catalog is read again.
             Err(error) => self.failed(&error, "catalog not written"),
         }
         desired.notices
     }
 
+    /// Returns the actual state: the copy if it is recent, else read from the servers.
     async fn read(&mut self) -> Result<(Actual, Instant), ServersError> {
         match self.actual.take().filter(|(_, at)| at.elapsed() < RESYNC_INTERVAL) {
             Some(known) => Ok(known),
             None => {
                 let actual = self.servers.actual(self.cluster).await?;
-                // What an earlier leader registered owns its name, whether or not its pod lives.
-                self.saw(&actual.instances);
+                // What an earlier leader registered owns its name, whether or not its pod exists.
+                self.record_owners(&actual.instances);
                 Ok((actual, Instant::now()))
             }
         }
     }
 
-    fn saw(&mut self, instances: &Instances) {
+    fn record_owners(&mut self, instances: &Instances) {
         let now = Instant::now();
         for service in instances.values().map(|instance| &instance.service) {
             if let Some(namespace) = service.meta.get(META_K8S_NAMESPACE) {
-                self.ownership.saw(&service.service, namespace, now);
+                self.ownership.record(&service.service, namespace, now);
             }
         }
     }
@@ -167,11 +168,11 @@ impl<'a, S: Servers> Registrar<'a, S> {
         tracing::warn!(error, what, ?pause, "catalog out of date");
     }
 
-    /// Carries the plan out, each kind of write after the one before it, and records in `actual`
-    /// what succeeded.
+    /// Executes the plan, each kind of write after the previous one, and records in `actual` what
+    /// succeeded.
     ///
     /// # Errors
-    /// The first failure, after everything else was tried.
+    /// The first failure, after all other writes were tried.
     async fn write(&self, desired: &Instances, actual: &mut Actual) -> Result<(), ServersError> {
         let Plan { register, deregister, remove_nodes } = plan::plan(desired, actual);
         let mut failure = None;
@@ -191,8 +192,8 @@ impl<'a, S: Servers> Registrar<'a, S> {
     }
 }
 
-/// Carries out the writes of one kind, several at once; returns those that succeeded. The first
-/// failure of all kinds stays in `failure`. The writes are a list because a lazy iterator in the
+/// Executes the writes of one kind concurrently; returns those that succeeded. `failure` holds the
+/// first failure of all kinds. The writes are a list because a lazy iterator in the
 /// stream would not be provably `Send`.
 async fn carry_out<T>(
     kind: &'static str,

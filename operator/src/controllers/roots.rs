@@ -1,9 +1,9 @@
-//! The mesh roots in every namespace that injection does not exclude.
+//! Copies the mesh roots to every namespace that injection does not exclude.
 //!
-//! The servers write ConfigMap `lictor-roots` in the release's namespace; this keeps a copy of it
-//! wherever a pod may mount it, as Kubernetes does with `kube-root-ca.crt`. A pod that comes before
-//! its namespace's copy waits for seconds (kubelet retries) and no longer. Copies carry a label,
-//! and only what carries it is ever removed.
+//! The servers write ConfigMap `lictor-roots` in the release's namespace; this maintains a copy of
+//! it wherever a pod may mount it, as Kubernetes does with `kube-root-ca.crt`. A pod that is
+//! created before its namespace's copy waits a few seconds (kubelet retries). Copies carry a label,
+//! and only ConfigMaps with that label are ever removed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     watch::{named, reflect},
 };
 
-/// What one namespace needs.
+/// The write that one namespace needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Write these roots.
@@ -73,7 +73,7 @@ async fn run<S: Send + Sync + 'static>(
     }
 }
 
-/// Gives each namespace what it needs; false if one did not get it, after the others were tried.
+/// Applies the step of each namespace; returns false if one failed, after all were tried.
 async fn pass<S>(
     context: &Context<S>,
     namespaces: &[Arc<Namespace>],
@@ -81,7 +81,7 @@ async fn pass<S>(
 ) -> bool {
     let mut complete = true;
     for (namespace, step) in plan(&context.config, namespaces, copies) {
-        if let Err(error) = take(&context.client, &namespace, &step).await {
+        if let Err(error) = apply(&context.client, &namespace, &step).await {
             complete = false;
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, namespace, "mesh roots not copied");
@@ -93,7 +93,7 @@ async fn pass<S>(
     complete
 }
 
-/// Watches the roots that the servers write; `None` until they have.
+/// Watches the roots that the servers write; the value is `None` until they have written them.
 pub fn watch_source(
     tasks: &Tasks,
     client: &Client,
@@ -113,7 +113,7 @@ pub fn watch_source(
     receiver
 }
 
-/// Computes what each namespace needs: nothing until the servers have written roots.
+/// Returns the step of each namespace that needs one; none until the servers have written roots.
 pub fn plan(
     config: &Config,
     namespaces: &[Arc<Namespace>],
@@ -149,11 +149,11 @@ pub fn is_copy(config_map: &ConfigMap) -> bool {
     config_map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR)
 }
 
-/// Carries one step out.
+/// Applies one step to `namespace`.
 ///
 /// # Errors
 /// The API server's.
-pub async fn take(client: &Client, namespace: &str, step: &Step) -> Result<(), kube::Error> {
+pub async fn apply(client: &Client, namespace: &str, step: &Step) -> Result<(), kube::Error> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
     match step {
         Step::Write(roots) => {

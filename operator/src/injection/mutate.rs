@@ -1,9 +1,9 @@
-//! The patch of an injected pod.
+//! Computes the patch that injects the sidecar into a pod.
 //!
-//! Pure and idempotent: the pod that comes out of [`mutate`] comes out of it again unchanged.
+//! Pure and idempotent: [`mutate`] does not change a pod that it has returned.
 //! The sidecar is a native sidecar and always `initContainers[0]`, so the pod's own init
 //! containers already have their upstreams; one that another webhook moved, or stripped of its
-//! restart policy, is put right. The pod is changed as JSON, so that fields unknown to this build
+//! restart policy, is restored. The pod is changed as JSON, so that fields unknown to this build
 //! survive.
 
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
@@ -127,8 +127,8 @@ fn volume(config: &Config) -> Value {
     ]}})
 }
 
-/// Makes `container` the first of the list. Of an earlier one with its name, fields that we do not
-/// set are kept: another webhook may have added them.
+/// Makes `container` the first of the list. If the list has one with its name, the fields that we
+/// do not set are preserved: another webhook may have added them.
 fn put_first(containers: &mut Vec<Value>, container: Value) {
     let position = containers.iter().position(|other| other["name"] == SIDECAR);
     let mut merged = position.map_or_else(|| json!({}), |position| containers.remove(position));
@@ -150,8 +150,8 @@ fn overlay(target: &mut Value, fields: Value) {
     }
 }
 
-/// Adds `<NAME>_CONNECT_SERVICE_{HOST,PORT,ADDR}`; a variable that the container sets itself is
-/// left alone.
+/// Adds `<NAME>_CONNECT_SERVICE_{HOST,PORT,ADDR}`; a variable that the container sets itself is not
+/// changed.
 fn add_upstreams(container: &mut Value, injection: &Injection) {
     let variables = injection.upstreams.iter().flat_map(|upstream| {
         let name = upstream.env_name();

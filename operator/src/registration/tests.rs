@@ -1,4 +1,4 @@
-//! Pods as Kubernetes shows them, and the instances they become.
+//! Pods as Kubernetes lists them, and the instances they are registered as.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! The servers over their HTTPS API, with the operator's projected token.
+//! Calls the servers over their HTTPS API, with the operator's projected token.
 //!
-//! They are trusted by the mesh roots alone, which come from ConfigMap `lictor-roots`; when those
-//! change, the next request uses a client with the new ones. Requests go to the server that
-//! answered last, and to the next one when it does not.
+//! Only the mesh roots from ConfigMap `lictor-roots` are trusted; when they change, the next
+//! request uses clients with the new ones. A request goes to the server that responded last, and to
+//! the next one if that fails.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ use crate::{
     plan::{Actual, Instance, Removal, is_own},
 };
 
-/// For one request to one server.
+/// Timeout of one request to one server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The servers over HTTPS.
@@ -56,17 +56,18 @@ struct Clients {
 // === impl HttpServers ===
 
 impl HttpServers {
-    /// Returns the servers that `config` names, trusted by the current `roots`.
+    /// Returns the servers in `config`, verified with the current `roots`.
     pub fn new(config: Arc<Config>, roots: watch::Receiver<Option<String>>) -> Self {
         Self { config, roots, clients: Mutex::new(None), preferred: AtomicUsize::new(0) }
     }
 
+    /// Returns the clients with the current roots, built again after the roots have changed.
     fn clients(&self, what: &str) -> Result<Arc<[Client]>, ServersError> {
         let Some(roots) = self.roots.borrow().clone() else {
             let source = "the servers have not written the mesh roots yet".into();
             return Err(ServersError::Unreachable { what: what.to_owned(), source });
         };
-        // Nothing is left half done in here, so a poisoned lock still guards a whole value.
+        // The value is replaced in one step, so a poisoned lock still guards a whole one.
         let mut known = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.as_ref().filter(|known| known.roots == roots) {
             return Ok(Arc::clone(&known.clients));
@@ -92,7 +93,7 @@ impl HttpServers {
         self.config.servers.iter().map(client).collect()
     }
 
-    /// Sends a request to one server after the other until one answers.
+    /// Sends a request to one server after the other until one responds.
     async fn send(
         &self,
         method: Method,
@@ -108,9 +109,9 @@ impl HttpServers {
             let index = (first + turn) % clients.len();
             let request = clients[index].send(method.clone(), path, query, body.clone());
             match timeout(REQUEST_TIMEOUT, request).await {
-                Ok(Ok(answer)) => {
+                Ok(Ok(response)) => {
                     self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(response);
                 }
                 Ok(Err(error)) => failure = Box::new(error),
                 Err(elapsed) => failure = Box::new(elapsed),
@@ -119,21 +120,21 @@ impl HttpServers {
         Err(ServersError::Unreachable { what, source: failure })
     }
 
-    /// Reads a document; `None` if the server has none.
+    /// Reads a document; `None` if the status is 404.
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Option<T>, ServersError> {
-        let answer = self.send(Method::GET, path, query, Bytes::new()).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        let response = self.send(Method::GET, path, query, Bytes::new()).await?;
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let what = || format!("GET {path}");
-        let answer = accepted(answer, what())?;
+        let response = accepted(response, what())?;
         let unreadable =
             |error| ServersError::Unreachable { what: what(), source: Box::new(error) };
-        answer.json().map_err(unreadable)
+        response.json().map_err(unreadable)
     }
 
     async fn put(&self, path: &str, body: &impl Serialize) -> Result<(), ServersError> {
@@ -142,8 +143,8 @@ impl HttpServers {
             what: what.clone(),
             source: Box::new(error),
         })?;
-        let answer = self.send(Method::PUT, path, &[], body.into()).await?;
-        accepted(answer, what).map(|_| ())
+        let response = self.send(Method::PUT, path, &[], body.into()).await?;
+        accepted(response, what).map(|_| ())
     }
 
     async fn put_deregistration(&self, request: DeregisterRequest) -> Result<(), ServersError> {
@@ -255,13 +256,14 @@ impl Servers for HttpServers {
 
     async fn delete_intentions(&self, destination: &str) -> Result<(), ServersError> {
         let path = format!("/v1/config/{SERVICE_INTENTIONS}/{destination}");
-        let answer = self.send(Method::DELETE, &path, &[], Bytes::new()).await?;
-        accepted(answer, format!("DELETE {path}")).map(|_| ())
+        let response = self.send(Method::DELETE, &path, &[], Bytes::new()).await?;
+        accepted(response, format!("DELETE {path}")).map(|_| ())
     }
 }
 
-fn accepted(answer: Answer, what: String) -> Result<Answer, ServersError> {
-    answer.success().map_err(|error| match error {
+/// Returns a successful response, or the error of any other status.
+fn accepted(response: Answer, what: String) -> Result<Answer, ServersError> {
+    response.success().map_err(|error| match error {
         ClientError::Status { status, body } => {
             ServersError::Refused { what, status: status.as_u16(), body }
         }

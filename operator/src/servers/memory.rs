@@ -1,5 +1,5 @@
-//! Servers in memory, for tests: they keep what is written, note each write in order, and fail when
-//! told to.
+//! Servers in memory, for tests: they store what is written, record each write in order, and fail
+//! on request.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use super::*;
 #[derive(Default)]
 pub(crate) struct MemoryServers(Mutex<State>);
 
-/// What the servers hold, and what they were asked.
+/// The state of the servers, and the writes that were requested.
 #[derive(Default)]
 pub(crate) struct State {
     /// The catalog.
@@ -22,7 +22,7 @@ pub(crate) struct State {
     /// What fails: `catalog`, an instance's ID, a node's name or a destination. With `panic`,
     /// reading the catalog panics.
     pub(crate) broken: BTreeSet<String>,
-    /// The catalog writes that were asked for, as `register ID`, `deregister ID`, `remove NODE`.
+    /// The catalog writes that were requested, as `register ID`, `deregister ID`, `remove NODE`.
     pub(crate) writes: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
-//! The webhook's certificates, which the operator makes itself.
+//! Generates and rotates the webhook's certificates.
 //!
-//! An authority of one year lives in a Secret that all replicas share; the first replica writes
-//! it, and a resource version decides races. Each replica keeps a leaf of one day in memory only.
-//! A successor is put into the Secret, and so into `caBundle`, long before anything is signed with
-//! it: the API server never meets a leaf whose authority it does not know yet.
+//! An authority, valid for one year, is in a Secret that all replicas share; the first replica
+//! writes it, and a resource version decides races. Each replica holds a leaf, valid for one day,
+//! in memory only. INVARIANT: a successor is in the Secret, and so in `caBundle`, for
+//! [`MIN_SUCCESSOR_AGE`] before it signs a leaf, so the API server trusts every leaf it receives.
 
 use std::{
     collections::BTreeMap,
@@ -26,16 +26,16 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const AUTHORITY_LIFE: Duration = DAY.saturating_mul(365);
-/// A successor is made when so little of the authority's life is left ...
-const SUCCESSOR_BEFORE: Duration = DAY.saturating_mul(60);
-/// ... and takes over when it is so old.
-const SUCCESSOR_RESTS: Duration = DAY.saturating_mul(7);
-const LEAF_LIFE: Duration = DAY;
-/// Certificates are valid from a little before now, for clocks that are behind.
-const SKEW: Duration = Duration::from_secs(300);
+const AUTHORITY_TTL: Duration = DAY.saturating_mul(365);
+/// A successor is generated when the authority is valid for no longer than this.
+const MIN_REMAINING_TTL: Duration = DAY.saturating_mul(60);
+/// The successor replaces the authority at this age.
+const MIN_SUCCESSOR_AGE: Duration = DAY.saturating_mul(7);
+const LEAF_TTL: Duration = DAY;
+/// Certificates are valid from this long before now, for clocks that are behind.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// The authority in the Secret cannot be used, or none can be made.
+/// The authority in the Secret cannot be used, or a certificate cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
     /// A key of the Secret is missing or not text.
@@ -44,10 +44,10 @@ pub enum CertsError {
     /// A certificate of the Secret cannot be read.
     #[error("certificate of the webhook's authority cannot be read")]
     Unreadable,
-    /// A certificate could not be made.
+    /// A key or certificate could not be generated.
     #[error("certificate not made")]
     Generate(#[from] rcgen::Error),
-    /// A key does not fit TLS.
+    /// TLS does not support the leaf's key.
     #[error("key of the webhook's leaf not usable")]
     Key(#[from] rustls::Error),
 }
@@ -74,14 +74,14 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "lictor webhook authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        set_life(&mut params, now, AUTHORITY_LIFE);
+        set_validity(&mut params, now, AUTHORITY_TTL);
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// Start and end of its life, in seconds since the epoch.
-    fn life(&self) -> Result<(i64, i64), CertsError> {
+    /// Returns start and end of its validity, in seconds since the epoch.
+    fn validity(&self) -> Result<(i64, i64), CertsError> {
         let (_, pem) = x509_parser::pem::parse_x509_pem(self.certificate.as_bytes())
             .map_err(|_| CertsError::Unreadable)?;
         let certificate = pem.parse_x509().map_err(|_| CertsError::Unreadable)?;
@@ -90,11 +90,12 @@ impl Authority {
     }
 }
 
-fn set_life(params: &mut CertificateParams, now: SystemTime, life: Duration) {
+/// Makes a certificate valid from [`MAX_CLOCK_SKEW`] before `now` until `ttl` after it.
+fn set_validity(params: &mut CertificateParams, now: SystemTime, ttl: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    params.not_before = epoch + since.saturating_sub(SKEW);
-    params.not_after = epoch + since + life;
+    params.not_before = epoch + since.saturating_sub(MAX_CLOCK_SKEW);
+    params.not_after = epoch + since + ttl;
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -104,18 +105,18 @@ fn seconds(duration: Duration) -> i64 {
 // === impl Authorities ===
 
 impl Authorities {
-    /// A new authority without a successor.
+    /// Generates an authority without a successor.
     ///
     /// # Errors
-    /// No key or certificate could be made.
+    /// No key or certificate could be generated.
     pub fn generate() -> Result<Self, CertsError> {
         Ok(Self { current: Authority::generate(SystemTime::now())?, next: None })
     }
 
-    /// Reads the Secret's data.
+    /// Parses the Secret's data.
     ///
     /// # Errors
-    /// A missing key; the Secret is not ours or was damaged.
+    /// [`CertsError::Field`] names a missing key; the Secret is not ours or was damaged.
     pub fn from_data(data: &BTreeMap<String, ByteString>) -> Result<Self, CertsError> {
         let field = |name| {
             let text = data.get(name).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
@@ -130,7 +131,7 @@ impl Authorities {
         Ok(Self { current, next })
     }
 
-    /// The Secret's data.
+    /// Returns the Secret's data.
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         let pair = |authority: &Authority, names: [&str; 2]| {
             [(names[0], &authority.certificate), (names[1], &authority.key)]
@@ -143,40 +144,40 @@ impl Authorities {
         data
     }
 
-    /// What the API server trusts: both authorities, as PEM.
+    /// Returns the PEM that the API server trusts: the authority and its successor.
     pub fn bundle(&self) -> String {
         let next = self.next.iter().map(|next| next.certificate.as_str());
         std::iter::once(self.current.certificate.as_str()).chain(next).collect()
     }
 
-    /// The next step of rotation that is due at `now`, if one is.
+    /// Returns the authorities after the step of rotation that is due at `now`, if one is.
     ///
     /// # Errors
-    /// A certificate cannot be read or made.
+    /// A certificate cannot be read or generated.
     pub fn rotated(&self, now: SystemTime) -> Result<Option<Self>, CertsError> {
         let at = seconds(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         if let Some(next) = &self.next {
-            let rested = at - next.life()?.0 >= seconds(SUCCESSOR_RESTS);
-            return Ok(rested.then(|| Self { current: next.clone(), next: None }));
+            let due = at - next.validity()?.0 >= seconds(MIN_SUCCESSOR_AGE);
+            return Ok(due.then(|| Self { current: next.clone(), next: None }));
         }
-        if self.current.life()?.1 - at > seconds(SUCCESSOR_BEFORE) {
+        if self.current.validity()?.1 - at > seconds(MIN_REMAINING_TTL) {
             return Ok(None);
         }
         let next = Some(Authority::generate(now)?);
         Ok(Some(Self { current: self.current.clone(), next }))
     }
 
-    /// A leaf for `names`, its key in memory only.
+    /// Generates a leaf for `names`, its key in memory only.
     ///
     /// # Errors
-    /// The authority cannot be read or the leaf not be made.
+    /// The authority cannot be read or the leaf cannot be generated.
     pub fn leaf(&self, names: &[String]) -> Result<CertifiedKey, CertsError> {
         let authority = KeyPair::from_pem(&self.current.key)?;
         let issuer = Issuer::from_ca_cert_pem(&self.current.certificate, authority)?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "lictor webhook");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        set_life(&mut params, SystemTime::now(), LEAF_LIFE);
+        set_validity(&mut params, SystemTime::now(), LEAF_TTL);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &issuer)?;
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -185,7 +186,7 @@ impl Authorities {
     }
 }
 
-/// The leaf that new connections are answered with.
+/// The leaf that new connections are served with.
 #[derive(Debug, Default)]
 pub struct ServedLeaf(ArcSwapOption<CertifiedKey>);
 
@@ -195,7 +196,7 @@ impl ServedLeaf {
         self.0.store(Some(Arc::new(leaf)));
     }
 
-    /// An acceptor that always uses the current leaf.
+    /// Returns an acceptor that always uses the current leaf.
     pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
         let resolver: Arc<Self> = Arc::clone(self);
         let config = ServerConfig::builder_with_provider(provider())

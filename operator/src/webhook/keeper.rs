@@ -1,8 +1,8 @@
-//! Keeps the webhook callable: authority in the Secret, a fresh leaf, `caBundle` in place.
+//! Maintains what the webhook needs: the authority in the Secret, a fresh leaf, the `caBundle`.
 //!
-//! Every replica does this for itself. The bundle is set by server-side apply with a field manager
-//! of its own, and set again when it is removed (by an upgrade or a sync of Argo CD). The leaf is
-//! exchanged only after the bundle that it needs is there.
+//! Every replica does this for itself. The bundle is set by server-side apply with its own field
+//! manager, and set again when it is removed (by an upgrade or a sync of Argo CD). INVARIANT: a
+//! leaf is served only after the bundle that verifies it is set.
 
 use std::{
     sync::Arc,
@@ -28,13 +28,13 @@ use crate::{
     watch::{named, reflect},
 };
 
-/// Between two leaves: half of a leaf's life.
+/// Interval of new leaves: half of a leaf's TTL.
 const LEAF_INTERVAL: Duration = Duration::from_secs(12 * 3600);
-/// Between two steps when nothing changes.
+/// Longest time between two steps when nothing changes.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
-/// From a failed step to the next.
+/// Pause after a failed step.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-/// Apart from the operator's other field manager, so that neither takes back what the other set.
+/// Separate from the operator's other field manager, so that neither removes what the other set.
 const FIELD_MANAGER: &str = "lictor-operator-webhook";
 
 /// The webhook is not callable yet.
@@ -45,10 +45,10 @@ pub enum KeeperError {
     Api {
         /// The object.
         what: String,
-        /// The API server's answer.
+        /// The API server's error.
         source: kube::Error,
     },
-    /// The authority in the Secret is unusable; deleting the Secret makes a new one.
+    /// The authority in the Secret is unusable; a new one is generated once the Secret is deleted.
     #[error("secret {name} holds no usable authority; delete it for a new one")]
     Authority {
         /// The Secret.
@@ -74,7 +74,7 @@ pub fn start(
         leaf,
         served: None,
     };
-    // Watched only to hear of changes: each step starts from what the API server holds.
+    // Watched only for the notification: each step starts from what the API server holds.
     let secrets = keeper.secrets.clone();
     let secrets = reflect(tasks, secrets, named(&config.webhook_secret()), &changed);
     let configurations = keeper.configurations.clone();
@@ -91,7 +91,7 @@ struct Keeper {
     configurations: Api<MutatingWebhookConfiguration>,
     config: Arc<Config>,
     leaf: Arc<ServedLeaf>,
-    /// What the served leaf was made from, and when.
+    /// The authorities that the served leaf was generated from, and when.
     served: Option<(Authorities, Instant)>,
 }
 
@@ -134,7 +134,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The authority in the Secret, made or rotated if it is time.
+    /// Returns the authorities in the Secret; generates or rotates them if that is due.
     async fn authorities(&self) -> Result<Authorities, KeeperError> {
         let name = self.config.webhook_secret();
         let api = |source| KeeperError::Api { what: format!("secret {name}"), source };

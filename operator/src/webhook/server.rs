@@ -1,7 +1,7 @@
 //! The webhook's endpoint: `POST /mutate` with an AdmissionReview of a pod.
 //!
-//! A refused pod is answered like any other, with HTTP 200 and a status of code 400 inside, as the
-//! admission API wants it.
+//! The response for a refused pod is, as the admission API requires, HTTP 200 with a status of code
+//! 400 in the body.
 
 use std::sync::Arc;
 
@@ -24,20 +24,20 @@ use crate::{
         validate::{Refusal, Verdict, validate},
     },
     metrics::ADMISSIONS,
-    net::{Answer, Handler, text},
+    net::{Handler, HttpResponse, text},
 };
 
-/// More than the API server's own limit for an object.
+/// Bound of a request body; larger than the API server's own limit for an object.
 const MAX_BODY_BYTES: usize = 4 << 20;
 
-/// Answers admission reviews.
+/// Responds to admission reviews.
 pub struct Webhook {
-    /// What the patch is made of.
+    /// Settings of the injected sidecar.
     pub config: Arc<Config>,
 }
 
 impl Handler for Webhook {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn respond(&self, request: Request<Incoming>) -> HttpResponse {
         if (request.method(), request.uri().path()) != (&Method::POST, "/mutate") {
             return text(StatusCode::NOT_FOUND, "expected POST /mutate\n");
         }
@@ -47,10 +47,10 @@ impl Handler for Webhook {
         let review = review(&body.to_bytes(), &self.config);
         match serde_json::to_vec(&review) {
             Ok(body) => {
-                let mut answer = Response::new(Full::new(Bytes::from(body)));
+                let mut response = Response::new(Full::new(Bytes::from(body)));
                 let json = http::HeaderValue::from_static("application/json");
-                answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
-                answer
+                response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+                response
             }
             Err(error) => {
                 tracing::error!(%error, "admission review not encoded");
@@ -60,7 +60,7 @@ impl Handler for Webhook {
     }
 }
 
-/// Answers one review; pure but for a counter and a log line.
+/// Returns the response to one review; pure except for a counter and a log line.
 pub fn review(body: &[u8], config: &Config) -> AdmissionReview<DynamicObject> {
     let (response, result) = match decode(body) {
         Err(error) => (AdmissionResponse::invalid(error), "malformed"),

@@ -1,4 +1,4 @@
-//! What one connection's panic does to the others, over real sockets.
+//! A panic in one connection must not affect the others. Over real sockets.
 
 use lictor_runtime::panics;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
 
 use super::*;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn exchange(stream: &mut TcpStream, text: &[u8]) -> io::Result<Vec<u8>> {
     stream.write_all(text).await?;
@@ -38,17 +38,17 @@ async fn a_connection_that_panics_dies_alone_and_is_counted() {
     for _ in 0..3 {
         let mut dies = TcpStream::connect(address).await.unwrap();
         assert_eq!(exchange(&mut dies, b"b").await.unwrap(), b"b");
-        timeout(DEADLINE, exchange(&mut dies, b"!")).await.unwrap().unwrap_err();
+        timeout(TEST_TIMEOUT, exchange(&mut dies, b"!")).await.unwrap().unwrap_err();
         let freed = async {
             while drain.tasks.tracker().len() > 2 {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(DEADLINE, freed).await.unwrap();
+        timeout(TEST_TIMEOUT, freed).await.unwrap();
     }
     assert!(caught());
     assert_eq!(exchange(&mut stays, b"c").await.unwrap(), b"c");
     assert!(timeout(Duration::ZERO, drain.tasks.failed()).await.is_err(), "the sidecar goes on");
     drop(stays);
-    timeout(DEADLINE, drain.finish(DEADLINE)).await.unwrap();
+    timeout(TEST_TIMEOUT, drain.finish(TEST_TIMEOUT)).await.unwrap();
 }

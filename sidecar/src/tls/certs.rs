@@ -1,9 +1,9 @@
-//! The current certificate and roots, ready for handshakes.
+//! Holds the current certificate and roots, ready for handshakes.
 //!
 //! Leaf and roots change independently; either change publishes a new [`Identity`] in one step.
-//! A handshake takes the identity of its moment, and open connections keep the keys they have, so
-//! a renewal drops nothing. Sessions are not resumed: a resumed session would skip the check of
-//! the peer's certificate against roots and names that may have changed since.
+//! A handshake uses the identity that is current when it starts, and open connections keep their
+//! keys, so a renewal closes none. Sessions are not resumed: a resumed session would skip the check
+//! of the peer's certificate against roots and names that may have changed since.
 
 use std::{
     fmt,
@@ -42,7 +42,7 @@ pub(crate) struct Identity {
 // === impl Certs ===
 
 impl Certs {
-    /// Returns the current identity to follow; `None` until leaf and roots are both set.
+    /// Returns the watch of the current identity; `None` until leaf and roots are both set.
     pub(crate) fn current(&self) -> &watch::Sender<Option<Arc<Identity>>> {
         &self.current
     }
@@ -102,12 +102,12 @@ impl Identity {
         self.leaf.summary()
     }
 
-    /// Returns the configuration of the public listener.
+    /// Returns the TLS configuration of the public listener.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// Returns the configuration for connecting to the endpoint known as `expected`.
+    /// Returns the TLS configuration for connecting to the endpoint with the ID `expected`.
     pub(crate) fn client(&self, expected: &SpiffeId) -> Arc<ClientConfig> {
         let verifier =
             Arc::new(ExactPeer { roots: Arc::clone(&self.roots), expected: expected.clone() });

@@ -1,7 +1,7 @@
-//! Certificates as they arrive: the mesh's roots, and a leaf with its private key.
+//! Parsed certificates: the mesh's roots, and a leaf with its private key.
 //!
-//! Both are checked when they are made, so that every value is usable. The key leaves
-//! [`Leaf`] only into TLS and is in no text that this module prints.
+//! Both are checked when they are parsed, so that every value is usable. Only TLS gets the private
+//! key of a [`Leaf`]; no text that this module prints contains it.
 
 use std::{
     fmt,
@@ -18,10 +18,10 @@ use super::verify::spiffe_id;
 /// A certificate, key or root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// Not PEM, or not the kind of PEM.
+    /// Not PEM, or without the expected section.
     #[error("reading PEM")]
     Pem(#[from] rustls_pki_types::pem::Error),
-    /// The key fits no algorithm, or not the certificate.
+    /// The key is of no supported algorithm, or is not the certificate's.
     #[error("using the private key")]
     Key(#[from] rustls::Error),
     /// A root is not an X.509 certificate.
@@ -34,10 +34,10 @@ pub enum CertificateError {
         /// What is wrong.
         source: webpki::Error,
     },
-    /// Nothing to trust.
+    /// The list of roots is empty.
     #[error("there is no root certificate")]
     NoRoots,
-    /// Nothing to present.
+    /// The chain is empty.
     #[error("there is no certificate")]
     NoCertificate,
     /// The certificate names no service, or several.
@@ -48,14 +48,14 @@ pub enum CertificateError {
     Lifetime(#[from] x509_parser::nom::Err<x509_parser::error::X509Error>),
 }
 
-/// What the mesh trusts.
+/// The trusted root certificates of the mesh.
 pub struct Roots {
     trust_domain: String,
     der: Vec<Vec<u8>>,
     anchors: Vec<TrustAnchor<'static>>,
 }
 
-/// A service's certificate with its key, which leaves this type only into TLS.
+/// A service's certificate with its private key; only TLS gets the key.
 #[derive(Clone)]
 pub struct Leaf {
     key: Arc<CertifiedKey>,
@@ -65,11 +65,11 @@ pub struct Leaf {
 /// The public facts of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafSummary {
-    /// Whose it is.
+    /// The service it identifies.
     pub spiffe_id: SpiffeId,
-    /// Valid from.
+    /// Start of its validity.
     pub not_before: SystemTime,
-    /// Valid until.
+    /// End of its validity.
     pub not_after: SystemTime,
 }
 
@@ -77,7 +77,7 @@ impl Roots {
     /// Parses certificates in DER.
     ///
     /// # Errors
-    /// There is none, or one cannot be used.
+    /// The list is empty, or one root cannot be used.
     pub fn from_der(trust_domain: &str, der: Vec<Vec<u8>>) -> Result<Self, CertificateError> {
         let of = der.len();
         let mut anchors = Vec::with_capacity(of);
@@ -171,12 +171,12 @@ impl Leaf {
         Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)))
     }
 
-    /// Returns whether both are the same certificate, not merely equal ones.
+    /// Returns whether both are the same value, not merely equal certificates.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.key, &other.key)
     }
 
-    /// Returns whose it is and how long it is valid.
+    /// Returns the certificate's identity and validity.
     pub fn summary(&self) -> &LeafSummary {
         &self.summary
     }

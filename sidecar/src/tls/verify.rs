@@ -1,9 +1,9 @@
-//! Who is on the other side: chain to the mesh's roots, then exactly one SPIFFE ID.
+//! Verifies peers: a chain to the mesh's roots, then exactly one SPIFFE ID.
 //!
-//! rustls-webpki verifies the chain; host names play no part. As a client we accept only the ID
-//! that the endpoint is known by; as a server any service of our own trust domain (whether it may
-//! connect is the policy's business, not TLS's). SPIFFE X.509-SVID §4 and §5.2: exactly one URI.
-//! Revocation lists are not used: leaves are short-lived and intentions cut sooner.
+//! rustls-webpki verifies the chain; host names are ignored. A client accepts only the ID that the
+//! servers list for the endpoint; a server accepts any service of its own trust domain (the policy
+//! decides whether it may connect, not TLS). SPIFFE X.509-SVID §4 and §5.2: exactly one URI.
+//! Revocation lists are not used: leaves are short-lived, and an intention cuts a peer off sooner.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::material::Roots;
 
-/// Why a peer's certificate was refused although TLS itself is in order.
+/// Why a peer's certificate was rejected although TLS itself is in order.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("the certificate cannot be read: {0}")]
@@ -42,6 +42,9 @@ impl From<Refused> for rustls::Error {
 }
 
 /// Returns the one SPIFFE ID in a certificate.
+///
+/// # Errors
+/// The certificate cannot be parsed, or does not have exactly one URI that is a SPIFFE ID.
 pub(crate) fn spiffe_id(certificate: &CertificateDer<'_>) -> Result<SpiffeId, Refused> {
     let parsed = EndEntityCert::try_from(certificate).map_err(unreadable)?;
     let uris: Vec<&str> = parsed.valid_uri_names().collect();
@@ -55,6 +58,7 @@ fn unreadable(error: webpki::Error) -> Refused {
     Refused::Unreadable(error.to_string())
 }
 
+/// Checks that the certificate chains to a root at `now` and may be used for `usage`.
 fn verify_chain(
     roots: &Roots,
     end_entity: &CertificateDer<'_>,
@@ -69,14 +73,14 @@ fn verify_chain(
         .map_err(|error| Refused::Chain(error.to_string()))
 }
 
-/// Accepts exactly the endpoint that the connection is meant for.
+/// Accepts only the endpoint that the connection is for.
 #[derive(Debug)]
 pub(crate) struct ExactPeer {
     pub(crate) roots: Arc<Roots>,
     pub(crate) expected: SpiffeId,
 }
 
-/// Accepts every service of our trust domain, and no connection without a certificate.
+/// Accepts every service of our trust domain; a client without a certificate is rejected.
 #[derive(Debug)]
 pub(crate) struct AnyService {
     pub(crate) roots: Arc<Roots>,

@@ -1,4 +1,4 @@
-//! Servers that go away, tokens and roots that change, upstreams from a file.
+//! Servers that fail and return, tokens and roots that change, upstreams from a file.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Which instance a connection gets, as instances come, go and fail.
+//! The choice of an instance as instances are added, are removed and fail.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::support::{Pair, TEST_TIMEOUT, eventually, unused};
 
 /// How long an endpoint is set aside after its first failure.
-const PAUSE: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_dead_endpoint_is_tried_once_and_no_connection_is_lost() {
@@ -30,7 +30,7 @@ async fn a_dead_endpoint_is_tried_once_and_no_connection_is_lost() {
     for _ in 0..20 {
         assert!(pair.echoes().await);
         let failures = failures().await;
-        assert!(failures == 1.0 || before.elapsed() >= PAUSE, "{failures} within the pause");
+        assert!(failures == 1.0 || before.elapsed() >= MIN_PAUSE, "{failures} within the pause");
     }
 }
 

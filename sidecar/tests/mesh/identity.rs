@@ -1,4 +1,4 @@
-//! Who may talk to whom by certificate: both sides are checked before any data flows.
+//! Both sides verify the peer's certificate before any data flows.
 
 use crate::support::{Ca, Pair, TRUST_DOMAIN, counted, eventually, greet};
 
@@ -15,7 +15,7 @@ async fn an_endpoint_with_another_identity_gets_no_data() {
         let before = app.seen();
         let refused = pair.exchange(b"secret").await.is_err();
         let counted = pair.closed("outbound", "identity_refused").await >= 1.0;
-        // Until the list has arrived the old endpoint is used, and the application does see data.
+        // Until the new list is received the old endpoint is used, and the application gets data.
         if refused && counted {
             assert_eq!(app.seen(), before, "connections and bytes at the application");
         }
@@ -44,8 +44,8 @@ async fn only_a_certificate_of_the_mesh_opens_the_public_listener() {
         ("two identities", Some(ca.leaf(&[id.clone(), ca.id("api").to_string()]))),
         ("no identity", Some(ca.leaf(&[]))),
     ] {
-        let answer = greet(pair.public, certificate).await;
-        assert!(answer.is_err(), "{what}: {answer:?}");
+        let result = greet(pair.public, certificate).await;
+        assert!(result.is_err(), "{what}: {result:?}");
     }
     assert_eq!(app.seen(), seen, "connections and bytes at the application");
     eventually("each refusal is counted by its class", || async {

@@ -13,14 +13,14 @@ async fn a_denied_intention_resets_open_connections_and_refuses_new_ones() {
     let mut open = pair.connect().await;
     round_trip(&mut open, b"one").await;
 
-    mesh.intend("echo", true, &[("api", false)]);
+    mesh.set_intentions("echo", true, &[("api", false)]);
     round_trip(&mut open, b"two").await;
 
-    mesh.intend("echo", true, &[("web", false)]);
+    mesh.set_intentions("echo", true, &[("web", false)]);
     let cut = timeout(Duration::from_secs(1), open.read(&mut [0; 3])).await;
     assert!(cut.expect("cut within a second").is_err(), "a reset, not an orderly end");
     assert!(!pair.echoes().await);
 
-    mesh.intend("echo", true, &[]);
+    mesh.set_intentions("echo", true, &[]);
     eventually("connections are allowed again", || pair.echoes()).await;
 }

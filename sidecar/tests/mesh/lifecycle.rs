@@ -1,4 +1,4 @@
-//! Ready, drained, refused: how a sidecar begins and ends.
+//! How a sidecar starts and ends: readiness, drain, rejection by the servers.
 
 use lictor_sidecar::{Config, probe};
 use tokio::{

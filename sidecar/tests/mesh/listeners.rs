@@ -1,4 +1,4 @@
-//! The local ports: taken, capped, and open before what they lead to.
+//! The local ports: in use, capped, and open before the application behind them.
 
 use lictor_sidecar::{Config, config::Upstreams};
 use tokio::net::TcpListener;
@@ -21,7 +21,7 @@ async fn a_port_in_use_is_named_while_the_other_upstream_serves() {
         ..config(server.address, "web")
     });
     eventually("the other upstream serves", || async {
-        exchange(free, b"x").await.is_ok_and(|answer| answer == b"x")
+        exchange(free, b"x").await.is_ok_and(|response| response == b"x")
     })
     .await;
     assert_eq!(web.handle.check(), Err(format!("{taken} is already in use")));

@@ -1,4 +1,4 @@
-//! Sidecars in one process, with real sockets, real TLS and a real authority.
+//! Tests of sidecars in one process, with real sockets, real TLS and a real authority.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 

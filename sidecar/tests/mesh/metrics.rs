@@ -1,4 +1,4 @@
-//! Every end of a connection is visible from outside, by its result class.
+//! Metrics count every connection by how it ended.
 
 use crate::support::{Pair, eventually, unused};
 
@@ -17,7 +17,7 @@ async fn every_end_of_a_connection_is_counted_by_its_result() {
     }
     assert!(pair.count("lictor_sidecar_certificate_expiry_timestamp_seconds ").await > 0.0);
 
-    // Each change takes a moment to arrive, so connections are made until one ends that way.
+    // A change takes a moment to be received, so connections are made until one ends that way.
     let ends = |side: &'static str, result: &'static str| {
         let pair = &pair;
         async move {
@@ -35,6 +35,6 @@ async fn every_end_of_a_connection_is_counted_by_its_result() {
     pair.list(&[]);
     ends("outbound", "no_endpoints").await;
     pair.list(&[pair.endpoint()]);
-    pair.server.mesh.intend("counted", false, &[]);
+    pair.server.mesh.set_intentions("counted", false, &[]);
     ends("inbound", "denied").await;
 }

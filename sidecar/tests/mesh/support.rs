@@ -1,4 +1,4 @@
-//! What the tests stand on: a control plane, sidecars, applications and clients, all in-process.
+//! The setup of the tests: a control plane, sidecars, applications and clients, all in-process.
 
 mod applications;
 mod ca;
@@ -25,7 +25,7 @@ pub(crate) use self::{
 };
 
 pub(crate) const TRUST_DOMAIN: &str = "11111111-2222-3333-4444-555555555555.consul";
-/// What nothing in a test may take longer than.
+/// Timeout of every step of a test.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -37,7 +37,7 @@ pub(crate) fn unused() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// Waits until `condition` holds.
+/// Polls until `condition` holds; panics with `what` after [`TEST_TIMEOUT`].
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let holds = async {
         while !condition().await {

@@ -1,4 +1,4 @@
-//! The bytes: complete, in order, with the ends of both directions kept apart.
+//! Bytes arrive complete and in order, and each direction ends by itself.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,7 +19,7 @@ async fn an_echo_passes_through_two_sidecars() {
     assert!(lifetime.as_secs() + 2 >= HOUR.as_secs(), "{lifetime:?}");
 }
 
-/// Returns bytes that betray any reordering or loss.
+/// Returns bytes in which any reordering or loss shows.
 fn pattern(length: usize, seed: u8) -> Vec<u8> {
     let byte = |i: usize| (i.wrapping_mul(31) ^ (i >> 8) ^ (i >> 16)) as u8 ^ seed;
     (0..length).map(byte).collect()
@@ -27,24 +27,24 @@ fn pattern(length: usize, seed: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn half_closed_transfers_are_exact_in_both_directions() {
-    const LENGTH: usize = 8 * 1024 * 1024;
+    const BODY_BYTES: usize = 8 * 1024 * 1024;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let app = listener.local_addr().unwrap();
-    // Reads the request to its end of stream, then sends a long answer, then closes.
+    // Reads the request to its end of stream, then sends a long response, then closes.
     let application = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
         stream.read_to_end(&mut request).await.unwrap();
-        stream.write_all(&pattern(LENGTH, 7)).await.unwrap();
+        stream.write_all(&pattern(BODY_BYTES, 7)).await.unwrap();
         stream.shutdown().await.unwrap();
         request
     });
     let pair = Pair::serving("web", "bulk", app).await;
 
-    let answer = pair.exchange(&pattern(LENGTH, 3)).await.unwrap();
-    assert!(answer == pattern(LENGTH, 7), "{} bytes came back", answer.len());
+    let response = pair.exchange(&pattern(BODY_BYTES, 3)).await.unwrap();
+    assert!(response == pattern(BODY_BYTES, 7), "{} bytes came back", response.len());
     let request = timeout(TEST_TIMEOUT, application).await.unwrap().unwrap();
-    assert!(request == pattern(LENGTH, 3), "{} bytes arrived", request.len());
+    assert!(request == pattern(BODY_BYTES, 3), "{} bytes arrived", request.len());
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Commands that change config entries, intentions among them (Consul "Config entries").
 
-use lictor_api::types::{
-    config_entry::{ConfigEntry, SERVICE_INTENTIONS},
-    intention::{ServiceIntentions, SourceIntention},
+use lictor_api::{
+    contract::SOURCE_TYPE_CONSUL,
+    types::{
+        config_entry::{ConfigEntry, SERVICE_INTENTIONS},
+        intention::{ServiceIntentions, SourceIntention},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +144,7 @@ fn normalize(entry: &mut ServiceIntentions) {
             (true, true) => 5,
         };
         if source.source_type.is_empty() {
-            source.source_type = "consul".to_owned();
+            source.source_type = SOURCE_TYPE_CONSUL.to_owned();
         }
     }
     entry.sources.sort_by(|a, b| b.precedence.cmp(&a.precedence).then_with(|| a.name.cmp(&b.name)));

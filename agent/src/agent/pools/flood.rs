@@ -1,15 +1,15 @@
-//! Servers of one datacenter meet in the WAN pool by themselves: each joins the others that it knows
-//! from the LAN pool, under the port in their tag `wan_join_port`.
+//! WAN flood join: each server joins the WAN pool through the other servers of its LAN pool, at the
+//! port in their tag `wan_join_port`.
 
 use std::{net::SocketAddr, time::Duration};
 
 use lictor_membership::{Member, Pool};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks when nothing changes.
-const PERIOD: Duration = Duration::from_secs(30);
+/// Interval of the rounds while the LAN pool does not change.
+const ROUND_INTERVAL: Duration = Duration::from_secs(30);
 /// The least time between two rounds.
-const PAUSE: Duration = Duration::from_secs(1);
+const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(lan: Pool, wan: Pool, until: CancellationToken) {
     let mut changes = lan.changes();
@@ -20,16 +20,16 @@ pub(super) async fn run(lan: Pool, wan: Pool, until: CancellationToken) {
         {
             tracing::debug!(target: "agent", %error, "servers of this datacenter are not in the WAN pool yet");
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(MIN_ROUND_INTERVAL).await;
         tokio::select! {
             () = until.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
         }
     }
 }
 
-/// Where live servers of the LAN pool that are not in the WAN pool may be met.
+/// Returns the WAN addresses of live servers of the LAN pool that are not in the WAN pool.
 fn missing(lan: &[Member], wan: &[Member]) -> Vec<SocketAddr> {
     let known = |server: &Member| {
         wan.iter().any(|member| {

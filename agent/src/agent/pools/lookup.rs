@@ -1,4 +1,4 @@
-//! How what `retry_join` holds becomes addresses: names by DNS, pods by the Kubernetes API.
+//! Resolves the targets of `retry_join`: names by DNS, pods by the Kubernetes API.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::{
     kubernetes::pods::{self, RunningPod},
 };
 
-/// Looks names and pods up anew for every attempt.
+/// Resolves names and pods without a cache, for every attempt.
 pub(super) struct Lookup;
 
 impl Resolve for Lookup {
@@ -19,7 +19,7 @@ impl Resolve for Lookup {
         host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, Result<Vec<SocketAddr>, String>> {
-        // A new resolver each time: it reads the hosts file when it is made.
+        // A new resolver each time, because it reads the hosts file when created.
         Box::pin(async move { Dialer::new().resolve("tcp", &format!("{host}:{port}")).await })
     }
 

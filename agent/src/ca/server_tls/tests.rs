@@ -69,7 +69,7 @@ async fn the_meshs_certificate_names_the_server_and_follows_its_root() {
     let stop = CancellationToken::new();
     let keeping = tokio::spawn({
         let (tls, authority, stop) = (tls.clone(), authority.clone(), stop.clone());
-        async move { tls.keep(&authority, &config, stop).await }
+        async move { tls.run(&authority, &config, stop).await }
     });
 
     let serving = wait_for(&tls.grpc).await;

@@ -1,4 +1,4 @@
-//! Leader duty: judges the servers once a second, publishes what it finds, and makes the changes.
+//! Leader duty: evaluates the servers once a second, publishes a report, and applies changes.
 
 use std::{
     sync::Arc,
@@ -19,55 +19,55 @@ use super::{
 };
 use crate::server::Server;
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// After a change the next is looked for soon.
-const AFTER_CHANGE: Duration = Duration::from_millis(100);
-/// After a change that failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Interval of the evaluations.
+const EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before the next evaluation after a change.
+const CHANGE_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause before the next evaluation after a failed change.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What the duty looks after.
+/// The cluster that the duty maintains.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// This server's node ID.
     pub this: String,
     /// Its datacenter.
     pub datacenter: String,
-    /// What gossip says.
+    /// The members of the LAN pool.
     pub members: watch::Receiver<Arc<Vec<lictor_membership::Member>>>,
-    /// The settings while no operator has set any.
+    /// The settings until an operator sets others.
     pub defaults: AutopilotConfiguration,
 }
 
-/// Looks after the membership until `until`, which ends when this server no longer leads.
+/// Maintains the membership until `until`, which ends when this server no longer leads.
 pub async fn run(server: Arc<Server>, mut cluster: Cluster, until: CancellationToken) {
     let (began, mut history) = (Instant::now(), History::default());
     let this = cluster.this.clone();
     loop {
         let members = cluster.members.borrow_and_update().clone();
         let members = servers(&members, &cluster.datacenter);
-        let (view, now) = (look(server.consensus(), &this, members), began.elapsed());
+        let (view, now) = (collect_view(server.consensus(), &this, members), began.elapsed());
         let configuration = server.store().snapshot().autopilot_or(&cluster.defaults).clone();
-        let servers = history.judge(&view, &configuration, now);
+        let servers = history.evaluate(&view, &configuration, now);
         let action = plan(&view, &servers, &configuration, now);
         let report =
             Report { leader: this.clone(), term: view.term, at: Timestamp::now(), servers };
         server.autopilot().store(Some(Arc::new(report)));
         let pause = match &action {
-            None => INTERVAL,
-            Some(action) => carry_out(&server, action).await,
+            None => EVALUATION_INTERVAL,
+            Some(action) => apply(&server, action).await,
         };
         tokio::select! {
             () = until.cancelled() => break,
             () = sleep(pause) => {}
-            // Who came or went need not wait.
-            Ok(()) = cluster.members.changed(), if pause == INTERVAL => {}
+            // A change of the pool is handled at once.
+            Ok(()) = cluster.members.changed(), if pause == EVALUATION_INTERVAL => {}
         }
     }
     server.autopilot().store(None);
 }
 
-fn look(consensus: &Consensus, this: &str, members: Vec<Member>) -> View {
+fn collect_view(consensus: &Consensus, this: &str, members: Vec<Member>) -> View {
     let progress = consensus.progress();
     View {
         this: this.to_owned(),
@@ -82,7 +82,7 @@ fn look(consensus: &Consensus, this: &str, members: Vec<Member>) -> View {
     }
 }
 
-async fn carry_out(server: &Server, action: &Action) -> Duration {
+async fn apply(server: &Server, action: &Action) -> Duration {
     let consensus = server.consensus();
     let (node_id, reason, what, done) = match action {
         Action::AddLearner { peer, reason } => {
@@ -98,13 +98,13 @@ async fn carry_out(server: &Server, action: &Action) -> Duration {
     match done {
         Ok(()) => {
             tracing::info!(target: "agent.server.autopilot", node_id, reason, "server {what}");
-            AFTER_CHANGE
+            CHANGE_INTERVAL
         }
-        // Somebody else leads, or will.
-        Err(ConsensusError::NoLeader | ConsensusError::ShuttingDown) => AFTER_FAILURE,
+        // Another server leads, or will be elected.
+        Err(ConsensusError::NoLeader | ConsensusError::ShuttingDown) => RETRY_INTERVAL,
         Err(error) => {
             tracing::warn!(target: "agent.server.autopilot", node_id, reason, %error, "membership was not changed, trying again");
-            AFTER_FAILURE
+            RETRY_INTERVAL
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Which servers are healthy, and since when.
+//! Health of the servers: which are healthy, and since when.
 //!
-//! Time is counted from the moment this server began to lead; a new leader starts without memory.
+//! Time is measured from the start of this server's leadership; a new leader has no history.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,26 +9,26 @@ use lictor_consensus::Peer;
 
 use super::{Contact, Liveness, View, quorum};
 
-/// How one member of Raft is.
+/// The health of one member of Raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// The member.
     pub peer: Peer,
-    /// How gossip sees it.
+    /// Its status in gossip.
     pub liveness: Liveness,
-    /// The version it says it is.
+    /// The version that it advertises.
     pub version: String,
-    /// How its log is.
+    /// Its replication progress.
     pub contact: Contact,
-    /// Alive, in contact and not far behind.
+    /// Whether it is alive, in contact and not far behind.
     pub healthy: bool,
-    /// For how long `healthy` has been what it is.
+    /// Time since `healthy` changed.
     pub stable_for: Duration,
-    /// For how long gossip has not known it.
+    /// Time since it is missing from the pool; zero while it is there.
     pub unknown_for: Duration,
 }
 
-/// What is remembered from one look to the next.
+/// The state that is kept between evaluations.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     servers: BTreeMap<String, Seen>,
@@ -42,15 +42,15 @@ struct Seen {
 }
 
 impl History {
-    /// Judges every member of Raft. `now` is the time since this server began to lead.
-    pub fn judge(
+    /// Evaluates every member of Raft. `now` is the time since this server began to lead.
+    pub fn evaluate(
         &mut self,
         view: &View,
         configuration: &AutopilotConfiguration,
         now: Duration,
     ) -> Vec<Health> {
         self.servers.retain(|id, _| view.peers.iter().any(|peer| peer.node_id == *id));
-        let judge = |peer: &Peer| {
+        let evaluate = |peer: &Peer| {
             let (liveness, contact) = (view.liveness(&peer.node_id), view.contact(&peer.node_id));
             let healthy = is_healthy(view, configuration, liveness, contact);
             let new = Seen { healthy, since: now, unknown_since: None };
@@ -72,7 +72,7 @@ impl History {
                 unknown_for: seen.unknown_since.map_or(Duration::ZERO, |at| now.saturating_sub(at)),
             }
         };
-        view.peers.iter().map(judge).collect()
+        view.peers.iter().map(evaluate).collect()
     }
 }
 
@@ -85,11 +85,12 @@ fn is_healthy(
     let is_close = contact.matched.is_some_and(|matched| {
         matched.saturating_add(configuration.max_trailing_logs) >= view.last_index
     });
-    let is_heard = contact.ago.is_some_and(|ago| ago <= configuration.last_contact_threshold.0);
-    liveness == Liveness::Alive && is_heard && is_close
+    let is_in_contact =
+        contact.ago.is_some_and(|ago| ago <= configuration.last_contact_threshold.0);
+    liveness == Liveness::Alive && is_in_contact && is_close
 }
 
-/// How many more voters may fail without an outage.
+/// Returns how many more voters may fail without an outage.
 pub fn failure_tolerance(servers: &[Health]) -> usize {
     let voters = servers.iter().filter(|server| server.peer.voter);
     let healthy = voters.clone().filter(|server| server.healthy).count();

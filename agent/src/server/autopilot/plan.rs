@@ -1,8 +1,8 @@
-//! The next change of the membership, if there is one to make.
+//! The next change of the Raft membership, if one is due.
 //!
-//! INVARIANT: a voter is only taken out while those that answer are a quorum before and after, and
-//! the leader never takes itself out. What is dead is taken out only while fewer than half of the
-//! voters are: more than that looks the same as this server being the one that is cut off.
+//! INVARIANT: a voter is removed only while the voters in contact are a quorum before and after,
+//! and the leader never removes itself. Dead servers are removed only while fewer than half of the
+//! voters are dead: with more, this server itself may be the one that is partitioned.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use lictor_consensus::Peer;
 
 use super::{Liveness, Member, View, health::Health, quorum};
 
-/// How long gossip must not know a peer before it counts as dead: after a start of the whole
-/// cluster the pool comes together later than Raft.
-const UNKNOWN_AFTER: Duration = Duration::from_secs(60);
+/// How long a peer must be missing from the pool before it counts as dead: after a start of the
+/// whole cluster the pool forms later than Raft.
+const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A change of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Take a server in as a learner, or correct the name or address of one that is in.
+    /// Add a server as a non-voter, or correct the name or address of a member.
     AddLearner {
         /// The server.
         peer: Peer,
         /// Why, for the log.
         reason: &'static str,
     },
-    /// Let a learner vote.
+    /// Make a non-voter a voter.
     Promote {
         /// The server.
         node_id: String,
         /// Why, for the log.
         reason: &'static str,
     },
-    /// Take a server out.
+    /// Remove a server.
     Remove {
         /// The server.
         node_id: String,
@@ -41,8 +41,8 @@ pub enum Action {
     },
 }
 
-/// The change to make next; `None` when everything is as it should be or has to wait. `servers` are
-/// the judgments of the same view, `now` the time since this server began to lead.
+/// Returns the change to make next; `None` when no change is needed or possible now. `servers` is
+/// the health of the same view, `now` the time since this server began to lead.
 pub fn plan(
     view: &View,
     servers: &[Health],
@@ -57,7 +57,7 @@ pub fn plan(
         .or_else(|| promotion(servers, configuration, now))
 }
 
-/// A peer that moved: until it is known where it is, nothing reaches it.
+/// Corrects a peer whose name or address changed; it is unreachable until then.
 fn correction(view: &View) -> Option<Action> {
     let moved = |peer: &&Peer| {
         let member = view.member(&peer.node_id).filter(|member| is_alive(member))?;
@@ -77,16 +77,16 @@ fn removal_of_left(view: &View) -> Option<Action> {
     removal(view, view.peers.iter().filter(left), "it left")
 }
 
-/// A server came back under its name or address without its data, and so with a new ID: the old ID
-/// never comes back.
+/// Removes a server that returned under its name or address without its data, and so with a new ID:
+/// the old ID never returns.
 fn removal_of_replaced(view: &View) -> Option<Action> {
     let replaced = |peer: &&Peer| is_replaced(view, peer);
     removal(view, view.peers.iter().filter(replaced), "another server has its name or address")
 }
 
 fn is_replaced(view: &View, peer: &Peer) -> bool {
-    // A peer that moved to where another was has not replaced it: addresses may be dealt anew when
-    // all servers were away.
+    // A peer that now has another's address has not replaced it: addresses may be reassigned while
+    // all servers are down.
     let is_peer = |id: &str| view.peers.iter().any(|peer| peer.node_id == id);
     view.liveness(&peer.node_id) != Liveness::Alive
         && view.members.iter().any(|member| {
@@ -116,14 +116,14 @@ fn removal_of_dead(
 fn is_dead(server: &Health) -> bool {
     let is_gone = match server.liveness {
         Liveness::Failed => true,
-        Liveness::Unknown => server.unknown_for >= UNKNOWN_AFTER,
+        Liveness::Unknown => server.unknown_for >= UNKNOWN_TIMEOUT,
         Liveness::Alive | Liveness::Left => false,
     };
-    // Whoever still answers the leader is there, whatever gossip believes.
-    is_gone && !server.contact.answers()
+    // A server that still responds to the leader is alive, whatever gossip reports.
+    is_gone && !server.contact.is_recent()
 }
 
-/// Takes out the first candidate that can be.
+/// Removes the first candidate whose removal keeps a quorum.
 fn removal<'a>(
     view: &View,
     mut candidates: impl Iterator<Item = &'a Peer>,
@@ -133,7 +133,7 @@ fn removal<'a>(
     Some(Action::Remove { node_id: peer.node_id.clone(), reason })
 }
 
-/// Whether the change can be committed, and whatever follows it too.
+/// Returns whether the removal can be committed, and entries after it too.
 fn keeps_quorum(view: &View, removed: &Peer) -> bool {
     if removed.node_id == view.this {
         return false;
@@ -141,14 +141,16 @@ fn keeps_quorum(view: &View, removed: &Peer) -> bool {
     if !removed.voter {
         return true;
     }
-    let answers = |peer: &&Peer| view.contact(&peer.node_id).answers();
+    let responds = |peer: &&Peer| view.contact(&peer.node_id).is_recent();
     let is_other = |peer: &&Peer| peer.node_id != removed.node_id;
-    let before = (view.voters().filter(answers).count(), view.voters().count());
+    let before = (view.voters().filter(responds).count(), view.voters().count());
     let after = (
-        view.voters().filter(is_other).filter(answers).count(),
+        view.voters().filter(is_other).filter(responds).count(),
         view.voters().filter(is_other).count(),
     );
-    [before, after].into_iter().all(|(answering, voters)| voters > 0 && answering >= quorum(voters))
+    [before, after]
+        .into_iter()
+        .all(|(responding, voters)| voters > 0 && responding >= quorum(voters))
 }
 
 fn addition(view: &View) -> Option<Action> {
@@ -162,7 +164,7 @@ fn addition(view: &View) -> Option<Action> {
         is_alive(member)
             && !member.node_id.is_empty()
             && !is_known(&member.node_id)
-            // The one that it replaces goes first.
+            // The peer that it replaces is removed first.
             && !is_taken(member)
     };
     let member = view.members.iter().find(new)?;
@@ -181,7 +183,7 @@ fn promotion(
     now: Duration,
 ) -> Option<Action> {
     let time = configuration.server_stabilization_time.0;
-    // COMPAT: a new leader cannot know how long others have been healthy and does not ask for it.
+    // COMPAT: a new leader cannot know how long servers have been healthy and does not require it.
     let time = if now < time + time / 10 { Duration::ZERO } else { time };
     let ready =
         |server: &&Health| !server.peer.voter && server.healthy && server.stable_for >= time;

@@ -146,13 +146,13 @@ fn a_new_leader_gives_every_session_and_delay_its_whole_time() {
 
 #[test]
 fn many_ends_are_proposed_in_bounded_batches() {
-    let ids: Vec<String> = (0..BATCH + 5).map(|i| format!("{i:04}")).collect();
+    let ids: Vec<String> = (0..MAX_BATCH + 5).map(|i| format!("{i:04}")).collect();
     let sessions: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "10s")).collect();
     let (mut state, start) = (state(&sessions), Instant::now());
     let mut clocks = Clocks::default();
     clocks.follow(&state, start);
     let expired = due(&mut clocks, &state, start + 20 * SECOND);
-    assert_eq!(expired.sessions.len(), BATCH);
+    assert_eq!(expired.sessions.len(), MAX_BATCH);
     apply(&mut state, Command::Session(Box::new(SessionCommand::Expire(expired))));
     assert_eq!(due(&mut clocks, &state, start + 20 * SECOND).sessions.len(), 5);
 }

@@ -1,8 +1,8 @@
-//! Leader duty: archives on schedule, the newest few kept.
+//! Leader duty: saves archives on schedule and retains the newest few.
 //!
-//! Only the leader saves, so a cluster has one schedule; a new leader goes on from the newest file
-//! it finds in its own directory. A file is complete, synced and verified when it gets its name.
-//! Files that do not have such a name are never touched.
+//! Only the leader saves, so a cluster has one schedule; a new leader continues from the newest
+//! file in its own directory. A file is complete, synced and verified when it gets its name. Files
+//! with other names are never touched.
 
 use std::{
     fs, io,
@@ -23,7 +23,7 @@ use crate::archive::{self, ArchiveError};
 
 const PREFIX: &str = "lictor-";
 const SUFFIX: &str = ".snap";
-/// How soon a failed save is repeated, or after the interval if that is shorter.
+/// Pause before a failed save is retried, or the schedule's interval if that is shorter.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Saves on schedule until `until`, which ends when this server no longer leads.
@@ -34,7 +34,7 @@ pub async fn run(server: Arc<Server>, settings: Snapshots, until: CancellationTo
             () = until.cancelled() => return,
             () = sleep(pause) => {}
         }
-        // A save that has begun is not left half done; it takes seconds.
+        // A save that has started is completed; it takes seconds.
         pause = match save(&server, &settings).await {
             Ok(path) => {
                 tracing::info!(path = %path.display(), "scheduled snapshot saved");
@@ -50,7 +50,7 @@ pub async fn run(server: Arc<Server>, settings: Snapshots, until: CancellationTo
     }
 }
 
-/// Returns how long to wait for the first save: what is left of the interval since the newest file.
+/// Returns the pause before the first save: the rest of the interval since the newest file.
 fn first_pause(settings: &Snapshots, now: SystemTime) -> Duration {
     let files = list(&settings.path).unwrap_or_default();
     let saved = files.last().and_then(|newest| fs::metadata(newest).ok()?.modified().ok());
@@ -66,7 +66,7 @@ async fn save(server: &Server, settings: &Snapshots) -> Result<PathBuf, Snapshot
     Ok(kept.map_err(|panic| ArchiveError::Read(io::Error::other(panic)))??)
 }
 
-/// Puts an archive in the directory and removes those that are too many. Blocks.
+/// Writes an archive to the directory and removes the surplus ones. Blocks.
 fn keep(
     settings: &Snapshots,
     archive: &[u8],
@@ -99,7 +99,8 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns whether a file is a scheduled archive: `lictor-<16 characters of time>-<20 digits of index>.snap`.
+/// Returns whether a file is a scheduled archive:
+/// `lictor-<16 characters of time>-<20 digits of index>.snap`.
 fn is_ours(name: &str) -> bool {
     let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
     parts.and_then(|rest| rest.split_once('-')).is_some_and(|(time, index)| {

@@ -3,10 +3,11 @@
 //!
 //! What runs is what ships, from `Server` down to the bytes of HTTP/2: Raft, forwarding to the
 //! leader, its duty for sessions, files of the log. What is not simulated: the disk. A log is
-//! written where it is told to and takes no time ([`LogWrites::Inline`]), because virtual time does not wait
-//! for the thread that does it otherwise. A seed fixes faults and latencies, not everything: the
-//! engine's election timeouts are drawn from elsewhere, so a seed that failed may need a few more
-//! runs to fail again. Everything is on one thread: races between threads are not found here.
+//! written where it is told to and takes no time ([`LogWrites::Inline`]), because virtual time does
+//! not wait for the thread that does it otherwise. A seed fixes faults and latencies, not
+//! everything: the engine's election timeouts are drawn from elsewhere, so a seed that failed may
+//! need a few more runs to fail again. Everything is on one thread: races between threads are not
+//! found here.
 
 mod faults;
 mod sessions;
@@ -114,7 +115,7 @@ impl Host {
                 data_dir: Some(self.data.path().to_owned()),
                 bootstrap_expect: 0,
                 multiplier: 1,
-                // Whoever is away for long misses entries and gets a snapshot.
+                // A server that is down for long misses entries and receives a snapshot.
                 compaction: Compaction { threshold: 40, ..Compaction::default() },
                 log_writes: LogWrites::Inline,
                 peers: peers(directory),

@@ -74,7 +74,7 @@ metrics! {
     sample Milliseconds "kvs.apply" => KVS_APPLY [];
     /// How long the leader took to bring the catalog to what gossip says of the members.
     sample Milliseconds "leader.reconcile" => LEADER_RECONCILE [];
-    /// Log lines that were dropped because nobody read them in time.
+    /// Log lines that were dropped because the queue was full or the output failed.
     counter Count "lictor.log.dropped_lines" => (log::DROPPED_LINES) [];
     /// Panics that were caught, by the task that they were caught in.
     counter Count "lictor.panics" => PANICS ["task"];

@@ -1,7 +1,7 @@
-//! The config entry that a ServiceIntentions object becomes, and which object an entry came from.
+//! Converts a ServiceIntentions object to its config entry, and finds the owner of an entry.
 //!
-//! Pure. An entry carries its cluster and its object in its meta; without both it was made
-//! elsewhere and is not this operator's to change.
+//! Pure. The meta of an entry names its cluster and its object; an entry without both was created
+//! elsewhere, and this operator does not change it.
 
 use kube::ResourceExt as _;
 use lictor_api::{
@@ -83,7 +83,7 @@ fn permission(permission: &Permission) -> serde_json::Value {
     json!({"Action": permission.action, "HTTP": fields})
 }
 
-/// Who made an entry.
+/// The creator of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
     /// An object of this cluster, `namespace/name`.
@@ -92,7 +92,7 @@ pub enum Owner<'a> {
     Elsewhere,
 }
 
-/// Returns who made an entry, by its meta.
+/// Returns the creator of an entry, by its meta.
 pub fn owner<'a>(entry: &'a Entry, config: &Config) -> Owner<'a> {
     let meta = |key: &str| entry.meta.get(key).map(String::as_str);
     let here = meta(META_EXTERNAL_SOURCE) == Some(KUBERNETES)
@@ -100,7 +100,7 @@ pub fn owner<'a>(entry: &'a Entry, config: &Config) -> Owner<'a> {
     meta(META_RESOURCE).filter(|_| here).map_or(Owner::Elsewhere, Owner::Object)
 }
 
-/// Returns whether this cluster made an entry.
+/// Returns whether an object of this cluster created the entry.
 pub fn is_own(entry: &Entry, config: &Config) -> bool {
     owner(entry, config) != Owner::Elsewhere
 }
@@ -110,7 +110,7 @@ pub fn resource(object: &ServiceIntentions) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Returns an entry without what the server sets, its sources in one order.
+/// Returns an entry without the fields that the server sets, its sources ordered by name.
 pub fn normal(entry: &Entry) -> Entry {
     let mut entry = Entry { create_index: 0, modify_index: 0, ..entry.clone() };
     for source in &mut entry.sources {

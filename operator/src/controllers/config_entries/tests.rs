@@ -1,4 +1,4 @@
-//! Failed passes, and what becomes of them.
+//! Failed passes are counted and retried.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn object() -> Value {
     })
 }
 
-/// Reconciles an object against an API server that fails, or else servers that do.
+/// Reconciles an object; with `api_status` 200 the servers fail, otherwise the API server.
 async fn failed_pass(api_status: u16) {
     let (context, _stop) = api_server::context(move |_| (api_status, object())).await;
     context.servers.state().broken.insert("corp-app".to_owned());

@@ -1,4 +1,4 @@
-//! What each namespace needs, and what happens when it does not get it.
+//! The step that each namespace needs, and steps that fail.
 
 use std::sync::Mutex;
 
@@ -62,17 +62,17 @@ fn a_namespace_that_is_going_away_is_left_alone() {
 #[test]
 fn a_pass_that_fails_for_a_namespace_tries_the_others_and_is_counted_once() {
     let moved = metrics::moved_by(async {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let asks = Arc::clone(&asked);
+        let paths = Arc::new(Mutex::new(Vec::new()));
+        let requested = Arc::clone(&paths);
         let (context, _stop) = api_server::context(move |request| {
-            asks.lock().unwrap().push(request.uri().path().to_owned());
+            requested.lock().unwrap().push(request.uri().path().to_owned());
             (500, json!({}))
         })
         .await;
         let namespaces = ["lictor", "bank", "shop"].map(namespace);
         assert!(!pass(&context, &namespaces, &[copy("lictor", "R1", "lictor")]).await);
         let path = |namespace| format!("/api/v1/namespaces/{namespace}/configmaps/lictor-roots");
-        assert_eq!(*asked.lock().unwrap(), ["bank", "shop"].map(path));
+        assert_eq!(*paths.lock().unwrap(), ["bank", "shop"].map(path));
     });
     let expect = "lictor_operator_controller_failures_total{controller=\"roots\"} 1";
     assert!(moved.contains(expect), "{moved}");

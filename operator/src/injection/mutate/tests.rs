@@ -1,11 +1,11 @@
-//! The patched pod as a golden, and what must hold for any pod.
+//! The patched pod against a golden file, and invariants of the patch.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
 use crate::injection::validate::{Verdict, validate};
 
-/// Mutates as the webhook does: validated, patched, and the patch applied to the original.
+/// Mutates as the webhook does: validates, computes the patch, and applies it to the original.
 fn inject(pod: &Value) -> Value {
     let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
     let Verdict::Inject(injection) = validate(&typed, false).unwrap() else { panic!("skipped") };

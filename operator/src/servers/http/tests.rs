@@ -1,4 +1,4 @@
-//! The requests that the servers see, over TLS and with a token.
+//! The requests that the servers receive, over TLS and with a token.
 
 use std::collections::VecDeque;
 
@@ -14,23 +14,23 @@ use crate::{
     webhook::certs::{Authorities, ServedLeaf},
 };
 
-/// Answers each request with the next of `answers` and keeps what was asked.
+/// Responds to each request with the next of `responses` and records the request.
 #[derive(Default)]
 struct Script {
-    answers: Mutex<VecDeque<(u16, Value)>>,
-    asked: Mutex<Vec<(String, Value)>>,
+    responses: Mutex<VecDeque<(u16, Value)>>,
+    requests: Mutex<Vec<(String, Value)>>,
 }
 
 impl Handler for Script {
-    async fn answer(&self, request: Request<Incoming>) -> net::Answer {
+    async fn respond(&self, request: Request<Incoming>) -> net::HttpResponse {
         let token = request.headers()["authorization"].to_str().unwrap().to_owned();
         assert_eq!(token, "Bearer t0ken");
-        let asked = format!("{} {}", request.method(), request.uri());
+        let line = format!("{} {}", request.method(), request.uri());
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        self.asked.lock().unwrap().push((asked, body));
-        let (status, answer) = self.answers.lock().unwrap().pop_front().unwrap();
-        net::text(StatusCode::from_u16(status).unwrap(), answer.to_string())
+        self.requests.lock().unwrap().push((line, body));
+        let (status, response) = self.responses.lock().unwrap().pop_front().unwrap();
+        net::text(StatusCode::from_u16(status).unwrap(), response.to_string())
     }
 }
 
@@ -42,8 +42,8 @@ struct Scene {
     _token: tempfile::TempDir,
 }
 
-/// One server with the mesh's certificate, behind an address where nobody listens.
-async fn scene(answers: &[(u16, Value)]) -> Scene {
+/// Starts one server with the mesh's certificate, listed after an address without a listener.
+async fn scene(responses: &[(u16, Value)]) -> Scene {
     let authorities = Authorities::generate().unwrap();
     let leaf = Arc::new(ServedLeaf::default());
     leaf.set(authorities.leaf(&["server.dc1.consul".to_owned()]).unwrap());
@@ -51,7 +51,7 @@ async fn scene(answers: &[(u16, Value)]) -> Scene {
     let address = listener.local_addr().unwrap().to_string();
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let script = Arc::new(Script::default());
-    script.answers.lock().unwrap().extend(answers.iter().cloned());
+    script.responses.lock().unwrap().extend(responses.iter().cloned());
     let stop = CancellationToken::new();
     let handler = Arc::clone(&script);
     tokio::spawn(net::serve(
@@ -102,7 +102,7 @@ async fn the_catalog_is_read_by_virtual_node() {
     assert_eq!(actual.instances.len(), 1);
     let instance = actual.instances.values().next().unwrap();
     assert_eq!((instance.pod_uid(), &*instance.check.check_id), ("u1", "shop/web-0-web"));
-    assert!(actual.nodes.is_empty(), "somebody else has an instance there");
+    assert!(actual.nodes.is_empty(), "another owner has an instance there");
     assert_eq!(actual.foreign_nodes, ["k1-virtual".into()].into());
     drop(scene.stop);
 }
@@ -114,9 +114,9 @@ async fn a_removal_compares_the_pod_first() {
     let refused = scene.servers.deregister(&removal("old")).await;
     assert!(matches!(refused, Err(ServersError::Changed(_))), "{refused:?}");
     scene.servers.deregister(&removal("new")).await.unwrap();
-    let asked = scene.script.asked.lock().unwrap();
-    let (last, body) = asked.last().unwrap();
-    assert_eq!((asked.len(), last.as_str()), (3, "PUT /v1/catalog/deregister"));
+    let requests = scene.script.requests.lock().unwrap();
+    let (last, body) = requests.last().unwrap();
+    assert_eq!((requests.len(), last.as_str()), (3, "PUT /v1/catalog/deregister"));
     assert_eq!((&body["Node"], &body["ServiceID"]), (&json!("k0-virtual"), &json!("web-0-web")));
 }
 

@@ -1,4 +1,4 @@
-//! Rotation as a walk through time, and the leaf as a client sees it.
+//! Rotation over simulated time, and whether a client trusts the leaf.
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -6,7 +6,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-/// A client that trusts exactly `bundle`.
+/// Returns a TLS client that trusts exactly `bundle`.
 pub(crate) fn connector(bundle: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {

@@ -29,7 +29,7 @@ fn request(annotations: Value) -> Value {
     })
 }
 
-fn answer(request: &Value) -> AdmissionResponse {
+fn respond(request: &Value) -> AdmissionResponse {
     let body = serde_json::to_vec(request).unwrap();
     review(&body, &Config::for_tests()).response.unwrap()
 }
@@ -37,7 +37,7 @@ fn answer(request: &Value) -> AdmissionResponse {
 #[test]
 fn an_opted_in_pod_is_patched() {
     let request = request(json!({"lictor.dev/connect-inject": "true"}));
-    let response = answer(&request);
+    let response = respond(&request);
     assert!(response.allowed);
     assert_eq!(response.uid, "u-1");
     let patch: Patch = serde_json::from_slice(&response.patch.unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn an_opted_in_pod_is_patched() {
 
 #[test]
 fn a_bad_annotation_is_a_400_that_names_it() {
-    let response = answer(&request(json!({"lictor.dev/connect-inject": "yes"})));
+    let response = respond(&request(json!({"lictor.dev/connect-inject": "yes"})));
     assert!(!response.allowed);
     assert_eq!(response.result.code, 400);
     assert_eq!(response.result.message, "lictor: connect-inject: \"yes\" is not a boolean");
@@ -56,16 +56,16 @@ fn a_bad_annotation_is_a_400_that_names_it() {
 
 #[test]
 fn pods_that_did_not_ask_or_may_not_are_left_alone() {
-    assert_eq!(answer(&request(json!({}))).patch, None);
+    assert_eq!(respond(&request(json!({}))).patch, None);
     let mut excluded = request(json!({"lictor.dev/connect-inject": "true"}));
     excluded["request"]["namespace"] = "kube-system".into();
-    let response = answer(&excluded);
+    let response = respond(&excluded);
     assert!(response.allowed && response.patch.is_none());
 }
 
 #[test]
 fn both_prefixes_are_a_warning() {
-    let response = answer(&request(json!({
+    let response = respond(&request(json!({
         "lictor.dev/connect-inject": "true", "consul.hashicorp.com/connect-inject": "false",
     })));
     assert_eq!(response.warnings.unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! Applications and their clients: what the sidecars stand between.
+//! Applications and their clients, at the two ends of the sidecars.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ pub(crate) async fn echo() -> SocketAddr {
     counted().await.address
 }
 
-/// An echo application that counts.
+/// An echo application that counts connections and bytes.
 pub(crate) struct Counted {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -55,7 +55,8 @@ pub(crate) async fn counted() -> Counted {
     counted
 }
 
-/// Ends with the connection; a connection that breaks is the test's business, not this task's.
+/// Echoes until the connection ends; the test notices a connection that breaks, this task ignores
+/// it.
 async fn send_back(mut stream: TcpStream, received_bytes: Arc<AtomicUsize>) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -68,26 +69,26 @@ async fn send_back(mut stream: TcpStream, received_bytes: Arc<AtomicUsize>) -> i
     }
 }
 
-/// Sends `request` on a new connection, closes, and returns what comes back until the end.
+/// Sends `request` on a new connection, closes the sending side, and returns the response.
 pub(crate) async fn exchange(to: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let exchange = async {
         let mut stream = TcpStream::connect(to).await?;
         stream.write_all(request).await?;
         stream.shutdown().await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        Ok(answer)
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await?;
+        Ok(response)
     };
-    timeout(TEST_TIMEOUT, exchange).await.expect("an answer in time")
+    timeout(TEST_TIMEOUT, exchange).await.expect("a response in time")
 }
 
 /// Sends `request` to an echo and reads it back, on a connection that stays open.
 pub(crate) async fn round_trip(stream: &mut TcpStream, request: &[u8]) {
-    let mut answer = vec![0; request.len()];
+    let mut response = vec![0; request.len()];
     let trip = async {
         stream.write_all(request).await?;
-        stream.read_exact(&mut answer).await
+        stream.read_exact(&mut response).await
     };
-    timeout(TEST_TIMEOUT, trip).await.expect("an answer in time").unwrap();
-    assert_eq!(answer, request);
+    timeout(TEST_TIMEOUT, trip).await.expect("a response in time").unwrap();
+    assert_eq!(response, request);
 }

@@ -1,4 +1,4 @@
-//! A certificate authority of the mesh, real enough for rustls.
+//! A certificate authority of the mesh, whose certificates rustls accepts.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +40,7 @@ impl Ca {
         }
     }
 
-    /// A server's certificate for a DNS name, in PEM.
+    /// Returns a server's certificate and key for a DNS name, in PEM.
     pub(crate) fn server_leaf(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = Self::params(&[], HOUR);
@@ -64,7 +64,7 @@ impl Ca {
         params
     }
 
-    /// A certificate and key for any names, in PEM.
+    /// Returns a certificate and key with these URI names, in PEM.
     pub(crate) fn leaf(&self, uris: &[String]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = Self::params(uris, HOUR);

@@ -1,4 +1,4 @@
-//! What the servers of the tests know: `Sign` with a real authority, `Watch` as full snapshots.
+//! The servers of the tests: `Sign` with a real authority, `Watch` as full snapshots.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,13 @@ use tonic::{Request, Response, Status};
 
 use super::{TRUST_DOMAIN, ca::Ca};
 
-/// What the control plane knows; shared with the service it runs.
+/// The state of the control plane; shared with the service it runs.
 pub(crate) struct Mesh {
     pub(crate) ca: Ca,
-    /// Signs instead of `ca` once it is there; both are trusted.
+    /// Signs instead of `ca` once it is set; both are trusted.
     next_ca: OnceLock<Ca>,
     leaf_life: Duration,
-    /// What callers must present, if anything.
+    /// The token that callers must present, if any.
     pub(crate) token: Mutex<Option<&'static str>>,
     services: Mutex<BTreeMap<String, watch::Sender<v1::WatchResponse>>>,
     signed: watch::Sender<usize>,
@@ -60,7 +60,7 @@ impl Mesh {
         });
     }
 
-    /// Says that `service` has an upstream with these endpoints.
+    /// Publishes to the sidecar of `of` an upstream `service` with these endpoints.
     pub(crate) fn upstream(
         &self,
         of: &str,
@@ -92,7 +92,13 @@ impl Mesh {
         }
     }
 
-    pub(crate) fn intend(&self, destination: &str, default_allow: bool, list: &[(&str, bool)]) {
+    /// Replaces the intentions of `destination`.
+    pub(crate) fn set_intentions(
+        &self,
+        destination: &str,
+        default_allow: bool,
+        list: &[(&str, bool)],
+    ) {
         let intention = |&(source, allow): &(&str, bool)| v1::Intention {
             source: source.to_owned(),
             allow,
@@ -104,7 +110,7 @@ impl Mesh {
         });
     }
 
-    /// A new root: trusted everywhere at once, and what signs from now on.
+    /// Rotates the root: the new one is trusted everywhere at once and signs from now on.
     pub(crate) fn rotate(&self) {
         assert!(self.next_ca.set(Ca::new(TRUST_DOMAIN)).is_ok(), "rotated once");
         for service in self.services.lock().unwrap().values() {
@@ -118,7 +124,7 @@ impl Mesh {
         roots
     }
 
-    /// What the gate of a server does with the caller's credential.
+    /// Authenticates a caller as a server does.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let Some(token) = *self.token.lock().unwrap() else { return Ok(()) };
         let presented = request.metadata().get("authorization").and_then(|v| v.to_str().ok());

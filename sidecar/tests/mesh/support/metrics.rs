@@ -1,4 +1,5 @@
-//! The metrics page. Its recorder is the process's, so a test that counts names services of its own.
+//! Reads the metrics page. The process has one recorder, so a test that counts uses service names
+//! of its own.
 
 use std::{net::SocketAddr, sync::LazyLock};
 

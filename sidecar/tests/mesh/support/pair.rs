@@ -61,12 +61,12 @@ impl Pair {
         Self { server, source, destination, public, bind, client, service, metrics }
     }
 
-    /// Returns the destination as the servers list it.
+    /// Returns the destination's endpoint.
     pub(crate) fn endpoint(&self) -> v1::Endpoint {
         self.server.mesh.endpoint(self.service, self.public)
     }
 
-    /// Makes the servers list exactly these endpoints for the destination.
+    /// Publishes exactly these endpoints of the destination.
     pub(crate) fn list(&self, endpoints: &[v1::Endpoint]) {
         self.server.mesh.upstream(self.client, self.service, self.bind, endpoints);
     }
@@ -76,14 +76,14 @@ impl Pair {
         TcpStream::connect(self.bind).await.unwrap()
     }
 
-    /// Sends `request` on a connection of its own and returns the answer.
+    /// Sends `request` on a new connection and returns the response.
     pub(crate) async fn exchange(&self, request: &[u8]) -> std::io::Result<Vec<u8>> {
         exchange(self.bind, request).await
     }
 
-    /// Returns whether the destination returns what it is sent.
+    /// Returns whether the destination echoes a request.
     pub(crate) async fn echoes(&self) -> bool {
-        self.exchange(b"hello!").await.is_ok_and(|answer| answer == b"hello!")
+        self.exchange(b"hello!").await.is_ok_and(|response| response == b"hello!")
     }
 
     /// Returns the value of the metrics that begin with `prefix`, 0 if none is there yet.

@@ -1,6 +1,6 @@
 //! The control plane on a socket.
 //!
-//! It has a runtime of its own, so that a test can take it away as abruptly as a power cut.
+//! It has its own runtime, so that a test can end it as abruptly as a power cut.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -22,12 +22,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it with certificates that live for `leaf_life`.
+    /// Starts a control plane whose certificates are valid for `leaf_life`.
     pub(crate) fn start(leaf_life: Duration) -> Self {
         Self::serve(Arc::new(Mesh::new(leaf_life)), (Ipv4Addr::LOCALHOST, 0).into(), None)
     }
 
-    /// Starts it behind TLS, under the name `server.dc1.consul`.
+    /// Starts a control plane behind TLS, with a certificate for `server.dc1.consul`.
     pub(crate) fn start_tls() -> Self {
         let mesh = Arc::new(Mesh::new(HOUR));
         let (certificate, key) = mesh.ca.server_leaf("server.dc1.consul");
@@ -35,7 +35,7 @@ impl Server {
         Self::serve(mesh, (Ipv4Addr::LOCALHOST, 0).into(), Some(tls))
     }
 
-    /// Serves again at the same address, with the same knowledge.
+    /// Ends it and serves again at the same address, with the same state.
     pub(crate) fn restart(&mut self) {
         self.kill();
         *self = Self::serve(Arc::clone(&self.mesh), self.address, None);

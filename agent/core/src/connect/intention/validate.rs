@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lictor_api::types::intention::{ServiceIntentions, SourceIntention};
+use lictor_api::{
+    contract::SOURCE_TYPE_CONSUL,
+    types::intention::{ServiceIntentions, SourceIntention},
+};
 
 use super::ANY;
 
@@ -128,7 +131,7 @@ fn validate_source(
     if partial_wildcard(&source.name) {
         return Err(InvalidIntention::SourcePartialWildcard(index));
     }
-    if !matches!(source.source_type.as_str(), "" | "consul") {
+    if !matches!(source.source_type.as_str(), "" | SOURCE_TYPE_CONSUL) {
         return Err(InvalidIntention::SourceType(index));
     }
     if source.description.len() > MAX_TEXT_BYTES {

@@ -114,7 +114,7 @@ async fn a_client_agent_with_only_ca_file_gets_a_certificate_and_is_heard() {
     let client = Running::start(client_config(&ca)).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        // What follows gossip may still say once that it knows nobody.
+        // The task that follows gossip may still replace the list with an empty one.
         client.agent().forwarder.servers().replace(server.known());
         let answer = call(&client, Method::PUT, "/v1/kv/a", b"value").await;
         if answer.status == StatusCode::OK {

@@ -66,8 +66,8 @@ fn next(view: &View) -> Option<Action> {
 /// The plan of a leader that has seen the same for an hour.
 fn next_with(view: &View, configuration: &AutopilotConfiguration) -> Option<Action> {
     let mut history = History::default();
-    history.judge(view, configuration, Duration::ZERO);
-    let servers = history.judge(view, configuration, LONG);
+    history.evaluate(view, configuration, Duration::ZERO);
+    let servers = history.evaluate(view, configuration, LONG);
     plan(view, &servers, configuration, LONG)
 }
 
@@ -96,7 +96,7 @@ fn a_server_that_joins_learns_first_and_votes_once_it_is_stable() {
     let (configuration, mut history) = (AutopilotConfiguration::default(), History::default());
     let mut step = |view: &View, seconds| {
         let now = Duration::from_secs(seconds);
-        let servers = history.judge(view, &configuration, now);
+        let servers = history.evaluate(view, &configuration, now);
         plan(view, &servers, &configuration, now)
     };
     let promoted = Some(Action::Promote { node_id: id(4), reason: "it is healthy and stable" });
@@ -118,7 +118,7 @@ fn a_new_leader_does_not_ask_how_long_a_learner_has_been_healthy() {
     let configuration = AutopilotConfiguration::default();
     let at = |seconds| {
         let now = Duration::from_secs(seconds);
-        let servers = History::default().judge(&view, &configuration, now);
+        let servers = History::default().evaluate(&view, &configuration, now);
         plan(&view, &servers, &configuration, now)
     };
     assert!(matches!(at(1), Some(Action::Promote { .. })));
@@ -173,7 +173,7 @@ fn a_peer_that_gossip_does_not_know_yet_has_a_minute() {
     let (configuration, mut history) = (AutopilotConfiguration::default(), History::default());
     let mut step = |seconds| {
         let now = Duration::from_secs(seconds);
-        let servers = history.judge(&view, &configuration, now);
+        let servers = history.evaluate(&view, &configuration, now);
         removed(plan(&view, &servers, &configuration, now))
     };
     assert_eq!(step(100), None);
@@ -244,7 +244,7 @@ fn the_tolerance_counts_healthy_voters_beyond_a_quorum() {
         ..AutopilotConfiguration::default()
     };
     let tolerance = |view: &View| {
-        failure_tolerance(&History::default().judge(view, &configuration, Duration::ZERO))
+        failure_tolerance(&History::default().evaluate(view, &configuration, Duration::ZERO))
     };
     assert_eq!(tolerance(&view), 2);
     lose(&mut view, 5, Liveness::Failed);
@@ -296,7 +296,7 @@ fn made_up(servers: &[Server]) -> View {
 
 fn has_quorum(view: &View) -> bool {
     let voters: Vec<_> = view.peers.iter().filter(|peer| peer.voter).collect();
-    let answering = voters.iter().filter(|peer| view.contact(&peer.node_id).answers()).count();
+    let answering = voters.iter().filter(|peer| view.contact(&peer.node_id).is_recent()).count();
     answering > voters.len() / 2
 }
 
@@ -329,15 +329,15 @@ proptest! {
         let mut view = made_up(&servers);
         let configuration = AutopilotConfiguration::default();
         let mut history = History::default();
-        history.judge(&view, &configuration, Duration::ZERO);
+        history.evaluate(&view, &configuration, Duration::ZERO);
         let (mut steps, mut now) = (0, LONG);
         loop {
-            let judged = history.judge(&view, &configuration, now);
-            let Some(action) = plan(&view, &judged, &configuration, now) else {
+            let evaluated = history.evaluate(&view, &configuration, now);
+            let Some(action) = plan(&view, &evaluated, &configuration, now) else {
                 // New learners have to become stable first.
                 now += LONG;
-                let judged = history.judge(&view, &configuration, now);
-                if plan(&view, &judged, &configuration, now).is_none() {
+                let evaluated = history.evaluate(&view, &configuration, now);
+                if plan(&view, &evaluated, &configuration, now).is_none() {
                     break;
                 }
                 continue;
@@ -357,7 +357,7 @@ proptest! {
         let ids: BTreeSet<_> = view.peers.iter().map(|peer| &peer.node_id).collect();
         prop_assert_eq!(ids.len(), view.peers.len());
         prop_assert!(ids.contains(&view.this));
-        // With a quorum, whoever is alive under a name of its own is in at the end.
+        // With a quorum, every alive server with a unique name is a member in the end.
         if has_quorum(&view) {
             for member in view.members.iter().filter(|member| is_alive(member)) {
                 let is_held_up = view.peers.iter().any(|peer| {

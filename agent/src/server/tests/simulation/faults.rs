@@ -20,7 +20,7 @@ pub(super) struct Event {
     pub(super) at: Duration,
     /// `None` is the end of a fault.
     begins: Option<Fault>,
-    /// `None` is whoever leads then.
+    /// `None` is the leader at that time.
     victim: Option<usize>,
 }
 

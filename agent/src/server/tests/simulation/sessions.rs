@@ -7,12 +7,12 @@ use super::*;
 
 const TTL: Duration = Duration::from_secs(4);
 const LOCK_DELAY: Duration = Duration::from_secs(3);
-/// An election, and a proposal that has to be made again.
+/// Time for an election and a retried proposal.
 const SLACK: Duration = Duration::from_secs(5);
-/// Whoever does not answer in this time is not waited for.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Timeout of a request to one server.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Somebody who asks for something again and again, of one server after the other.
+/// A client that repeats a request at one server after the other.
 struct Client<T> {
     next: Duration,
     asked: Option<(Duration, Answer<Result<T, ServerError>>)>,
@@ -23,7 +23,7 @@ impl<T: Send + 'static> Client<T> {
         Self { next, asked: None }
     }
 
-    /// An answer, with the time of its question.
+    /// Sends or polls the request. Returns a response with the time of its request.
     fn step<F>(
         &mut self,
         sim: &mut Simulation,
@@ -37,7 +37,7 @@ impl<T: Send + 'static> Client<T> {
             Some((begun, answer)) => match answer.take() {
                 Some(Ok(answer)) => return Some((begun, answer)),
                 Some(Err(_)) => self.next = now + Duration::from_millis(50),
-                None if now > begun + PATIENCE => self.next = now,
+                None if now > begun + REQUEST_TIMEOUT => self.next = now,
                 None => self.asked = Some((begun, answer)),
             },
             None if now >= self.next => {
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Client<T> {
     }
 }
 
-/// A session with a lock that nobody renews.
+/// A session with a lock that no client renews.
 struct Idle {
     id: String,
     asked: Duration,

@@ -1,24 +1,24 @@
-//! Writes through every server, each to a key of its own that must not exist yet.
+//! Writes through every server, each to its own key, which must not exist yet.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// What whoever wrote was told.
+/// The outcome of a write as returned to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Nothing, because the server crashed, or that nobody knows.
+enum WriteOutcome {
+    /// No response, because the server crashed, or an unknown outcome.
     Unknown,
     Made,
-    /// That surely nothing was changed.
+    /// Certainly nothing was changed.
     NoLeader,
-    /// That the key exists, when nothing but "no leader" had been said before.
+    /// The key exists, although every earlier attempt failed with "no leader".
     Exists,
 }
 
-type Writes = Arc<Mutex<BTreeMap<String, Told>>>;
+type Writes = Arc<Mutex<BTreeMap<String, WriteOutcome>>>;
 
-/// Begins writes until it is told to stop, whether or not those before are answered.
+/// Starts writes until `stopped`, without waiting for earlier ones.
 async fn write(server: Arc<Server>, place: usize, writes: Writes, stopped: Arc<AtomicBool>) {
     while !stopped.load(Ordering::Relaxed) {
         let key = format!("{place}/{:?}", now());
@@ -27,24 +27,24 @@ async fn write(server: Arc<Server>, place: usize, writes: Writes, stopped: Arc<A
     }
 }
 
-/// Writes a key; what surely was not done is tried once more.
+/// Writes a key; retries once if certainly nothing was changed.
 async fn write_one(server: Arc<Server>, key: String, writes: Writes) {
     for _ in 0..2 {
-        writes.lock().unwrap().insert(key.clone(), Told::Unknown);
+        writes.lock().unwrap().insert(key.clone(), WriteOutcome::Unknown);
         let command = KvCommand::CheckAndSet {
             key: key.clone(),
             flags: 0,
             value: Bytes::copy_from_slice(key.as_bytes()),
             expected: 0,
         };
-        let told = match server.propose(Command::Kv(command)).await {
-            Ok(true) => Told::Made,
-            Ok(false) => Told::Exists,
-            Err(ServerError::NoLeader) => Told::NoLeader,
-            Err(_) => Told::Unknown,
+        let outcome = match server.propose(Command::Kv(command)).await {
+            Ok(true) => WriteOutcome::Made,
+            Ok(false) => WriteOutcome::Exists,
+            Err(ServerError::NoLeader) => WriteOutcome::NoLeader,
+            Err(_) => WriteOutcome::Unknown,
         };
-        writes.lock().unwrap().insert(key.clone(), told);
-        if told != Told::NoLeader {
+        writes.lock().unwrap().insert(key.clone(), outcome);
+        if outcome != WriteOutcome::NoLeader {
             return;
         }
     }
@@ -61,7 +61,7 @@ fn check(seed: u64) -> [usize; 3] {
     sim.run_for(until);
     stopped.store(true, Ordering::Relaxed);
     sim.run_for(SETTLED);
-    // It is the last that is in any log, whoever wrote before.
+    // The last entry in every log, after all earlier writes.
     sim.insist(0, &set("last", ""));
     sim.run_until("everybody has the last write", |sim| {
         sim.servers().filter(|it| it.store().snapshot().kv.get("last").is_some()).count() == 3
@@ -69,19 +69,19 @@ fn check(seed: u64) -> [usize; 3] {
     let writes = writes.lock().unwrap();
     for (host, server) in sim.hosts.iter().zip(sim.servers()) {
         let state = server.store().snapshot();
-        for (key, told) in writes.iter() {
+        for (key, outcome) in writes.iter() {
             let has = state.kv.get(key).map(|pair| pair.value.as_ref());
-            let context = format!("seed {seed}, {key} at {}, told {told:?}", host.known.name);
-            match told {
-                Told::Made => assert_eq!(has, Some(key.as_bytes()), "{context}"),
-                Told::NoLeader => assert_eq!(has, None, "{context}"),
-                Told::Exists => panic!("{context}: made more than once"),
-                Told::Unknown => {}
+            let context = format!("seed {seed}, {key} at {}, outcome {outcome:?}", host.known.name);
+            match outcome {
+                WriteOutcome::Made => assert_eq!(has, Some(key.as_bytes()), "{context}"),
+                WriteOutcome::NoLeader => assert_eq!(has, None, "{context}"),
+                WriteOutcome::Exists => panic!("{context}: made more than once"),
+                WriteOutcome::Unknown => {}
             }
         }
     }
-    [Told::Made, Told::NoLeader, Told::Unknown]
-        .map(|which| writes.values().filter(|told| **told == which).count())
+    [WriteOutcome::Made, WriteOutcome::NoLeader, WriteOutcome::Unknown]
+        .map(|which| writes.values().filter(|outcome| **outcome == which).count())
 }
 
 #[test]

@@ -128,7 +128,7 @@ async fn a_reload_changes_new_connections_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn what_is_verified_needs_somebody_to_trust() {
+fn verifying_without_an_authority_or_own_certificate_is_refused_by_key() {
     let ca = Ca::new();
     ca.issue("server", &["server.dc1.consul"], SystemTime::now() + DAY);
     type Edit = fn(&mut RuntimeConfig);

@@ -1,4 +1,4 @@
-//! The entry that an object becomes, and whose an entry is.
+//! The entry of an object, and the owner of an entry.
 
 use lictor_api::types::intention::IntentionAction;
 use serde_json::{Value, json};
