@@ -1,7 +1,7 @@
 # Two builds of lictor side by side: what a change or a profile costs. BIN is the one under test, BEFORE the directory of the other.
 # Medians of alternated rounds, and CPU per operation, which hardly depends on what else the machine does.
 start_build() { # NAME BIN PORT
-  spawn "$2/lictor" agent -server -bootstrap-expect 1 -node node1 -bind 127.0.0.1 -data-dir "$work/$1.data" -log-level error \
+  spawn "$2/lictor" agent -server -bootstrap-expect 1 -node node1 -bind 127.0.0.1 -data-dir "$work/data-$1" -log-level error \
     -http-port "$3" -dns-port $(($3 + 1)) -grpc-port -1 -grpc-tls-port -1 -serf-lan-port $(($3 + 2)) -server-port $(($3 + 3)) -serf-wan-port -1
   pids[$1]=${started[-1]}
   wait_for curl -sf "localhost:$3/v1/agent/ready"
