@@ -13,9 +13,8 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    time::{sleep, timeout},
+    time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::slots::{Slot, Slots, WhenFull};
 use crate::{backoff::Backoff, task::Tasks};
@@ -24,8 +23,6 @@ use crate::{backoff::Backoff, task::Tasks};
 /// descriptor.
 const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// How long connections that were aborted may take to be gone.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A bound socket, or what stands for one in tests.
 pub trait Listener: Sync {
@@ -78,32 +75,23 @@ pub struct Accepted<S> {
 pub struct Connections {
     tasks: Tasks,
     name: &'static str,
-    tracker: TaskTracker,
-    /// Drops what the grace period did not end.
-    abort: CancellationToken,
 }
 
 impl Connections {
     /// Returns a server without connections; `name` is the name of each connection's task.
     pub fn new(tasks: &Tasks, name: &'static str) -> Self {
-        let (tracker, abort) = (TaskTracker::new(), CancellationToken::new());
-        Self { tasks: tasks.clone(), name, tracker, abort }
+        Self { tasks: tasks.group(), name }
     }
 
     /// Runs a task that [`Connections::drain`] waits for: a connection, or a stream of one.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let (token, abort) = (self.tracker.token(), self.abort.clone());
         // Once on the heap, so that what runs around it does not hold it by value again.
-        let task = Box::pin(task);
-        self.tasks.spawn_transient(self.name, async move {
-            abort.run_until_cancelled(task).await;
-            drop(token);
-        });
+        self.tasks.spawn_transient(self.name, Box::pin(task));
     }
 
     /// Returns how many connections are open.
     pub fn open(&self) -> usize {
-        self.tracker.len()
+        self.tasks.group_len()
     }
 
     /// Accepts connections for ever and serves each in a task of its own.
@@ -143,15 +131,9 @@ impl Connections {
     /// Returns how many were dropped. Called when nothing accepts any more; the connections
     /// themselves learn of the end from the token that their server watches.
     pub async fn drain(&self, grace: Duration) -> usize {
-        self.tracker.close();
-        if timeout(grace, self.tracker.wait()).await.is_ok() {
-            return 0;
-        }
-        let late = self.tracker.len();
-        tracing::warn!(task = self.name, connections = late, "connections did not end in time");
-        self.abort.cancel();
-        if timeout(ABORT_TIMEOUT, self.tracker.wait()).await.is_err() {
-            tracing::warn!(task = self.name, "some connections block their thread");
+        let late = self.tasks.drain_group(grace).await;
+        if late > 0 {
+            tracing::warn!(task = self.name, connections = late, "connections did not end in time");
         }
         late
     }

@@ -9,7 +9,7 @@
 //! signals, gives back what it leads, and exits with the [`TaskFailed`] as its last line.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,6 +20,7 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio::{
     sync::watch,
+    task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -69,17 +70,35 @@ pub struct Tasks {
     shutdown: CancellationToken,
     /// Those that were started by this handle and its clones.
     group: TaskTracker,
+    /// Number of that group; 0 is the owner's own.
+    group_id: u64,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Drops what did not end in time.
-    abort: CancellationToken,
     tracker: TaskTracker,
     failed: watch::Sender<Option<TaskFailed>>,
-    /// How many tasks of each name run.
-    running: Mutex<BTreeMap<&'static str, usize>>,
+    running: Mutex<Registry>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What runs. It is entered and left once per task: a task that is polled passes nothing that all
+/// tasks share, such as a token, whose lock every poll would take.
+#[derive(Debug, Default)]
+struct Registry {
+    last_id: u64,
+    running: BTreeMap<u64, Entry>,
+    /// Groups whose tasks are dropped, also those that start from now on.
+    aborted: BTreeSet<u64>,
+    all_aborted: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    group_id: u64,
+    /// `None` for a thread, and until the task is spawned.
+    abort: Option<AbortHandle>,
 }
 
 impl Tasks {
@@ -96,8 +115,13 @@ impl Tasks {
     /// Returns a handle for tasks that may end before the others: when its own token is cancelled,
     /// or with the others. [`Tasks::failed`] and [`Tasks::stop`] hold for them as well.
     pub fn group(&self) -> Self {
-        let inner = Arc::clone(&self.inner);
-        Self { inner, shutdown: self.shutdown.child_token(), group: TaskTracker::new() }
+        let group_id = lock(&self.inner.running).next_id();
+        Self {
+            inner: Arc::clone(&self.inner),
+            shutdown: self.shutdown.child_token(),
+            group: TaskTracker::new(),
+            group_id,
+        }
     }
 
     /// Returns the token that is cancelled when the tasks are to end.
@@ -209,7 +233,7 @@ impl Tasks {
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let (tasks, tracked) = (self.clone(), self.inner.tracker.token());
-        let running = Running::enter(&self.inner, name);
+        let running = Running::enter(&self.inner, name, self.group_id);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(body))
                 .map_err(|payload| panics::caught(name, &*payload));
@@ -254,9 +278,8 @@ impl Tasks {
         inner.tracker.close();
         let mut late = Vec::new();
         if timeout(grace, inner.tracker.wait()).await.is_err() {
-            late = lock(&inner.running).keys().copied().collect();
+            late = lock(&inner.running).abort_all();
             tracing::warn!(tasks = late.join(" "), "tasks did not end in time");
-            inner.abort.cancel();
             if timeout(ABORT_TIMEOUT, inner.tracker.wait()).await.is_err() {
                 tracing::warn!("some tasks block their thread and cannot be ended");
             }
@@ -270,15 +293,37 @@ impl Tasks {
         late
     }
 
+    /// Returns how many tasks of this group run.
+    pub(crate) fn group_len(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Waits until all tasks of this group have ended, and after `grace` drops those that have not.
+    /// Returns how many were dropped. Does not tell them to end.
+    pub(crate) async fn drain_group(&self, grace: Duration) -> usize {
+        self.group.close();
+        if timeout(grace, self.group.wait()).await.is_ok() {
+            return 0;
+        }
+        let late = self.group.len();
+        lock(&self.inner.running).abort_group(self.group_id);
+        if timeout(ABORT_TIMEOUT, self.group.wait()).await.is_err() {
+            tracing::warn!("some tasks block their thread and cannot be ended");
+        }
+        late
+    }
+
     /// Runs a wrapped task under its name, until it ends or is aborted.
     fn run(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let running = Running::enter(&self.inner, name);
-        let member = self.group.token();
+        let running = Running::enter(&self.inner, name, self.group_id);
+        let (id, member) = (running.id, self.group.token());
         // The tracker waits for the task, and the wrapper has its outcome.
-        drop(self.inner.tracker.spawn(async move {
-            running.inner.abort.run_until_cancelled(task).await;
+        let spawned = self.inner.tracker.spawn(async move {
+            task.await;
+            drop(running);
             drop(member);
-        }));
+        });
+        lock(&self.inner.running).set_abort(id, spawned.abort_handle());
     }
 
     /// Reports the end of a task that should have lived until shutdown.
@@ -304,28 +349,66 @@ async fn caught(name: &'static str, task: impl Future<Output = ()>) -> Result<()
     AssertUnwindSafe(task).catch_unwind().await.map_err(|payload| panics::caught(name, &*payload))
 }
 
+// === impl Registry ===
+
+impl Registry {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Notes how a task is aborted, unless it has ended already.
+    fn set_abort(&mut self, id: u64, abort: AbortHandle) {
+        let Some(entry) = self.running.get_mut(&id) else { return };
+        if self.all_aborted || self.aborted.contains(&entry.group_id) {
+            abort.abort();
+        }
+        entry.abort = Some(abort);
+    }
+
+    /// Drops all tasks, also those that start from now on; returns the names of those that run.
+    fn abort_all(&mut self) -> Vec<&'static str> {
+        self.all_aborted = true;
+        self.running.values().for_each(Entry::abort);
+        let names: BTreeSet<_> = self.running.values().map(|entry| entry.name).collect();
+        names.into_iter().collect()
+    }
+
+    /// Drops the tasks of a group, also those that start from now on.
+    fn abort_group(&mut self, group_id: u64) {
+        self.aborted.insert(group_id);
+        let of_group = self.running.values().filter(|entry| entry.group_id == group_id);
+        of_group.for_each(Entry::abort);
+    }
+}
+
+impl Entry {
+    fn abort(&self) {
+        if let Some(abort) = &self.abort {
+            abort.abort();
+        }
+    }
+}
+
 /// One running task or thread.
 struct Running {
     inner: Arc<Inner>,
-    name: &'static str,
+    id: u64,
 }
 
 impl Running {
-    fn enter(inner: &Arc<Inner>, name: &'static str) -> Self {
-        *lock(&inner.running).entry(name).or_default() += 1;
-        Self { inner: Arc::clone(inner), name }
+    fn enter(inner: &Arc<Inner>, name: &'static str, group_id: u64) -> Self {
+        let mut registry = lock(&inner.running);
+        let id = registry.next_id();
+        registry.running.insert(id, Entry { name, group_id, abort: None });
+        drop(registry);
+        Self { inner: Arc::clone(inner), id }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut running = lock(&self.inner.running);
-        if let Some(count) = running.get_mut(self.name) {
-            *count -= 1;
-            if *count == 0 {
-                running.remove(self.name);
-            }
-        }
+        lock(&self.inner.running).running.remove(&self.id);
     }
 }
 

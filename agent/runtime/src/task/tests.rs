@@ -131,7 +131,7 @@ async fn a_panic_of_a_transient_task_neither_fails_nor_leaks() {
     }
     assert_eq!(fails(&tasks).await, None);
     assert!(tasks.tracker().is_empty());
-    assert!(lock(&tasks.inner.running).is_empty());
+    assert!(lock(&tasks.inner.running).running.is_empty());
     assert_eq!(lines.events("task panicked").len(), 10);
     assert!(panics::by_task().contains(&("http.connection", 10)));
 }
