@@ -198,7 +198,7 @@ async fn dig_prints_what_the_tutorials_show() {
     let port = served.address.port().to_string();
     let dig = move |arguments: &[&str]| {
         let output = Command::new("dig")
-            .args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=5"])
+            .args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=10"])
             .args(arguments)
             .output()
             .unwrap();
